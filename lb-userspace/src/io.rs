@@ -1,0 +1,1 @@
+//! The only place with sockets, netlink, BPF, clocks, files and processes. It makes no decisions.

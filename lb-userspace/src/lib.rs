@@ -1,0 +1,14 @@
+//! `lbd` and `lbctl`: everything but `main`.
+//!
+//! The layers and what each may use are described in ARCHITECTURE.md; `cargo xtask test` checks
+//! that the pure ones stay pure.
+
+pub mod config;
+pub mod control;
+pub mod engine;
+pub mod health;
+pub mod io;
+pub mod model;
+pub mod plan;
+pub mod time;
+pub mod vrrp;

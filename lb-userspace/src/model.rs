@@ -1,0 +1,318 @@
+//! The validated configuration: what keepalived.conf and the TOML file both become.
+//!
+//! An illegal value cannot be built by the front ends; ranges are given at each field. Every field
+//! holds the *effective* value (defaults and inheritance already applied), so two files that mean
+//! the same give equal models.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Model {
+    /// What holds for the whole daemon.
+    pub global: Global,
+    /// VRRP instances in the order of the file; names are unique, and so is (interface, VRID).
+    pub instances: Vec<VrrpInstance>,
+    /// Sync groups; an instance is in at most one.
+    pub sync_groups: Vec<SyncGroup>,
+    /// Virtual servers in the order of the file; (address, port, protocol) is unique.
+    pub services: Vec<Service>,
+}
+
+/// `global_defs`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Global {
+    /// `router_id`; absent: the host's name.
+    pub router_id: Option<String>,
+    /// `vrrp_higher_prio_send_advert`.
+    pub higher_prio_send_advert: bool,
+    /// `vrrp_skip_check_adv_addr`.
+    pub skip_check_adv_addr: bool,
+}
+
+/// A VRRP version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VrrpVersion {
+    /// RFC 3768.
+    #[serde(rename = "2")]
+    V2,
+    /// RFC 5798 and RFC 9568.
+    #[serde(rename = "3")]
+    V3,
+}
+
+/// `authentication` of a version 2 instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Auth {
+    /// No authentication.
+    None,
+    /// The plain-text password, at most 8 bytes.
+    Pass(Vec<u8>),
+}
+
+/// `vrrp_instance`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VrrpInstance {
+    /// Its name, unique.
+    pub name: String,
+    /// The interface that carries the adverts.
+    pub interface: String,
+    /// 1..=255.
+    pub virtual_router_id: u8,
+    /// 1..=255; 255 is the address owner.
+    pub priority: u8,
+    /// `state MASTER`: wanted at start (keepalived waits its down timer all the same).
+    pub initial_master: bool,
+    /// The protocol version.
+    pub version: VrrpVersion,
+    /// Version 2: whole seconds 1..=255; version 3: 10 ms ..= 40.95 s in centiseconds.
+    pub advert_int: Duration,
+    /// Only version 2 has one other than `None`.
+    pub auth: Auth,
+    /// `nopreempt`; never set together with `initial_master`.
+    pub nopreempt: bool,
+    /// `virtual_ipaddress`, in the order of the file: these go into the advert.
+    pub addresses: Vec<VirtualAddress>,
+    /// `virtual_ipaddress_excluded`: set and removed with the others but not advertised.
+    pub excluded: Vec<VirtualAddress>,
+    /// `garp_master_delay`, default 5 s: when the second block of gratuitous ARPs follows; 0: none.
+    pub garp_master_delay: Duration,
+    /// `garp_master_repeat`, default 5: how many each block has.
+    pub garp_master_repeat: u32,
+    /// `garp_master_refresh`, default 0: never.
+    pub garp_master_refresh: Duration,
+    /// `garp_master_refresh_repeat`, default 1.
+    pub garp_master_refresh_repeat: u32,
+    /// `garp_lower_prio_delay`, default `garp_master_delay`.
+    pub garp_lower_prio_delay: Duration,
+    /// `garp_lower_prio_repeat`, default `garp_master_repeat`.
+    pub garp_lower_prio_repeat: u32,
+    /// `mcast_src_ip`; absent: the interface's first address.
+    pub mcast_src_ip: Option<IpAddr>,
+    /// `track_interface` without weight: these must be up (the instance's own always must).
+    pub track_interfaces: Vec<String>,
+    /// `dont_track_primary`.
+    pub dont_track_primary: bool,
+}
+
+/// One line of `virtual_ipaddress`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VirtualAddress {
+    /// The address.
+    pub addr: IpAddr,
+    /// 0..=32 or 0..=128; default all bits.
+    pub prefix_len: u8,
+    /// `dev`; absent: the instance's interface.
+    #[serde(default)]
+    pub dev: Option<String>,
+    /// `label`.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// `brd`.
+    #[serde(default)]
+    pub broadcast: Option<Broadcast>,
+    /// `scope` as the kernel's number (0 global, 200 site, 253 link, 254 host, 255 nowhere).
+    #[serde(default)]
+    pub scope: u8,
+}
+
+/// `brd` of a virtual address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Broadcast {
+    /// An address.
+    Addr(std::net::Ipv4Addr),
+    /// `+`: all host bits set.
+    HostBitsSet,
+    /// `-`: all host bits clear.
+    HostBitsClear,
+}
+
+/// `vrrp_sync_group`: its members are all MASTER or all not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyncGroup {
+    /// Its name.
+    pub name: String,
+    /// Names of instances that exist.
+    pub members: Vec<String>,
+}
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// 6.
+    Tcp,
+    /// 17.
+    Udp,
+}
+
+impl Protocol {
+    /// The number in the IP header.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+        }
+    }
+}
+
+/// What identifies a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ServiceKey {
+    /// The virtual address (so far IPv4).
+    pub addr: IpAddr,
+    /// 1..=65535.
+    pub port: u16,
+    /// The protocol.
+    pub protocol: Protocol,
+}
+
+/// `lb_algo`; those that the data plane has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheduler {
+    /// Round robin.
+    Rr,
+    /// Weighted round robin, interleaved.
+    Wrr,
+    /// Source hashing.
+    Sh,
+}
+
+/// `lb_kind`; those that the data plane has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ForwardMethod {
+    /// Direct routing.
+    Dr,
+}
+
+/// `persistence_timeout` and `persistence_granularity`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Persistence {
+    /// 1 s ..= 2678400 s.
+    pub timeout: Duration,
+    /// How many leading bits of the client's address count; 32 by default.
+    pub prefix_len: u8,
+}
+
+/// `virtual_server`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// Address, port, protocol.
+    pub key: ServiceKey,
+    /// `lb_algo`.
+    pub scheduler: Scheduler,
+    /// `lb_kind`.
+    pub method: ForwardMethod,
+    /// `persistence_timeout`; absent: off.
+    #[serde(default)]
+    pub persistence: Option<Persistence>,
+    /// `sloppy` (lbd's own word): TCP in mid-stream without an entry is scheduled.
+    #[serde(default)]
+    pub sloppy: bool,
+    /// `alpha`: real servers start down and must pass their check first.
+    #[serde(default)]
+    pub alpha: bool,
+    /// `omega`: on stop, quorum_down and notify_down are run.
+    #[serde(default)]
+    pub omega: bool,
+    /// `quorum`, at least 1: the weight of living servers that the service needs.
+    pub quorum: u32,
+    /// `hysteresis`, below `quorum`.
+    pub hysteresis: u32,
+    /// `sorry_server`: gets the traffic while the quorum is lost.
+    #[serde(default)]
+    pub sorry_server: Option<SorryServer>,
+    /// `ha_suspend`: checks rest while the VIP is not on this host.
+    #[serde(default)]
+    pub ha_suspend: bool,
+    /// Real servers in the order of the file; (address, port) is unique.
+    pub real_servers: Vec<RealServer>,
+}
+
+/// `sorry_server`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SorryServer {
+    /// Its address.
+    pub addr: IpAddr,
+    /// Its port: with direct routing the service's.
+    pub port: u16,
+    /// `sorry_server_inhibit`: kept in the table with weight 0 instead of being absent.
+    #[serde(default)]
+    pub inhibit: bool,
+}
+
+/// `real_server`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RealServer {
+    /// Its address.
+    pub addr: IpAddr,
+    /// With direct routing always the service's port.
+    pub port: u16,
+    /// 0..=65535.
+    pub weight: u16,
+    /// `inhibit_on_failure`: weight 0 instead of removal when it is down.
+    #[serde(default)]
+    pub inhibit_on_failure: bool,
+    /// Its checks; it is up while all of them are.
+    #[serde(default)]
+    pub checks: Vec<Check>,
+}
+
+/// A checker of a real server, all timings effective (inherited values filled in).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// What is tried.
+    pub kind: CheckKind,
+    /// `connect_ip`, by default the real server's.
+    pub addr: IpAddr,
+    /// `connect_port`, by default the real server's.
+    pub port: u16,
+    /// `bindto`.
+    #[serde(default)]
+    pub bind_addr: Option<IpAddr>,
+    /// `bind_port`; 0: any.
+    #[serde(default)]
+    pub bind_port: u16,
+    /// `bind_if`.
+    #[serde(default)]
+    pub bind_if: Option<String>,
+    /// `connect_timeout`, default 5 s.
+    pub timeout: Duration,
+    /// `delay_loop`, default 60 s: from one check to the next.
+    pub interval: Duration,
+    /// `retry`, default 1 for TCP_CHECK: failures in a row beyond the first that are forgiven.
+    pub retry: u32,
+    /// `delay_before_retry`, default 1 s.
+    pub retry_delay: Duration,
+    /// `warmup`, default `delay_loop`: the first check starts at random within it.
+    pub warmup: Duration,
+    /// `alpha` of this check: down until it has passed.
+    #[serde(default)]
+    pub alpha: bool,
+}
+
+/// The kind of a check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckKind {
+    /// `TCP_CHECK`: the connection is established.
+    Tcp,
+}

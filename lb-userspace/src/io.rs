@@ -1,1 +1,4 @@
 //! The only place with sockets, netlink, BPF, clocks, files and processes. It makes no decisions.
+
+pub mod clock;
+pub mod state;

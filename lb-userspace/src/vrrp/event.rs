@@ -1,0 +1,385 @@
+//! What goes into the router and what comes out of it: closed enums.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::packet::Reject;
+use crate::model::Broadcast;
+
+/// An instance for as long as it is configured. Not reused while the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct InstanceId(pub u32);
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// An IPv4 packet of protocol 112 arrived on `iface`. `packet` starts with the IP header;
+    /// what lies behind the IP length (Ethernet padding) is ignored.
+    Advert {
+        /// Name of the interface.
+        iface: &'a str,
+        /// The IP packet.
+        packet: &'a [u8],
+        /// The frame's source MAC.
+        src_mac: [u8; 6],
+    },
+    /// The state of an interface, told at the start and whenever it changes. Telling it again is
+    /// harmless. An interface that was never told is [`LinkState::Gone`].
+    Link {
+        /// Name of the interface.
+        iface: &'a str,
+        /// Its state.
+        state: LinkState,
+    },
+    /// All addresses of an interface, in the kernel's order: at the start and after a netlink
+    /// overrun. Must come from a dump made after the last applied action.
+    AddressSnapshot {
+        /// Name of the interface.
+        iface: &'a str,
+        /// Address and prefix length.
+        addresses: &'a [(IpAddr, u8)],
+    },
+    /// Netlink reported a new address.
+    AddressAdded {
+        /// Name of the interface.
+        iface: &'a str,
+        /// The address.
+        addr: IpAddr,
+        /// Prefix length.
+        prefix_len: u8,
+    },
+    /// Netlink reported that an address is gone, whoever removed it.
+    AddressRemoved {
+        /// Name of the interface.
+        iface: &'a str,
+        /// The address.
+        addr: IpAddr,
+        /// Prefix length.
+        prefix_len: u8,
+    },
+    /// The outcome of an [`Action::AddAddress`] or [`Action::DelAddress`], to be given right after
+    /// it was carried out, before the next netlink event.
+    Applied {
+        /// The interface of the action.
+        iface: &'a str,
+        /// The address of the action.
+        addr: IpAddr,
+        /// The prefix length of the action.
+        prefix_len: u8,
+        /// What came of it.
+        outcome: Applied,
+    },
+    /// Whether this host can forward: the program is attached, or there are no services. While it
+    /// is false no instance is MASTER.
+    Ready(bool),
+    /// The process is asked to stop: hand over, then let go. Done when [`super::Router::is_stopped`].
+    Shutdown,
+}
+
+/// State of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// Administratively up with a carrier.
+    Up,
+    /// It exists but is down or has no carrier.
+    Down,
+    /// There is no interface of this name.
+    Gone,
+}
+
+/// The outcome of an address operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The address is there now (an `EEXIST` counts as this).
+    Present,
+    /// The address is not there now (an `EADDRNOTAVAIL` on removal counts as this).
+    Absent,
+    /// The kernel refused; for an addition it is tried again after a second.
+    Failed,
+}
+
+/// A virtual address as the kernel is to have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Name of the interface.
+    pub iface: Arc<str>,
+    /// The address.
+    pub addr: IpAddr,
+    /// Prefix length.
+    pub prefix_len: u8,
+    /// Label.
+    pub label: Option<String>,
+    /// Broadcast address.
+    pub broadcast: Option<Broadcast>,
+    /// Scope, the kernel's number.
+    pub scope: u8,
+}
+
+/// What is to be done, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send `packet`, an IPv4 packet with its header, to 224.0.0.18 out of `iface`.
+    SendAdvert {
+        /// Whose advert it is.
+        instance: InstanceId,
+        /// Outgoing interface.
+        iface: Arc<str>,
+        /// The whole IPv4 packet.
+        packet: Vec<u8>,
+        /// The priority in it; the time of the last one that is not 0 is what [`super::Resume`]
+        /// wants back after a crash.
+        priority: u8,
+    },
+    /// Add an address, then give [`Event::Applied`].
+    AddAddress {
+        /// Whose address it is.
+        instance: InstanceId,
+        /// The address.
+        address: Address,
+    },
+    /// Remove an address, then give [`Event::Applied`].
+    DelAddress {
+        /// Whose address it was.
+        instance: InstanceId,
+        /// The address.
+        address: Address,
+    },
+    /// Broadcast one gratuitous ARP request for `addr` with the MAC of `iface`.
+    SendGarp {
+        /// Whose address it is.
+        instance: InstanceId,
+        /// Outgoing interface.
+        iface: Arc<str>,
+        /// The virtual address.
+        addr: Ipv4Addr,
+    },
+    /// A change of the reported state: the one source of log line, notify script, status and
+    /// metric.
+    Transition(Transition),
+    /// A director that speaks this VRID was heard from this MAC for the first time: frames of
+    /// its MAC must not be scheduled again.
+    LearnedPeer {
+        /// Interface on which it was heard.
+        iface: Arc<str>,
+        /// Its MAC.
+        mac: [u8; 6],
+        /// Its address.
+        addr: Ipv4Addr,
+    },
+    /// Something that an operator wants to read; already limited in rate.
+    Notice {
+        /// The instance.
+        instance: InstanceId,
+        /// What.
+        notice: Notice,
+    },
+}
+
+/// State of an instance as it is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum State {
+    /// Not started: nothing is known of its interface yet.
+    Init,
+    /// Listening.
+    Backup,
+    /// Advertising, all addresses are there and this host forwards.
+    Master,
+    /// It cannot take part: interface down, no address, program not attached, or a fellow of its
+    /// sync group cannot.
+    Fault,
+    /// Stopped or removed.
+    Stopped,
+}
+
+impl State {
+    /// The word used in logs, `lbctl` and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::Init => "INIT",
+            State::Backup => "BACKUP",
+            State::Master => "MASTER",
+            State::Fault => "FAULT",
+            State::Stopped => "STOPPED",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A change of state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The state before.
+    pub from: State,
+    /// The state now.
+    pub to: State,
+    /// Why.
+    pub reason: Reason,
+    /// The priority at that time.
+    pub priority: u8,
+}
+
+/// Why a state changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The instance takes part: its interface is up and has an address.
+    Started,
+    /// No advert within the master down interval.
+    MasterDown,
+    /// The master gave up (priority 0) and nobody was quicker.
+    MasterResigned,
+    /// Priority 255: the address owner does not wait.
+    Owner,
+    /// The daemon was restarted before a peer can have taken over.
+    Resumed,
+    /// A better advert: its sender and priority.
+    HigherPriority {
+        /// Who sent it.
+        from: Ipv4Addr,
+        /// Its priority.
+        priority: u8,
+    },
+    /// The sync group moved.
+    Group {
+        /// Name of the group.
+        name: String,
+    },
+    /// An interface is down.
+    LinkDown {
+        /// Its name.
+        iface: String,
+    },
+    /// An interface does not exist.
+    LinkGone {
+        /// Its name.
+        iface: String,
+    },
+    /// The interface has no IPv4 address of its own.
+    NoAddress {
+        /// Its name.
+        iface: String,
+    },
+    /// The XDP program is not attached.
+    NotReady,
+    /// The daemon stops.
+    Shutdown,
+    /// The instance was removed from the configuration.
+    Removed,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Started => f.write_str("interface is ready"),
+            Reason::MasterDown => f.write_str("no advert within the master down interval"),
+            Reason::MasterResigned => f.write_str("the master resigned"),
+            Reason::Owner => f.write_str("priority 255 owns the address"),
+            Reason::Resumed => {
+                f.write_str("was master, restarted before a peer can have taken over")
+            }
+            Reason::HigherPriority { from, priority } => {
+                write!(f, "better advert from {from}, priority {priority}")
+            }
+            Reason::Group { name } => write!(f, "sync group {name}"),
+            Reason::LinkDown { iface } => write!(f, "interface {iface} is down"),
+            Reason::LinkGone { iface } => write!(f, "interface {iface} does not exist"),
+            Reason::NoAddress { iface } => write!(f, "interface {iface} has no IPv4 address"),
+            Reason::NotReady => f.write_str("the XDP program is not attached"),
+            Reason::Shutdown => f.write_str("shutdown"),
+            Reason::Removed => f.write_str("removed from the configuration"),
+        }
+    }
+}
+
+/// Something that an operator wants to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Another program took a virtual address away; it is put back.
+    AddressTakenAway {
+        /// Interface.
+        iface: Arc<str>,
+        /// The address.
+        addr: IpAddr,
+    },
+    /// The kernel refused an address; tried again every second.
+    AddressFailed {
+        /// Interface.
+        iface: Arc<str>,
+        /// The address.
+        addr: IpAddr,
+    },
+    /// Adverts were rejected: the first of its reason at once, then at most one notice in ten
+    /// seconds with the number since the last one.
+    AdvertRejected {
+        /// Why.
+        reason: Reject,
+        /// Who sent the last one.
+        from: Ipv4Addr,
+        /// How many since the last notice.
+        count: u64,
+    },
+    /// A master heard an advert with a lower priority and answers it; limited as above.
+    LowerPriority {
+        /// Who sent it.
+        from: Ipv4Addr,
+        /// Its priority.
+        priority: u8,
+    },
+    /// An equal or better master is heard while BACKUP and it is another one than before.
+    NewMaster {
+        /// Who.
+        from: Ipv4Addr,
+        /// Its priority.
+        priority: u8,
+    },
+    /// Nobody took over within the time allowed, the addresses are removed all the same.
+    NoSuccessor,
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::AddressTakenAway { iface, addr } => {
+                write!(
+                    f,
+                    "{addr} was taken from {iface} by another program, putting it back"
+                )
+            }
+            Notice::AddressFailed { iface, addr } => {
+                write!(f, "the kernel refused {addr} on {iface}, trying again")
+            }
+            Notice::AdvertRejected {
+                reason,
+                from,
+                count,
+            } => {
+                write!(f, "{count} advert(s) rejected, {reason}, last from {from}")
+            }
+            Notice::LowerPriority { from, priority } => {
+                write!(
+                    f,
+                    "advert of lower priority {priority} from {from}, answering it"
+                )
+            }
+            Notice::NewMaster { from, priority } => {
+                write!(f, "master is {from}, priority {priority}")
+            }
+            Notice::NoSuccessor => f.write_str("nobody took over, removing the addresses"),
+        }
+    }
+}

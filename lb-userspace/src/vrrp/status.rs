@@ -1,0 +1,73 @@
+//! What the router tells about itself.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{Reason, State};
+use super::packet::Counters;
+use crate::time::Time;
+
+/// Why the addresses of an instance are (or are not) on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    /// They are not to be here.
+    Absent,
+    /// The instance is master.
+    Owned,
+    /// Left by the daemon's predecessor; kept until another master is heard.
+    Kept,
+    /// This instance resigned (priority 0) and waits for its successor's first advert.
+    Offered,
+    /// The successor was heard; kept a little longer, until it certainly has the addresses.
+    Lingering,
+}
+
+/// A snapshot of one instance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstanceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its interface.
+    pub interface: String,
+    /// Its VRID.
+    pub vrid: u8,
+    /// Its priority.
+    pub priority: u8,
+    /// The reported state.
+    pub state: State,
+    /// Why it is in this state.
+    pub reason: Reason,
+    /// Since when.
+    pub since: Time,
+    /// How often it became MASTER.
+    pub became_master: u64,
+    /// The master: its address and priority, this host's own when it is MASTER.
+    pub master: Option<(Ipv4Addr, u8)>,
+    /// When the last advert of another router was accepted.
+    pub last_advert: Option<Time>,
+    /// The interval in force: the configured one, or in version 3 the master's.
+    pub advert_interval: Duration,
+    /// 3 x interval + skew.
+    pub down_interval: Duration,
+    /// This host's primary address on the interface.
+    pub source: Option<Ipv4Addr>,
+    /// The virtual addresses, `virtual_ipaddress_excluded` included, and whether each is there.
+    pub addresses: Vec<(IpAddr, u8, bool)>,
+    /// Why the addresses are here.
+    pub hold: Hold,
+    /// Adverts sent.
+    pub adverts_sent: u64,
+    /// Adverts accepted.
+    pub adverts_received: u64,
+    /// Adverts with priority 0 sent.
+    pub zero_sent: u64,
+    /// Adverts with priority 0 received.
+    pub zero_received: u64,
+    /// Gratuitous ARPs sent.
+    pub garps_sent: u64,
+    /// Adverts rejected, by reason.
+    pub rejected: Counters,
+}

@@ -1,0 +1,407 @@
+//! The state of the daemon at one moment, as plain data.
+//!
+//! Times are whole milliseconds or microseconds (the field's name says which), points in time are
+//! seconds since 1970. Names and meanings of the fields are part of `lbctl --json`: a field may be
+//! added, but not renamed.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ForwardMethod, Scheduler, ServiceKey};
+
+/// Everything there is to say.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// The process.
+    pub daemon: Daemon,
+    /// The configuration that is in force.
+    pub config: ConfigStatus,
+    /// The XDP program and its tables.
+    pub data_plane: DataPlane,
+    /// Virtual servers in the order of the configuration.
+    pub services: Vec<ServiceStatus>,
+    /// Why frames were passed to the stack or dropped, in the order of `lb_common::reason`.
+    pub reasons: Vec<ReasonStatus>,
+    /// VRRP instances in the order of the configuration.
+    pub vrrp: Vec<VrrpStatus>,
+    /// Sync groups.
+    pub sync_groups: Vec<SyncGroupStatus>,
+    /// Health checks in the order of the configuration.
+    pub checks: Vec<CheckStatus>,
+}
+
+/// The process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Daemon {
+    /// Version of the package.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// `router_id`, or the host's name.
+    pub router_id: String,
+    /// Time since start.
+    pub uptime_ms: u64,
+}
+
+/// The configuration that is in force.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConfigStatus {
+    /// Its file.
+    pub path: String,
+    /// When it came into force.
+    pub loaded_unix: u64,
+    /// Warnings and notes that it gave.
+    pub warnings: u32,
+    /// How often it was replaced since start.
+    pub reloads: u64,
+    /// Why the last reload was refused; none after one that succeeded.
+    pub refused: Option<String>,
+    /// What `--skip-unsupported` left out.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A part of the configuration that does not run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// What: `virtual_server 192.0.2.1 80 TCP`.
+    pub what: String,
+    /// `file:line`.
+    pub place: String,
+    /// Why it is left out.
+    pub why: String,
+}
+
+/// The XDP program and its tables.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DataPlane {
+    /// Layout version of the maps.
+    pub layout: u32,
+    /// Interfaces on which the program is to run.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// The kernel's tick rate (`CONFIG_HZ`), the unit of the flow table's clock.
+    pub hz: u32,
+    /// Flows that the table has room for.
+    pub flow_slots: u64,
+    /// Flows in it when it was last counted.
+    pub flows_used: u64,
+    /// Whether the maps were taken over from an earlier process.
+    pub adopted: bool,
+}
+
+/// The program on one interface.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its index; 0 while it does not exist.
+    pub ifindex: u32,
+    /// Its MAC.
+    pub mac: String,
+    /// How the program is attached; none when it is not.
+    pub mode: Option<XdpMode>,
+    /// The attached program's id; 0 when there is none.
+    pub program_id: u32,
+    /// Why it is not attached, or runs in generic mode.
+    pub note: Option<String>,
+}
+
+/// How an XDP program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// By the driver.
+    Native,
+    /// By the stack, after the socket buffer is made.
+    Generic,
+}
+
+/// Counts since the entry was made. With direct routing the replies bypass the director, so there
+/// is no outgoing side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Connections scheduled.
+    pub conns: u64,
+    /// Packets received and forwarded.
+    pub packets: u64,
+    /// Bytes of their IP packets.
+    pub bytes: u64,
+}
+
+/// [`Counts`] in a second, smoothed as IPVS does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rates {
+    /// Connections.
+    pub cps: u64,
+    /// Packets.
+    pub pps: u64,
+    /// Bytes.
+    pub bps: u64,
+}
+
+/// A virtual server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Address, port, protocol.
+    #[serde(flatten)]
+    pub key: ServiceKey,
+    /// `lb_algo`.
+    pub scheduler: Scheduler,
+    /// `lb_kind`.
+    pub method: ForwardMethod,
+    /// `persistence_timeout` in seconds; 0 is off.
+    pub persistence_secs: u64,
+    /// `persistence_granularity`: how many bits of the client's address count.
+    pub persistence_prefix: u8,
+    /// `sloppy`.
+    pub sloppy: bool,
+    /// `quorum`.
+    pub quorum: u32,
+    /// `hysteresis`.
+    pub hysteresis: u32,
+    /// Whether the quorum is held.
+    pub quorum_up: bool,
+    /// Total weight of the real servers that are up.
+    pub live_weight: u64,
+    /// Counts, those of removed backends included.
+    pub counts: Counts,
+    /// Rates.
+    pub rates: Rates,
+    /// Real servers in the order of the configuration, then the sorry server.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// A real server, or the sorry server, of a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// Its address.
+    pub addr: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Whether this is the sorry server.
+    pub sorry: bool,
+    /// Whether it is in the service's table: what `ipvsadm` would list.
+    pub listed: bool,
+    /// Weight as configured.
+    pub weight: u16,
+    /// Weight that is in force: 0 for a server that is inhibited.
+    pub effective_weight: u16,
+    /// Whether all of its checks pass.
+    pub up: bool,
+    /// Why it is not up.
+    pub why: Option<String>,
+    /// Its MAC; none while it is not resolved, and then it gets no new connection.
+    pub mac: Option<String>,
+    /// The interface by which it is reached.
+    pub interface: Option<String>,
+    /// Established connections.
+    pub active_conns: u64,
+    /// All others.
+    pub inactive_conns: u64,
+    /// Counts.
+    pub counts: Counts,
+    /// Rates.
+    pub rates: Rates,
+}
+
+/// How often a frame was passed to the stack or dropped for a reason.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReasonStatus {
+    /// Its name.
+    pub name: String,
+    /// What became of such a frame.
+    pub action: ReasonAction,
+    /// What it means.
+    pub help: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReasonAction {
+    /// Up the stack.
+    #[default]
+    Pass,
+    /// Dropped.
+    Drop,
+    /// Forwarded, or counted beside another reason.
+    Note,
+}
+
+/// States of a VRRP instance; FAULT as in keepalived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum VrrpState {
+    /// Not started.
+    #[default]
+    Init,
+    /// Listening.
+    Backup,
+    /// Owns the addresses.
+    Master,
+    /// Something that it needs is down.
+    Fault,
+}
+
+impl VrrpState {
+    /// As in log lines and in `lbctl`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            VrrpState::Init => "INIT",
+            VrrpState::Backup => "BACKUP",
+            VrrpState::Master => "MASTER",
+            VrrpState::Fault => "FAULT",
+        }
+    }
+}
+
+/// A VRRP instance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VrrpStatus {
+    /// Its name.
+    pub name: String,
+    /// Its interface.
+    pub interface: String,
+    /// `virtual_router_id`.
+    pub vrid: u8,
+    /// 2 or 3.
+    pub version: u8,
+    /// What it is.
+    pub state: VrrpState,
+    /// What the configuration wants it to be at start.
+    pub wanted: VrrpState,
+    /// `priority`.
+    pub priority: u8,
+    /// Priority that is sent.
+    pub effective_priority: u8,
+    /// Interval of adverts: the own one as MASTER, the master's as BACKUP.
+    pub advert_ms: u64,
+    /// `nopreempt`.
+    pub nopreempt: bool,
+    /// Address of the master, when it is another one.
+    pub master: Option<IpAddr>,
+    /// Its priority.
+    pub master_priority: Option<u8>,
+    /// The last transition.
+    pub last_transition: Option<TransitionStatus>,
+    /// Transitions to MASTER since start.
+    pub became_master: u64,
+    /// Adverts sent.
+    pub adverts_sent: u64,
+    /// Adverts accepted.
+    pub adverts_received: u64,
+    /// Packets that were not accepted.
+    pub discarded: Vec<Discarded>,
+    /// Its addresses.
+    pub addresses: Vec<AddressStatus>,
+}
+
+/// A change of state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TransitionStatus {
+    /// From.
+    pub from: VrrpState,
+    /// To.
+    pub to: VrrpState,
+    /// When.
+    pub at_unix: u64,
+    /// How long ago.
+    pub ago_ms: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// Packets of one kind that were not accepted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Discarded {
+    /// Why.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// A virtual address.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AddressStatus {
+    /// `192.0.2.1/24`.
+    pub address: String,
+    /// The interface that it belongs on.
+    pub dev: String,
+    /// Whether it is there.
+    pub present: bool,
+    /// Whether it stands in the adverts (`virtual_ipaddress`) or not (`.._excluded`).
+    pub advertised: bool,
+}
+
+/// A sync group.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SyncGroupStatus {
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: VrrpState,
+    /// Names of its instances.
+    pub members: Vec<String>,
+}
+
+/// A health check of a real server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// The service.
+    pub service: ServiceKey,
+    /// The real server.
+    pub server: IpAddr,
+    /// Its port.
+    pub server_port: u16,
+    /// `TCP_CHECK`.
+    pub kind: String,
+    /// What is connected to.
+    pub target: IpAddr,
+    /// Its port.
+    pub target_port: u16,
+    /// What it says of the server.
+    pub state: CheckState,
+    /// What the last run gave: `ok`, or why it failed.
+    pub last_result: Option<String>,
+    /// How long the last run took.
+    pub last_duration_us: Option<u64>,
+    /// How long ago it ended.
+    pub last_ago_ms: Option<u64>,
+    /// For how long it has been in this state.
+    pub since_ms: u64,
+    /// Failures in a row that were forgiven so far.
+    pub retries_used: u32,
+    /// `retry`.
+    pub retry: u32,
+    /// When the next run starts; none while one is under way.
+    pub next_in_ms: Option<u64>,
+    /// Runs that ended.
+    pub runs: u64,
+    /// Runs that failed.
+    pub failures: u64,
+}
+
+/// The state of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckState {
+    /// Passes.
+    Up,
+    /// Fails.
+    Down,
+    /// Has not run yet and counts as passed.
+    AssumedUp,
+    /// Has not run yet and counts as failed (`alpha`).
+    AssumedDown,
+    /// Rests, because the address is not on this host (`ha_suspend`).
+    Suspended,
+}

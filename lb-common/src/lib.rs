@@ -5,5 +5,10 @@
 //! side and the tests of both.
 #![no_std]
 
+pub mod checksum;
+pub mod flow;
+pub mod hash;
 pub mod maps;
 pub mod reason;
+pub mod sched;
+pub mod tcp;

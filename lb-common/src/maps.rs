@@ -3,9 +3,60 @@
 //! Every value is `#[repr(C)]` without implicit padding. A field that the program reads together
 //! with others is placed so that both come from one cache line, and what must change as one is one
 //! 64-bit word, written with a single store.
+//!
+//! All arrays that user space writes are `BPF_F_MMAPABLE` (page-aligned too, so that a 64-byte
+//! value is one cache line): user space maps them and stores whole aligned words, because a
+//! `bpf(2)` update of an element is not atomic against a program that reads it.
 
 /// Version of this layout. Pinned maps of another version are not adopted but replaced.
 pub const LAYOUT_VERSION: u32 = 1;
+
+/// Names of the maps, of the read-only global and of the programs, as the object file has them.
+pub mod name {
+    /// Array of [`ServiceSlot`](super::ServiceSlot), mapped.
+    pub const SERVICES: &str = "SERVICES";
+    /// Array of `u64` by service id: turns taken so far; shared by all CPUs.
+    pub const SERVICE_CURSOR: &str = "SERVICE_CURSOR";
+    /// Array of `u64`, each four `u16` entries of scheduling tables, mapped.
+    pub const SCHED: &str = "SCHED";
+    /// Array of [`Backend`](super::Backend), mapped.
+    pub const BACKENDS: &str = "BACKENDS";
+    /// Per-CPU array of [`Counters`](super::Counters) by backend.
+    pub const COUNTERS: &str = "COUNTERS";
+    /// Array of [`FlowBucket`](crate::flow::FlowBucket), mapped; its size is set at load.
+    pub const FLOWS: &str = "FLOWS";
+    /// LRU hash: [`template_key`](super::template_key) to [`Template`](super::Template) as `u64`.
+    pub const TEMPLATES: &str = "TEMPLATES";
+    /// Array of [`Iface`](super::Iface), mapped.
+    pub const IFACES: &str = "IFACES";
+    /// Hash: [`mac_key`](super::mac_key) of a peer director to a `u32` that is not looked at.
+    pub const PEERS: &str = "PEERS";
+    /// Per-CPU array of `u64` by [`Reason`](crate::reason::Reason).
+    pub const REASONS: &str = "REASONS";
+    /// Array of one [`Settings`](super::Settings), mapped.
+    pub const SETTINGS: &str = "SETTINGS";
+    /// Every map, in the order in which they are pinned.
+    pub const ALL: [&str; 11] = [
+        SERVICES,
+        SERVICE_CURSOR,
+        SCHED,
+        BACKENDS,
+        COUNTERS,
+        FLOWS,
+        TEMPLATES,
+        IFACES,
+        PEERS,
+        REASONS,
+        SETTINGS,
+    ];
+    /// The read-only global of type [`Params`](super::Params).
+    pub const PARAMS: &str = "PARAMS";
+    /// The XDP program that balances.
+    pub const PROGRAM: &str = "balance";
+    /// An XDP program for `BPF_PROG_TEST_RUN` alone: writes the kernel's 64-bit jiffies and
+    /// `bpf_ktime_get_ns` into the first 16 bytes of the frame, both in host byte order.
+    pub const CLOCK: &str = "clock";
+}
 
 /// Slots of the IPv4 service table, a power of two. At most half of them may be filled.
 pub const SERVICE_SLOTS: u32 = 8192;
@@ -19,39 +70,51 @@ pub const MAX_BACKENDS: u32 = 16384;
 pub const SCHED_WORDS: u32 = 1 << 18;
 /// Ways of one flow bucket, which is one cache line.
 pub const FLOW_WAYS: usize = 4;
-/// Default number of flow buckets, a power of two (4 flows each).
+/// Default number of flow buckets, a power of two (4 flows each): 1,000,000 flows fill half.
 pub const FLOW_BUCKETS: u32 = 1 << 19;
 /// Slots of the table of interfaces, a power of two.
 pub const IFACE_SLOTS: u32 = 64;
+/// How many slots from its place an interface may lie.
+pub const IFACE_PROBES: u32 = 4;
 /// Entries of the persistence table.
 pub const MAX_TEMPLATES: u32 = 1 << 18;
+/// Peer directors that may exist at a time.
+pub const MAX_PEERS: u32 = 256;
 
 /// An IPv4 service and how it is scheduled: one cache line, read for every packet.
 ///
-/// User space writes a new service with `key` last and removes one by zeroing `key` first.
+/// User space writes a new service with `key` last and removes one by storing [`SLOT_DELETED`]
+/// into `key` first (or 0 where the next slot of the probe is empty).
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(zerocopy::IntoBytes, zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::IntoBytes,
+        zerocopy::FromBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
 pub struct ServiceSlot {
     /// [`service_key`]; 0 is an empty slot, [`SLOT_DELETED`] one that a probe walks over.
     pub key: u64,
-    /// Where the scheduling table lies: `base << 32 | len`, both in entries of the arena. One word,
-    /// so that a table is switched with one store. `len` 0: no real server is available.
+    /// Where the scheduling table lies: [`table_word`]. One word, so that a table is switched with
+    /// one store. Length 0: no real server is available.
     pub table: u64,
-    /// The service's id, `1..MAX_SERVICES`: part of every flow's tag and index of its counters.
+    /// The service's id, `1..MAX_SERVICES`: part of every flow's tag and index of its turn.
     pub id: u16,
     /// A [`Sched`] as a number.
     pub sched: u8,
     /// [`SERVICE_SLOPPY`] and the other `SERVICE_*` bits.
     pub flags: u8,
-    /// Persistence time in seconds; 0 is off.
-    pub persist_secs: u32,
-    /// Granularity of persistence: which bits of the client's address count, network byte order.
+    /// Persistence time in ticks (see [`Params::tick_shift`]); 0 is off.
+    pub persist_ticks: u32,
+    /// Granularity of persistence: which bits of the client's address count, as they lie in memory
+    /// (network byte order).
     pub persist_mask: u32,
-    /// Timeout of an idle UDP flow, seconds.
-    pub udp_secs: u32,
     /// Reserved for what later schedulers and address families need.
-    pub reserved: [u64; 4],
+    pub reserved: [u32; 9],
 }
 
 /// A slot whose service was removed.
@@ -62,27 +125,46 @@ pub const SERVICE_SLOPPY: u8 = 1;
 pub const SERVICE_LOCAL: u8 = 2;
 
 /// The key of an IPv4 service: address and port as they stand in the packet (network byte order in
-/// memory), so that the program compares without swapping.
+/// memory), so that the program compares without swapping. Never 0.
 #[inline(always)]
 #[must_use]
 pub const fn service_key(addr_be: u32, port_be: u16, proto: u8) -> u64 {
     (addr_be as u64) << 32 | (port_be as u64) << 16 | proto as u64
 }
 
+/// [`ServiceSlot::table`]: `len` entries from entry `base` of the arena.
+#[inline(always)]
+#[must_use]
+pub const fn table_word(base: u32, len: u32) -> u64 {
+    (base as u64) << 32 | len as u64
+}
+
 /// How the program turns a new connection into an index of the service's table.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sched {
-    /// `table[cursor++ % len]`: rr over the available servers, wrr over IPVS's interleaved sequence.
+    /// `table[turn % len]`: rr over the available servers, wrr over IPVS's interleaved sequence.
     Turn = 1,
-    /// `table[hash(client) % len]` as IPVS's sh does.
+    /// `table[sh_hash(client) % len]` as IPVS's sh does.
     SourceHash = 2,
 }
 
-/// A real server of one service: what is needed to send a frame to it.
-#[repr(C)]
+/// A real server of one service: what is needed to send a frame to it. Half a cache line.
+///
+/// Three words change as one each: `dmac` (with the first bytes of `smac`); the rest of `smac` with
+/// `ifindex`; `flags` with `service` and `addr`. To move a live backend to another interface clear
+/// [`BACKEND_RESOLVED`], store the first two words, set it again.
+#[repr(C, align(32))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(zerocopy::IntoBytes, zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::IntoBytes,
+        zerocopy::FromBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
 pub struct Backend {
     /// Destination MAC. All zero: not resolved yet, see [`BACKEND_RESOLVED`].
     pub dmac: [u8; 6],
@@ -115,7 +197,15 @@ pub const BACKEND_LOCAL: u16 = 4;
 /// daemon remembers of those removed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(zerocopy::IntoBytes, zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::IntoBytes,
+        zerocopy::FromBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
 pub struct Counters {
     /// Packets forwarded.
     pub packets: u64,
@@ -123,41 +213,196 @@ pub struct Counters {
     pub bytes: u64,
     /// Connections scheduled.
     pub conns: u64,
-}
-
-/// One flow: 16 bytes.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(zerocopy::IntoBytes, zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
-pub struct Flow {
-    /// `client address << 32 | client port << 16 | service id`: exact, since the service's id
-    /// stands for address, port and protocol of the VIP. 0 is free.
-    pub tag: u64,
-    /// `backend << 48 | state << 40 | flags << 32 | last seen` (see [`FlowValue`]).
-    pub value: u64,
-}
-
-/// Flows whose hash is the same: one cache line.
-#[repr(C, align(64))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(zerocopy::IntoBytes, zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
-pub struct FlowBucket {
-    /// The flows.
-    pub ways: [Flow; FLOW_WAYS],
+    /// Reserved; keeps an element within a cache line.
+    pub reserved: u64,
 }
 
 /// An interface on which the program runs.
-#[repr(C)]
+#[repr(C, align(32))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(zerocopy::IntoBytes, zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout))]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::IntoBytes,
+        zerocopy::FromBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
 pub struct Iface {
-    /// Its index; 0 is an empty slot.
+    /// Its index; 0 is an empty slot. Its place is [`iface_slot`] of 0 .. [`IFACE_PROBES`].
     pub ifindex: u32,
-    /// Its MAC: only frames for it are balanced.
+    /// Its MAC: only frames for it, or for a VRRP virtual MAC, are balanced.
     pub mac: [u8; 6],
     /// Reserved.
     pub reserved: [u8; 6],
-    /// A bit for each `mac_hash` of a MAC that stands in the table of peer directors, so that only
-    /// frames that may come from one pay for looking it up.
+    /// The bits [`mac_bloom`] of all peer directors, so that only frames that may come from one
+    /// pay for looking it up. The same on every interface.
     pub peer_bloom: u64,
+    /// Reserved.
+    pub reserved2: u64,
+}
+
+/// The `probe`-th slot where interface `ifindex` may lie.
+#[inline(always)]
+#[must_use]
+pub const fn iface_slot(ifindex: u32, probe: u32) -> u32 {
+    ifindex.wrapping_add(probe) & (IFACE_SLOTS - 1)
+}
+
+/// A MAC as a number: the bytes as they lie in memory, then two zero bytes (so on a little-endian
+/// host the first byte is the lowest).
+#[inline(always)]
+#[must_use]
+pub const fn mac_key(mac: [u8; 6]) -> u64 {
+    u64::from_ne_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0])
+}
+
+/// The bit of a MAC ([`mac_key`]) in [`Iface::peer_bloom`].
+#[inline(always)]
+#[must_use]
+pub const fn mac_bloom(key: u64) -> u64 {
+    1 << (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
+}
+
+/// Key of the persistence table.
+#[inline(always)]
+#[must_use]
+pub const fn template_key(service: u16, masked_client_be: u32) -> u64 {
+    (service as u64) << 32 | masked_client_be as u64
+}
+
+/// Value of the persistence table: `backend << 32 | last used`, in ticks. It holds for
+/// [`ServiceSlot::persist_ticks`] after that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Template(pub u64);
+
+impl Template {
+    /// A client that was sent to `backend` at `tick`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(backend: u16, tick: u32) -> Self {
+        Template((backend as u64) << 32 | tick as u64)
+    }
+
+    /// Index of the backend.
+    #[inline(always)]
+    #[must_use]
+    pub const fn backend(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+
+    /// When it was used last.
+    #[inline(always)]
+    #[must_use]
+    pub const fn used(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// What is fixed for the life of a loaded program: its read-only global.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::IntoBytes,
+        zerocopy::FromBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
+pub struct Params {
+    /// Secret of the flow hash, random; a program that takes over a pinned flow table must be
+    /// given the old one's ([`Settings::params`]).
+    pub hash_seed: u64,
+    /// Number of flow buckets minus one.
+    pub flow_mask: u32,
+    /// A tick, the unit of every age in the maps, is `2^tick_shift` jiffies; chosen by
+    /// [`tick_shift`] so that it is about a second.
+    pub tick_shift: u32,
+}
+
+/// Words of [`Settings::timeouts`].
+pub const TIMEOUTS: usize = 16;
+
+/// What may be changed while the program runs; also what a new daemon must know of the old one.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::IntoBytes,
+        zerocopy::FromBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
+pub struct Settings {
+    /// How many ticks a flow in each [`State`](crate::tcp::State) may be silent.
+    pub timeouts: [u32; TIMEOUTS],
+    /// [`LAYOUT_VERSION`] of the maps.
+    pub layout: u32,
+    /// Jiffies per second of this kernel.
+    pub hz: u32,
+    /// The parameters of the program that fills the flow table.
+    pub params: Params,
+    /// Reserved.
+    pub reserved: [u64; 5],
+}
+
+/// The tick for a kernel with `hz` jiffies per second: the power of two nearest to a second, from
+/// 0.71 s to 1.41 s.
+#[must_use]
+pub const fn tick_shift(hz: u32) -> u32 {
+    // Doubling is worth it while 2^(shift + 0.5) <= hz, that is 2 * 4^shift <= hz^2.
+    let square = hz as u64 * hz as u64;
+    let mut shift = 0;
+    while shift < 20 && 2 << (2 * shift) <= square {
+        shift += 1;
+    }
+    shift
+}
+
+/// `seconds` in ticks, rounded up; something that is not 0 stays so.
+#[must_use]
+pub const fn ticks(seconds: u32, hz: u32) -> u32 {
+    let shift = tick_shift(hz);
+    ((seconds as u64 * hz as u64 + (1 << shift) - 1) >> shift) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::mem::size_of;
+
+    #[test]
+    fn values_have_the_sizes_that_the_program_relies_on() {
+        assert_eq!(size_of::<ServiceSlot>(), 64);
+        assert_eq!(size_of::<Backend>(), 32);
+        assert_eq!(size_of::<Iface>(), 32);
+        assert_eq!(size_of::<Counters>(), 32);
+        assert_eq!(size_of::<Settings>(), 128);
+        assert_eq!(size_of::<crate::flow::FlowBucket>(), 64);
+    }
+
+    #[test]
+    fn a_tick_is_about_a_second() {
+        for hz in [
+            24, 48, 64, 100, 128, 200, 250, 256, 300, 500, 512, 1000, 1024, 1200,
+        ] {
+            let tick = f64::from(1 << tick_shift(hz)) / f64::from(hz);
+            assert!((0.70..1.42).contains(&tick), "{hz}: {tick}");
+            assert!(f64::from(ticks(900, hz)) * tick >= 900.0);
+            assert!(f64::from(ticks(900, hz)) * tick < 902.0);
+        }
+        assert_eq!(ticks(0, 250), 0);
+        assert_eq!(ticks(1, 250), 1);
+    }
+
+    #[test]
+    fn a_mac_has_one_bit_in_the_bloom_word() {
+        assert_eq!(mac_bloom(mac_key([2, 0, 0, 0, 0, 1])).count_ones(), 1);
+        assert_ne!(mac_key([2, 0, 0, 0, 0, 1]), mac_key([2, 0, 0, 0, 1, 0]));
+    }
 }

@@ -1,1 +1,140 @@
 //! Why a frame was passed to the stack or dropped; each has a per-CPU counter and a name.
+//!
+//! A frame that is forwarded to a real server is counted at its backend and nowhere else.
+
+/// What a [`Reason`] says of its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It went up this host's stack untouched.
+    Pass,
+    /// It was dropped.
+    Drop,
+    /// Something that happened while it was handled; the frame is counted elsewhere too.
+    Note,
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $help:literal])+ $variant:ident $name:literal $kind:ident,)+) => {
+        /// Why a frame was passed or dropped, or what happened on its way.
+        ///
+        /// The numbers are indexes of the per-CPU counters; the names are stable.
+        #[repr(u8)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason {
+            $($(#[doc = $help])+ $variant,)+
+        }
+
+        impl Reason {
+            /// All of them, in the order of their numbers.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)+];
+
+            /// Its name in output and metrics: snake_case, never changed.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Reason::$variant => $name,)+
+                }
+            }
+
+            /// What happens to the frame.
+            #[must_use]
+            pub const fn kind(self) -> Kind {
+                match self {
+                    $(Reason::$variant => Kind::$kind,)+
+                }
+            }
+
+            /// One line for people.
+            #[must_use]
+            pub fn help(self) -> &'static str {
+                match self {
+                    $(Reason::$variant => concat!($($help,)+).trim_ascii_start(),)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// not an IPv4 packet (ARP, IPv6, VLAN-tagged, ...)
+    NotIpv4 "not_ipv4" Pass,
+    /// IPv4, but neither TCP nor UDP
+    NotTcpUdp "not_tcp_udp" Pass,
+    /// TCP or UDP that is not for a configured service
+    NoService "no_service" Pass,
+    /// for a service by its address, but the frame is for another host's MAC
+    OtherMac "other_mac" Pass,
+    /// an IPv4 header that cannot be right; the stack discards it
+    Malformed "malformed" Pass,
+    /// a fragment other than the first; it has no ports, and the first one decides
+    LaterFragment "later_fragment" Pass,
+    /// sent here by a peer director, and this host is a real server of the service
+    PeerLocal "peer_local" Pass,
+    /// the first fragment of a packet for a service: fragments are not balanced yet
+    Fragment "fragment" Drop,
+    /// for a service, but the TCP or UDP header is cut off
+    ShortHeader "short_header" Drop,
+    /// for a service, on an interface that the daemon has not told the program of
+    UnknownIface "unknown_iface" Drop,
+    /// for a service, sent by a peer director: it is never scheduled twice
+    PeerDirector "peer_director" Drop,
+    /// TTL 1 or 0: a router would drop it here
+    TtlExpired "ttl_expired" Drop,
+    /// the service has no real server that takes new connections
+    NoServer "no_server" Drop,
+    /// no usable real server's MAC address is known
+    BackendUnresolved "backend_unresolved" Drop,
+    /// TCP in mid-stream without a connection entry
+    TcpNoFlow "tcp_no_flow" Drop,
+    /// another CPU was still deciding about the same connection
+    FlowBusy "flow_busy" Drop,
+    /// a table of the program lacks an element that must be there: a bug, please report it
+    Internal "internal" Drop,
+    /// the server whose turn it was has no MAC address or is down: another one was taken
+    BackendSkipped "backend_skipped" Note,
+    /// a connection that was closing gave way to a new one because its place was full
+    EvictedClosing "evicted_closing" Note,
+    /// a half-open connection gave way to a new one because its place was full
+    EvictedHalfOpen "evicted_half_open" Note,
+    /// the most idle live connection gave way to a new one because its place was full
+    EvictedLive "evicted_live" Note,
+    /// a connection was moved to its second place to make room
+    FlowMoved "flow_moved" Note,
+    /// a SYN or a UDP packet of a known flow was scheduled anew, its server being gone
+    Rescheduled "rescheduled" Note,
+}
+
+impl Reason {
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+}
+
+/// Elements of the map of counters: room for reasons of later versions.
+pub const REASON_SLOTS: u32 = 64;
+const _: () = assert!(Reason::COUNT <= REASON_SLOTS as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_snake_case_and_differ() {
+        for (i, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, i);
+            assert!(
+                reason
+                    .name()
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
+                "{reason:?}"
+            );
+            assert!(!reason.help().is_empty());
+            assert!(
+                Reason::ALL[..i]
+                    .iter()
+                    .all(|other| other.name() != reason.name()),
+                "{reason:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! One check: its verdicts, its retries, when it runs next.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::health::ProbeId;
+use crate::model::{Check, CheckKind};
+use crate::time::Time;
+
+/// What one probe gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The server answered as it should.
+    Ok,
+    /// It did not.
+    Failed(Failure),
+    /// The probe could not be made, which says nothing about the server: nothing changes, and it is
+    /// tried again after `delay_loop` (keepalived's "Rescheduling").
+    NotRun(NotRun),
+}
+
+/// Why a probe failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Nobody listens on the port.
+    Refused,
+    /// No answer within `connect_timeout`.
+    TimedOut,
+    /// The connection was reset while it was being made.
+    Reset,
+    /// No such host on the link, or ICMP says so.
+    HostUnreachable,
+    /// No route, or ICMP says so.
+    NetworkUnreachable,
+    /// Anything else, in the kernel's words.
+    Other(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Failure::Refused => "connection refused",
+            Failure::TimedOut => "connection timed out",
+            Failure::Reset => "connection reset",
+            Failure::HostUnreachable => "host unreachable",
+            Failure::NetworkUnreachable => "network unreachable",
+            Failure::Other(words) => words,
+        })
+    }
+}
+
+/// Why a probe could not be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotRun {
+    /// In the kernel's words, with what was tried: `bind to 10.0.0.9: address not available`.
+    pub why: String,
+}
+
+/// What changed for the check with a verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing.
+    Same,
+    /// It passes now; `first` when it had not run before.
+    Up { first: bool },
+    /// It fails now, after so many retries.
+    Down {
+        why: Failure,
+        retries: u32,
+        first: bool,
+    },
+    /// It could not be run, for the first time since it last could.
+    Stuck(String),
+}
+
+/// A check and its state.
+#[derive(Clone, Debug)]
+pub(super) struct Checker {
+    pub(super) check: Check,
+    pub(super) up: bool,
+    pub(super) has_run: bool,
+    /// Failures in a row that were forgiven. It starts at `retry`: the first failure counts.
+    pub(super) retries: u32,
+    /// When it is to run next; of no meaning while it runs.
+    pub(super) due: Time,
+    /// The run that is under way.
+    pub(super) run: Option<ProbeId>,
+    pub(super) since: Time,
+    pub(super) last: Option<Last>,
+    pub(super) runs: u64,
+    pub(super) failures: u64,
+}
+
+/// The last run.
+#[derive(Clone, Debug)]
+pub(super) struct Last {
+    pub(super) verdict: Verdict,
+    pub(super) took: Duration,
+    pub(super) at: Time,
+}
+
+/// A fraction of `d` that `random`, uniform over all of `u64`, picks.
+fn fraction(d: Duration, random: u64) -> Duration {
+    let nanos = u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
+    Duration::from_nanos(((u128::from(nanos) * u128::from(random)) >> 64) as u64)
+}
+
+impl Checker {
+    /// One that has not run; its first run comes at random within `warmup`.
+    pub(super) fn new(check: &Check, now: Time, random: u64) -> Self {
+        Checker {
+            up: !check.alpha,
+            has_run: false,
+            retries: check.retry,
+            due: now + fraction(check.warmup, random),
+            run: None,
+            since: now,
+            last: None,
+            runs: 0,
+            failures: 0,
+            check: check.clone(),
+        }
+    }
+
+    /// Whether `check` tries the same thing, so that what was learnt still holds.
+    pub(super) fn same_target(&self, check: &Check) -> bool {
+        let (a, b) = (&self.check, check);
+        let CheckKind::Tcp = a.kind;
+        let CheckKind::Tcp = b.kind;
+        (a.addr, a.port, a.bind_addr, a.bind_port, a.timeout)
+            == (b.addr, b.port, b.bind_addr, b.bind_port, b.timeout)
+            && a.bind_if == b.bind_if
+    }
+
+    /// Takes over other timings of the same check (keepalived's `migrate_checkers`).
+    pub(super) fn retime(&mut self, check: &Check, now: Time) {
+        if self.check == *check {
+            return;
+        }
+        self.retries = if self.up {
+            self.retries.min(check.retry)
+        } else {
+            0
+        };
+        self.due = self.due.min(now + check.interval);
+        self.check = check.clone();
+    }
+
+    /// Takes in a verdict (`tcp_epilog`).
+    pub(super) fn verdict(&mut self, verdict: &Verdict, took: Duration, now: Time) -> Step {
+        self.run = None;
+        let was_stuck = matches!(
+            &self.last,
+            Some(Last {
+                verdict: Verdict::NotRun(_),
+                ..
+            })
+        );
+        self.last = Some(Last {
+            verdict: verdict.clone(),
+            took,
+            at: now,
+        });
+        let (delay, step) = match verdict {
+            Verdict::NotRun(NotRun { why }) => (
+                self.check.interval,
+                if was_stuck {
+                    Step::Same
+                } else {
+                    Step::Stuck(why.clone())
+                },
+            ),
+            Verdict::Ok => {
+                self.runs += 1;
+                self.retries = 0;
+                let first = !self.has_run;
+                let step = if self.up && !first {
+                    Step::Same
+                } else {
+                    Step::Up { first }
+                };
+                (self.check.interval, step)
+            }
+            Verdict::Failed(why) => {
+                self.runs += 1;
+                self.failures += 1;
+                if self.retries >= self.check.retry {
+                    self.retries = 0;
+                    let first = !self.has_run;
+                    let step = if self.up || first {
+                        let retries = if first { 0 } else { self.check.retry };
+                        Step::Down {
+                            why: why.clone(),
+                            retries,
+                            first,
+                        }
+                    } else {
+                        Step::Same
+                    };
+                    (self.check.interval, step)
+                } else {
+                    self.retries += 1;
+                    (self.check.retry_delay, Step::Same)
+                }
+            }
+        };
+        self.has_run |= !matches!(verdict, Verdict::NotRun(_));
+        let up = match &step {
+            Step::Up { .. } => true,
+            Step::Down { .. } => false,
+            Step::Same | Step::Stuck(_) => self.up,
+        };
+        if up != self.up {
+            self.up = up;
+            self.since = now;
+        }
+        // A check without any pause between its runs would take the whole machine.
+        self.due = now + delay.max(Duration::from_millis(1));
+        step
+    }
+}

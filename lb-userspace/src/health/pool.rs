@@ -1,0 +1,400 @@
+//! The real servers of one service: up or down, the quorum, the sorry server.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::health::CheckerId;
+use crate::health::checker::{Checker, Last, Step, Verdict};
+use crate::health::event::{Change, Transition};
+use crate::model::{Check, CheckKind, RealServer, Service, ServiceKey, SorryServer};
+use crate::time::Time;
+
+/// A real server, or the sorry server, as the service should use it now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its address.
+    pub addr: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Weight as configured; 1 for a sorry server.
+    pub weight: u16,
+    /// Weight to schedule with: 0 for one that stays in the table but gets nothing new.
+    pub effective_weight: u16,
+    /// Whether it stands in the service's table, as IPVS would have it.
+    pub listed: bool,
+    /// Whether its checks pass.
+    pub up: bool,
+    /// Whether it is the sorry server (or a real server in that part).
+    pub sorry: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    pub(super) addr: IpAddr,
+    pub(super) port: u16,
+    weight: u16,
+    inhibit: bool,
+    pub(super) up: bool,
+    pub(super) checkers: Vec<(CheckerId, Checker)>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Pool {
+    pub(super) key: ServiceKey,
+    quorum: u64,
+    hysteresis: u64,
+    sorry: Option<SorryServer>,
+    /// The sorry server is in the table.
+    sorry_in: bool,
+    ha_suspend: bool,
+    address_here: bool,
+    pub(super) quorum_up: bool,
+    pub(super) servers: Vec<Server>,
+}
+
+/// The name of a kind of check, as in the configuration.
+pub(super) const fn kind_name(kind: &CheckKind) -> &'static str {
+    match kind {
+        CheckKind::Tcp => "TCP_CHECK",
+    }
+}
+
+impl Server {
+    fn at(&self) -> (IpAddr, u16) {
+        (self.addr, self.port)
+    }
+
+    fn checks_pass(&self) -> bool {
+        self.checkers.iter().all(|(_, c)| c.up)
+    }
+
+    /// Why its checks do not pass; none when they do.
+    pub(super) fn why(&self) -> Option<String> {
+        let (_, c) = self.checkers.iter().find(|(_, c)| !c.up)?;
+        let kind = kind_name(&c.check.kind);
+        Some(match &c.last {
+            Some(Last {
+                verdict: Verdict::Failed(why),
+                ..
+            }) => format!("{kind}: {why}"),
+            Some(Last {
+                verdict: Verdict::NotRun(why),
+                ..
+            }) => format!("{kind} cannot be run: {}", why.why),
+            Some(Last {
+                verdict: Verdict::Ok,
+                ..
+            })
+            | None => format!("{kind} has not passed yet"),
+        })
+    }
+
+    fn build(
+        rs: &RealServer,
+        old: Option<Server>,
+        now: Time,
+        make: &mut dyn FnMut(&Check) -> (CheckerId, Checker),
+    ) -> Server {
+        let existed = old.is_some();
+        let was_up = old.as_ref().is_none_or(|s| s.up);
+        let mut left = old.map_or_else(Vec::new, |s| s.checkers);
+        let mut checkers: Vec<(CheckerId, Checker)> = Vec::with_capacity(rs.checks.len());
+        for check in &rs.checks {
+            match left.iter().position(|(_, c)| c.same_target(check)) {
+                Some(i) => {
+                    let (id, mut checker) = left.swap_remove(i);
+                    checker.retime(check, now);
+                    checkers.push((id, checker));
+                }
+                None => {
+                    let (id, mut checker) = make(check);
+                    // A server that was serving is not taken out because a check was added.
+                    if existed && was_up {
+                        checker.up = true;
+                    }
+                    checkers.push((id, checker));
+                }
+            }
+        }
+        let mut server = Server {
+            addr: rs.addr,
+            port: rs.port,
+            weight: rs.weight,
+            inhibit: rs.inhibit_on_failure,
+            up: was_up,
+            checkers,
+        };
+        if !existed {
+            server.up = server.checks_pass();
+        }
+        server
+    }
+}
+
+impl Pool {
+    /// The pool of `service`, which takes over what `old` knows.
+    pub(super) fn build(
+        service: &Service,
+        old: Option<Pool>,
+        now: Time,
+        make: &mut dyn FnMut(&Check) -> (CheckerId, Checker),
+    ) -> Pool {
+        let (mut old_servers, quorum_up, old_sorry, address_here) = match old {
+            Some(p) => (
+                p.servers,
+                p.quorum_up,
+                p.sorry.filter(|_| p.sorry_in),
+                p.address_here,
+            ),
+            None => (Vec::new(), false, None, false),
+        };
+        let servers = service
+            .real_servers
+            .iter()
+            .map(|rs| {
+                let at = old_servers
+                    .iter()
+                    .position(|s| s.at() == (rs.addr, rs.port));
+                let old = at.map(|i| old_servers.swap_remove(i));
+                Server::build(rs, old, now, make)
+            })
+            .collect();
+        // A sorry server that is replaced by another one, or no more wanted, goes; `settle` lets
+        // the new one in.
+        let sorry_in = match (service.sorry_server, old_sorry) {
+            (Some(new), Some(old)) => (new.addr, new.port) == (old.addr, old.port),
+            (Some(_) | None, None) | (None, Some(_)) => false,
+        };
+        Pool {
+            key: service.key,
+            quorum: u64::from(service.quorum),
+            hysteresis: u64::from(service.hysteresis),
+            sorry: service.sorry_server,
+            sorry_in,
+            ha_suspend: service.ha_suspend,
+            address_here,
+            quorum_up,
+            servers,
+        }
+    }
+
+    /// The weight of the servers that are up.
+    pub(super) fn live_weight(&self) -> u64 {
+        self.servers
+            .iter()
+            .filter(|s| s.up)
+            .map(|s| u64::from(s.weight))
+            .sum()
+    }
+
+    /// Whether its checks rest.
+    pub(super) fn suspended(&self) -> bool {
+        self.ha_suspend && !self.address_here
+    }
+
+    /// The address left or came; whether anything changed for the checks, which then run at once.
+    pub(super) fn suspend(&mut self, suspended: bool, now: Time) -> bool {
+        if self.address_here != suspended {
+            return false;
+        }
+        self.address_here = !suspended;
+        if self.ha_suspend && !suspended {
+            for (_, c) in self.servers.iter_mut().flat_map(|s| &mut s.checkers) {
+                c.due = c.due.min(now);
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Takes a server out until its checks have passed; false when that changes nothing.
+    pub(super) fn assume_down(
+        &mut self,
+        addr: IpAddr,
+        port: u16,
+        now: Time,
+        out: &mut Vec<Transition>,
+    ) -> bool {
+        let Some(server) = self.servers.iter_mut().find(|s| s.at() == (addr, port)) else {
+            return false;
+        };
+        let mut changed = false;
+        for (_, c) in server
+            .checkers
+            .iter_mut()
+            .filter(|(_, c)| !c.has_run && c.up)
+        {
+            c.up = false;
+            c.since = now;
+            c.due = now;
+            changed = true;
+        }
+        if changed {
+            self.settle(false, out);
+        }
+        changed
+    }
+
+    /// Takes in a verdict; whether the targets may have changed.
+    pub(super) fn verdict(
+        &mut self,
+        server: usize,
+        check: usize,
+        verdict: &Verdict,
+        took: Duration,
+        now: Time,
+        out: &mut Vec<Transition>,
+    ) -> bool {
+        let s = &mut self.servers[server];
+        let at = s.at();
+        let (_, checker) = &mut s.checkers[check];
+        let kind = kind_name(&checker.check.kind);
+        let change = match checker.verdict(verdict, took, now) {
+            Step::Same => return false,
+            Step::Up { first } => Change::CheckUp {
+                server: at,
+                kind,
+                first,
+            },
+            Step::Down {
+                why,
+                retries,
+                first,
+            } => Change::CheckDown {
+                server: at,
+                kind,
+                why,
+                retries,
+                first,
+            },
+            Step::Stuck(why) => Change::CheckNotRun {
+                server: at,
+                kind,
+                why,
+            },
+        };
+        out.push(Transition {
+            service: self.key,
+            change,
+        });
+        self.settle(false, out)
+    }
+
+    /// Lets servers, quorum and sorry server follow the checks; whether anything changed. `start`:
+    /// the configuration is new.
+    pub(super) fn settle(&mut self, start: bool, out: &mut Vec<Transition>) -> bool {
+        let mut changed = false;
+        let service = self.key;
+        let mut say = |change| out.push(Transition { service, change });
+        for s in &mut self.servers {
+            let up = s.checks_pass();
+            if up != s.up {
+                s.up = up;
+                changed = true;
+                say(match s.why() {
+                    None => Change::ServerUp {
+                        server: s.at(),
+                        inhibit: s.inhibit,
+                    },
+                    Some(why) => Change::ServerDown {
+                        server: s.at(),
+                        inhibit: s.inhibit,
+                        why,
+                    },
+                });
+            }
+        }
+        let weight = self.live_weight();
+        let (gain, keep) = (
+            self.quorum + self.hysteresis,
+            self.quorum.saturating_sub(self.hysteresis),
+        );
+        if !self.quorum_up && weight >= gain {
+            self.quorum_up = true;
+            changed = true;
+            say(Change::QuorumGained {
+                weight,
+                threshold: gain,
+            });
+        } else if self.quorum_up && (weight == 0 || weight < keep) {
+            self.quorum_up = false;
+            changed = true;
+            say(Change::QuorumLost {
+                weight,
+                threshold: keep,
+                start: false,
+            });
+        } else if start && !self.quorum_up && self.sorry.is_some() && !self.sorry_in {
+            say(Change::QuorumLost {
+                weight,
+                threshold: gain,
+                start: true,
+            });
+        }
+        match (self.sorry, self.quorum_up) {
+            (Some(sorry), false) if !self.sorry_in => {
+                self.sorry_in = true;
+                changed = true;
+                say(Change::SorryIn {
+                    server: (sorry.addr, sorry.port),
+                });
+            }
+            (Some(sorry), true) if self.sorry_in => {
+                self.sorry_in = false;
+                changed = true;
+                say(Change::SorryOut {
+                    server: (sorry.addr, sorry.port),
+                });
+            }
+            (Some(_), true | false) | (None, true | false) => {}
+        }
+        changed
+    }
+
+    /// The servers as they should be used.
+    pub(super) fn targets(&self) -> Vec<Target> {
+        let mut targets: Vec<Target> = self
+            .servers
+            .iter()
+            .map(|s| {
+                let used = s.up && !self.sorry_in;
+                Target {
+                    addr: s.addr,
+                    port: s.port,
+                    weight: s.weight,
+                    effective_weight: if used { s.weight } else { 0 },
+                    listed: used || s.inhibit,
+                    up: s.up,
+                    sorry: false,
+                }
+            })
+            .collect();
+        if let Some(sorry) = self.sorry {
+            // A sorry server may be one of the real servers: one entry in the table then.
+            match targets
+                .iter_mut()
+                .find(|t| (t.addr, t.port) == (sorry.addr, sorry.port))
+            {
+                Some(t) if self.sorry_in => {
+                    *t = Target {
+                        effective_weight: 1,
+                        listed: true,
+                        sorry: true,
+                        ..*t
+                    };
+                }
+                Some(_) => {}
+                None => targets.push(Target {
+                    addr: sorry.addr,
+                    port: sorry.port,
+                    weight: 1,
+                    effective_weight: u16::from(self.sorry_in),
+                    listed: self.sorry_in || sorry.inhibit,
+                    up: true,
+                    sorry: true,
+                }),
+            }
+        }
+        targets
+    }
+}

@@ -1,1 +1,29 @@
-//! See ARCHITECTURE.md.
+//! From what should be to what must be written: desired services and real servers against the
+//! maps of the data plane, as an ordered list of operations.
+//!
+//! [`Tables`] keeps the books: which service has which id and slot, which real server which index,
+//! which part of the arena holds which scheduling table. [`Tables::plan`] compares them with what
+//! is desired and returns a [`Plan`]: the operations, what they mean for people, and the books as
+//! they stand once all operations were applied. The books can be rebuilt from a [`Dump`] of the
+//! pinned maps alone ([`Tables::adopt`]), so a daemon that was killed goes on where it stopped.
+//!
+//! Order within a plan: real servers, scheduling tables, slots of services; then removals in
+//! reverse. After every single operation the program finds, for each service, either its old or
+//! its new table, and no table names a real server that was not written.
+
+mod adopt;
+mod arena;
+mod desired;
+#[cfg(test)]
+mod fake;
+mod op;
+mod schedule;
+mod slots;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use adopt::Dump;
+pub use desired::{DesiredBackend, DesiredService, Link};
+pub use op::{Change, Op, Refusal, RefusalReason};
+pub use tables::{GRACE, Plan, Refs, Tables};

@@ -114,7 +114,12 @@ pub struct ServiceSlot {
     /// (network byte order).
     pub persist_mask: u32,
     /// Reserved for what later schedulers and address families need.
-    pub reserved: [u32; 9],
+    pub reserved: u32,
+    /// User space's own: the key that a removed service had, so that one that returns while its
+    /// flows live has its id again.
+    pub removed_key: u64,
+    /// Reserved.
+    pub reserved2: [u64; 3],
 }
 
 /// A slot whose service was removed.
@@ -192,6 +197,8 @@ pub const BACKEND_RESOLVED: u16 = 1;
 pub const BACKEND_DOWN: u16 = 2;
 /// This host itself: frames go up the stack.
 pub const BACKEND_LOCAL: u16 = 4;
+/// No longer in the configuration and kept for its flows; only user space looks at it.
+pub const BACKEND_REMOVED: u16 = 1 << 15;
 
 /// Counters of one backend on one CPU. A service's are the sum of its backends' and what the
 /// daemon remembers of those removed.

@@ -12,6 +12,8 @@ use crate::time::Time;
 /// What the maps hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dump {
+    /// Jiffies per second, from the settings.
+    pub hz: u32,
     /// The slots that are not all zero, by number.
     pub services: Vec<(u32, ServiceSlot)>,
     /// The backends that are not all zero, by index.
@@ -26,7 +28,7 @@ impl Tables {
     /// to, a real server whose service was never opened.
     #[must_use]
     pub fn adopt(dump: &Dump, now: Time) -> Tables {
-        let mut tables = Tables::default();
+        let mut tables = Tables::new(dump.hz);
         for (slot, value) in &dump.services {
             if value.key != 0 && value.key != SLOT_DELETED {
                 tables.adopt_live(*slot, value, &dump.sched);
@@ -37,8 +39,12 @@ impl Tables {
                 tables.adopt_removed(*slot, value, now);
             }
         }
-        let live: BTreeSet<u16> =
-            tables.services.values().filter(|s| s.retired.is_none()).map(|s| s.value.id).collect();
+        let live: BTreeSet<u16> = tables
+            .services
+            .values()
+            .filter(|s| s.retired.is_none())
+            .map(|s| s.value.id)
+            .collect();
         for (index, value) in &dump.backends {
             tables.adopt_backend(*index, value, live.contains(&value.service), now);
         }
@@ -55,7 +61,10 @@ impl Tables {
         // Of two copies either may stay: they are alike but for the place.
         if service_of_key(key).is_none() || !in_reach(key, slot) || self.id_taken(value.id) {
             self.slots.set(slot, Some(Held::Tombstone));
-            self.repairs.push(Op::ClearSlot { slot, key: SLOT_DELETED });
+            self.repairs.push(Op::ClearSlot {
+                slot,
+                key: SLOT_DELETED,
+            });
             return;
         }
         let mut value = *value;
@@ -70,19 +79,38 @@ impl Tables {
             self.repairs.push(Op::SwitchTable { slot, table: 0 });
         }
         self.slots.set(slot, Some(Held::Live(key)));
-        self.services.insert(key, Service { slot, value, table, retired: None });
+        self.services.insert(
+            key,
+            Service {
+                slot,
+                value,
+                table,
+                retired: None,
+            },
+        );
     }
 
     fn adopt_removed(&mut self, slot: u32, value: &ServiceSlot, now: Time) {
-        let key = value.reserved[0];
-        if service_of_key(key).is_none() || self.id_taken(value.id) || self.services.contains_key(&key) {
+        let key = value.removed_key;
+        if service_of_key(key).is_none()
+            || self.id_taken(value.id)
+            || self.services.contains_key(&key)
+        {
             self.slots.set(slot, Some(Held::Tombstone));
             return;
         }
         let mut value = ServiceSlot { key, ..*value };
-        value.reserved[0] = 0;
+        value.removed_key = 0;
         self.slots.set(slot, Some(Held::Retired(key)));
-        self.services.insert(key, Service { slot, value, table: Vec::new(), retired: Some(now) });
+        self.services.insert(
+            key,
+            Service {
+                slot,
+                value,
+                table: Vec::new(),
+                retired: Some(now),
+            },
+        );
     }
 
     fn adopt_backend(&mut self, index: u16, value: &Backend, owned: bool, now: Time) {
@@ -95,6 +123,12 @@ impl Tables {
         if first {
             self.by_addr.insert(place, index);
         }
-        self.backends.insert(index, Row { value: *value, retired: removed.then_some(now) });
+        self.backends.insert(
+            index,
+            Row {
+                value: *value,
+                retired: removed.then_some(now),
+            },
+        );
     }
 }

@@ -29,7 +29,8 @@ impl Arena {
     /// Takes the first gap that holds `entries` (> 0) entries; returns its first entry, a multiple
     /// of four.
     pub(super) fn alloc(&mut self, entries: u32, now: Time) -> Option<u32> {
-        self.resting.retain(|_, (_, freed)| now.since(*freed) < GRACE);
+        self.resting
+            .retain(|_, (_, freed)| now.since(*freed) < GRACE);
         let need = words(entries);
         let mut start = 0;
         let mut used = self.used.iter().map(|(b, n)| (*b, *n)).peekable();
@@ -54,10 +55,16 @@ impl Arena {
     /// Takes what a slot of adopted maps refers to. False when it is out of bounds or overlaps.
     pub(super) fn claim(&mut self, first: u32, entries: u32) -> bool {
         let (base, len) = (first / LANES, words(entries));
-        let Some(end) = base.checked_add(len) else { return false };
+        let Some(end) = base.checked_add(len) else {
+            return false;
+        };
         let clear = first.is_multiple_of(LANES)
             && end <= SCHED_WORDS
-            && self.used.range(..end).next_back().is_none_or(|(b, n)| b + n <= base);
+            && self
+                .used
+                .range(..end)
+                .next_back()
+                .is_none_or(|(b, n)| b + n <= base);
         if clear {
             self.used.insert(base, len);
         }

@@ -8,6 +8,9 @@ use super::adopt::Dump;
 use super::op::Op;
 use super::slots::home;
 
+/// Jiffies per second.
+pub(super) const HZ: u32 = 250;
+
 /// The maps, sparse.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FakeMaps {
@@ -23,13 +26,19 @@ impl FakeMaps {
     pub(super) fn apply(&mut self, op: &Op) {
         match op {
             Op::ResetCounters { index } => {
-                assert!(!self.backends.contains_key(index), "counters of a used index are zeroed");
+                assert!(
+                    !self.backends.contains_key(index),
+                    "counters of a used index are zeroed"
+                );
                 self.fresh.push(*index);
             }
             Op::Backend { index, value } => {
                 assert!(*index != 0 && value.service != 0);
                 if !self.backends.contains_key(index) {
-                    assert!(self.fresh.contains(index), "a new index keeps its old counters");
+                    assert!(
+                        self.fresh.contains(index),
+                        "a new index keeps its old counters"
+                    );
                     self.fresh.retain(|i| i != index);
                 }
                 self.backends.insert(*index, *value);
@@ -40,7 +49,10 @@ impl FakeMaps {
                 for (slot, value) in &self.slots {
                     if value.key != 0 && value.key != SLOT_DELETED {
                         let (b, l) = ((value.table >> 32) as usize, value.table as u32 as usize);
-                        assert!(l == 0 || end <= b || base >= (b + l).next_multiple_of(4), "slot {slot} uses {b}+{l}");
+                        assert!(
+                            l == 0 || end <= b || base >= (b + l).next_multiple_of(4),
+                            "slot {slot} uses {b}+{l}"
+                        );
                     }
                 }
                 if self.sched.len() < end {
@@ -49,27 +61,42 @@ impl FakeMaps {
                 self.sched[base..end].fill(0);
                 self.sched[base..base + len].copy_from_slice(entries);
             }
-            Op::ResetCursor { id } => assert!(self.slots.values().all(|s| s.id != *id || s.key == 0)),
+            Op::ResetCursor { id } => {
+                assert!(self.slots.values().all(|s| s.id != *id || s.key == 0))
+            }
             Op::OpenSlot { slot, value } => {
                 assert!(value.key != 0 && value.key != SLOT_DELETED && value.id != 0);
                 let old = self.slots.insert(*slot, *value);
-                assert!(old.is_none_or(|o| o.key == SLOT_DELETED || o.key == 0), "a live slot is overwritten");
+                assert!(
+                    old.is_none_or(|o| o.key == SLOT_DELETED || o.key == 0),
+                    "a live slot is overwritten"
+                );
             }
             Op::SwitchTable { slot, table } => self.live(*slot).table = *table,
             Op::Params { slot, value } => {
                 let s = self.live(*slot);
-                *s = ServiceSlot { key: s.key, table: s.table, ..*value };
+                *s = ServiceSlot {
+                    key: s.key,
+                    table: s.table,
+                    ..*value
+                };
             }
             Op::CloseSlot { slot, key } => {
                 let s = self.live(*slot);
                 assert_eq!(s.key, *key);
-                s.reserved[0] = *key;
+                s.removed_key = *key;
                 s.key = SLOT_DELETED;
             }
             Op::ClearSlot { slot, key } => {
                 self.slots.remove(slot);
                 if *key != 0 {
-                    self.slots.insert(*slot, ServiceSlot { key: *key, ..ServiceSlot::default() });
+                    self.slots.insert(
+                        *slot,
+                        ServiceSlot {
+                            key: *key,
+                            ..ServiceSlot::default()
+                        },
+                    );
                 }
             }
             Op::FreeBackend { index } => {
@@ -80,7 +107,10 @@ impl FakeMaps {
 
     fn live(&mut self, slot: u32) -> &mut ServiceSlot {
         let s = self.slots.get_mut(&slot).expect("an open slot");
-        assert!(s.key != 0 && s.key != SLOT_DELETED, "slot {slot} is not open");
+        assert!(
+            s.key != 0 && s.key != SLOT_DELETED,
+            "slot {slot} is not open"
+        );
         s
     }
 
@@ -100,18 +130,35 @@ impl FakeMaps {
 
     /// The table that the program uses for a service.
     pub(super) fn table(&self, service: &ServiceSlot) -> Vec<u16> {
-        let (base, len) = ((service.table >> 32) as usize, service.table as u32 as usize);
-        if len == 0 { Vec::new() } else { self.sched[base..base + len].to_vec() }
+        let (base, len) = (
+            (service.table >> 32) as usize,
+            service.table as u32 as usize,
+        );
+        if len == 0 {
+            Vec::new()
+        } else {
+            self.sched[base..base + len].to_vec()
+        }
     }
 
     /// Panics when a service that the program finds names a real server that was not written.
     pub(super) fn check(&self) {
-        for value in self.slots.values().filter(|s| s.key != 0 && s.key != SLOT_DELETED) {
+        for value in self
+            .slots
+            .values()
+            .filter(|s| s.key != 0 && s.key != SLOT_DELETED)
+        {
             let (_, found) = self.lookup(value.key).expect("an open service is found");
             assert_eq!(found.id, value.id, "one service, one id");
             for index in self.table(value).into_iter().filter(|i| *i != 0) {
-                let backend = self.backends.get(&index).expect("a table names a backend that was never written");
-                assert_eq!(backend.service, value.id, "a table names a real server of another service");
+                let backend = self
+                    .backends
+                    .get(&index)
+                    .expect("a table names a backend that was never written");
+                assert_eq!(
+                    backend.service, value.id,
+                    "a table names a real server of another service"
+                );
             }
         }
     }
@@ -120,6 +167,7 @@ impl FakeMaps {
         let mut sched = self.sched.clone();
         sched.resize(lb_common::maps::SCHED_WORDS as usize * 4, 0);
         Dump {
+            hz: HZ,
             services: self.slots.iter().map(|(s, v)| (*s, *v)).collect(),
             backends: self.backends.iter().map(|(i, b)| (*i, *b)).collect(),
             sched,

@@ -161,9 +161,13 @@ impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             RefusalReason::NotIpv4 => "only IPv4 is built so far",
-            RefusalReason::NoServiceId => "too many services (removed ones with living connections count)",
+            RefusalReason::NoServiceId => {
+                "too many services (removed ones with living connections count)"
+            }
             RefusalReason::NoSlot => "no free slot within reach of its hash",
-            RefusalReason::NoBackendIndex => "too many real servers (removed ones with living connections count)",
+            RefusalReason::NoBackendIndex => {
+                "too many real servers (removed ones with living connections count)"
+            }
             RefusalReason::NoArenaRoom => "no room for its scheduling table",
         })
     }
@@ -171,7 +175,12 @@ impl fmt::Display for RefusalReason {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "virtual_server {}: {}", Service(self.service), self.reason)
+        write!(
+            f,
+            "virtual_server {}: {}",
+            Service(self.service),
+            self.reason
+        )
     }
 }
 
@@ -201,18 +210,56 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Change::ServiceAdded { service, scheduler } => {
-                write!(f, "+ virtual_server {} {}", Service(*service), scheduler_name(*scheduler))
+                write!(
+                    f,
+                    "+ virtual_server {} {}",
+                    Service(*service),
+                    scheduler_name(*scheduler)
+                )
             }
-            Change::ServiceRemoved { service } => write!(f, "- virtual_server {}", Service(*service)),
-            Change::ServiceChanged { service, what } => write!(f, "~ virtual_server {}: {what}", Service(*service)),
-            Change::BackendAdded { service, addr, port, weight } => {
-                write!(f, "+ real_server {} of {}, weight {weight}", Endpoint(*addr, *port), Service(*service))
+            Change::ServiceRemoved { service } => {
+                write!(f, "- virtual_server {}", Service(*service))
             }
-            Change::BackendRemoved { service, addr, port } => {
-                write!(f, "- real_server {} of {}", Endpoint(*addr, *port), Service(*service))
+            Change::ServiceChanged { service, what } => {
+                write!(f, "~ virtual_server {}: {what}", Service(*service))
             }
-            Change::BackendChanged { service, addr, port, what } => {
-                write!(f, "~ real_server {} of {}: {what}", Endpoint(*addr, *port), Service(*service))
+            Change::BackendAdded {
+                service,
+                addr,
+                port,
+                weight,
+            } => {
+                write!(
+                    f,
+                    "+ real_server {} of {}, weight {weight}",
+                    Endpoint(*addr, *port),
+                    Service(*service)
+                )
+            }
+            Change::BackendRemoved {
+                service,
+                addr,
+                port,
+            } => {
+                write!(
+                    f,
+                    "- real_server {} of {}",
+                    Endpoint(*addr, *port),
+                    Service(*service)
+                )
+            }
+            Change::BackendChanged {
+                service,
+                addr,
+                port,
+                what,
+            } => {
+                write!(
+                    f,
+                    "~ real_server {} of {}: {what}",
+                    Endpoint(*addr, *port),
+                    Service(*service)
+                )
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Scheduling tables from real servers, with the semantics of IPVS.
 
 use lb_common::maps::Sched;
+use lb_common::sched;
 
 use crate::model::Scheduler;
 
@@ -22,53 +23,37 @@ pub(super) fn sched_of(scheduler: Scheduler) -> Sched {
     }
 }
 
-/// The scheduling table: backend indices; 0 refuses. Empty when nobody is available.
+/// The scheduling table: backend indices; [`NOBODY`](lb_common::sched::NOBODY) refuses. Empty when
+/// nobody is available.
 ///
 /// `rr` and `wrr` have only servers that can take a connection now. `sh` also has those whose MAC
 /// is not known yet: both directors of a pair must map alike, whatever their neighbour tables say.
+/// It has them in reverse order of configuration, as IPVS does, so that a pair of which one is
+/// keepalived with IPVS maps alike too.
 pub(super) fn table(scheduler: Scheduler, candidates: &[Candidate]) -> Vec<u16> {
-    let able = |c: &&Candidate| c.up && c.reachable && c.weight > 0;
-    match scheduler {
-        Scheduler::Rr => candidates.iter().filter(able).map(|c| c.index).collect(),
-        Scheduler::Wrr => {
-            let servers: Vec<(u16, u32)> =
-                candidates.iter().filter(able).map(|c| (c.index, u32::from(c.weight))).collect();
-            interleave(&servers)
-        }
-        Scheduler::Sh => hash_slots(candidates),
-    }
-}
-
-/// The longest table of a turn scheduler, in entries.
-const MAX_TURN: u64 = 1 << 16;
-
-fn interleave(servers: &[(u16, u32)]) -> Vec<u16> {
-    let sum: u64 = servers.iter().map(|(_, w)| u64::from(*w)).sum();
-    let gcd = servers.iter().fold(0, |a, (_, w)| gcd(a, *w)).max(1);
-    let scaled: Vec<(u16, u32)> = servers
+    let mut servers: Vec<(u16, u16)> = candidates
         .iter()
-        .map(|(i, w)| {
-            let unit = w / gcd;
-            let fit = if sum / u64::from(gcd) > MAX_TURN { (u64::from(*w) * MAX_TURN / sum).max(1) as u32 } else { unit };
-            (*i, fit)
-        })
+        .filter(|c| c.up && (c.reachable || scheduler == Scheduler::Sh))
+        .map(|c| (c.index, c.weight))
         .collect();
-    let top = scaled.iter().map(|(_, w)| *w).max().unwrap_or(0);
-    (1..=top).rev().flat_map(|cw| scaled.iter().filter(move |(_, w)| *w >= cw).map(|(i, _)| *i)).collect()
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
-fn hash_slots(candidates: &[Candidate]) -> Vec<u16> {
-    let mut round = candidates.iter().filter(|c| c.up).cycle();
-    let mut table = Vec::with_capacity(256);
-    while table.len() < 256 {
-        let Some(c) = round.next() else { break };
-        let entry = if c.weight == 0 { 0 } else { c.index };
-        let count = usize::from(c.weight.max(1)).min(256 - table.len());
-        table.extend(std::iter::repeat_n(entry, count));
-    }
+    let mut table = Vec::new();
+    let len = match scheduler {
+        Scheduler::Rr => {
+            table.resize(servers.len(), 0);
+            sched::fill_rr(&servers, &mut table)
+        }
+        Scheduler::Wrr => {
+            table.resize(sched::wrr_len(&servers), 0);
+            sched::fill_wrr(&servers, &mut table)
+        }
+        Scheduler::Sh => {
+            servers.reverse();
+            let mut slots = [0; sched::SH_SIZE];
+            let len = sched::fill_sh(&servers, &mut slots);
+            table.extend_from_slice(&slots);
+            len
+        }
+    };
+    table.truncate(len);
     table
 }

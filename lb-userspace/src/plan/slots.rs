@@ -46,7 +46,7 @@ pub(super) fn in_reach(key: u64, slot: u32) -> bool {
 
 /// The first slot that the program looks at.
 pub(super) fn home(key: u64) -> u32 {
-    lb_common::maps::service_hash(key) & (SERVICE_SLOTS - 1)
+    lb_common::hash::service_slot(key, 0)
 }
 
 impl Slots {
@@ -71,14 +71,20 @@ impl Slots {
     /// A slot for `key` and the moves that must come first, in order. Nothing is changed.
     pub(super) fn place(&self, key: u64) -> Option<(u32, Vec<Move>)> {
         let home = home(key);
-        let mut free = (0..SERVICE_SLOTS).map(|d| (home + d) & (SERVICE_SLOTS - 1)).find(|s| self.is_free(*s))?;
+        let mut free = (0..SERVICE_SLOTS)
+            .map(|d| (home + d) & (SERVICE_SLOTS - 1))
+            .find(|s| self.is_free(*s))?;
         let mut moves: Vec<Move> = Vec::new();
         while distance(home, free) >= SERVICE_PROBES {
             // The farthest of the slots before the free one whose service may lie in it.
             let step = (1..SERVICE_PROBES).rev().find_map(|back| {
                 let from = free.wrapping_sub(back) & (SERVICE_SLOTS - 1);
                 match self.get(from) {
-                    Some(Held::Live(key)) if in_reach(key, free) => Some(Move { key, from, to: free }),
+                    Some(Held::Live(key)) if in_reach(key, free) => Some(Move {
+                        key,
+                        from,
+                        to: free,
+                    }),
                     Some(Held::Live(_) | Held::Retired(_) | Held::Tombstone) | None => None,
                 }
             })?;
@@ -90,10 +96,14 @@ impl Slots {
 
     /// Whether some service's probe walks over `slot`.
     pub(super) fn is_passed_over(&self, slot: u32) -> bool {
-        (1..SERVICE_PROBES).any(|ahead| match self.get((slot + ahead) & (SERVICE_SLOTS - 1)) {
-            Some(Held::Live(key)) => distance(home(key), (slot + ahead) & (SERVICE_SLOTS - 1)) >= ahead,
-            Some(Held::Retired(_) | Held::Tombstone) | None => false,
-        })
+        (1..SERVICE_PROBES).any(
+            |ahead| match self.get((slot + ahead) & (SERVICE_SLOTS - 1)) {
+                Some(Held::Live(key)) => {
+                    distance(home(key), (slot + ahead) & (SERVICE_SLOTS - 1)) >= ahead
+                }
+                Some(Held::Retired(_) | Held::Tombstone) | None => false,
+            },
+        )
     }
 
     /// Tombstones that no probe needs.

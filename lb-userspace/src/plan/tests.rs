@@ -4,17 +4,22 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use lb_common::maps::{BACKEND_DOWN, SERVICE_SLOTS, service_hash};
+use lb_common::hash::service_slot;
+use lb_common::maps::BACKEND_DOWN;
 use proptest::prelude::*;
 
-use super::fake::FakeMaps;
+use super::fake::{FakeMaps, HZ};
 use super::tables::raw_key;
 use super::*;
 use crate::model::{Persistence, Protocol, Scheduler, ServiceKey};
 use crate::time::Time;
 
 fn key(n: u16) -> ServiceKey {
-    ServiceKey { addr: Ipv4Addr::new(192, 0, 2, 1).into(), port: n, protocol: Protocol::Tcp }
+    ServiceKey {
+        addr: Ipv4Addr::new(192, 0, 2, 1).into(),
+        port: n,
+        protocol: Protocol::Tcp,
+    }
 }
 
 fn backend(n: u8) -> DesiredBackend {
@@ -23,7 +28,11 @@ fn backend(n: u8) -> DesiredBackend {
         port: 80,
         weight: 1,
         up: true,
-        link: Some(Link { dmac: [2, 0, 0, 0, 0, n], smac: [2, 1, 0, 0, 0, 0], ifindex: 3 }),
+        link: Some(Link {
+            dmac: [2, 0, 0, 0, 0, n],
+            smac: [2, 1, 0, 0, 0, 0],
+            ifindex: 3,
+        }),
         local: false,
     }
 }
@@ -40,12 +49,19 @@ fn service(n: u16, backends: &[u8]) -> DesiredService {
 
 /// What the program may find for each key while a plan is applied: old or new, never a third.
 fn tables_of(maps: &FakeMaps, keys: &[u64]) -> BTreeMap<u64, Option<Vec<u16>>> {
-    keys.iter().map(|k| (*k, maps.lookup(*k).map(|(_, s)| maps.table(&s)))).collect()
+    keys.iter()
+        .map(|k| (*k, maps.lookup(*k).map(|(_, s)| maps.table(&s))))
+        .collect()
 }
 
 /// Applies a plan, checking the maps after every operation.
 fn apply(maps: &mut FakeMaps, before: &Tables, plan: &Plan) {
-    let keys: Vec<u64> = before.services.keys().chain(plan.next.services.keys()).copied().collect();
+    let keys: Vec<u64> = before
+        .services
+        .keys()
+        .chain(plan.next.services.keys())
+        .copied()
+        .collect();
     let old = tables_of(maps, &keys);
     let mut done = maps.clone();
     for op in &plan.ops {
@@ -56,7 +72,10 @@ fn apply(maps: &mut FakeMaps, before: &Tables, plan: &Plan) {
         maps.apply(op);
         maps.check();
         for (key, found) in tables_of(maps, &keys) {
-            assert!(found == old[&key] || found == new[&key], "{op:?}: {found:?} is neither old nor new");
+            assert!(
+                found == old[&key] || found == new[&key],
+                "{op:?}: {found:?} is neither old nor new"
+            );
         }
     }
 }
@@ -85,7 +104,11 @@ struct World {
 
 impl World {
     fn new() -> World {
-        World { maps: FakeMaps::default(), tables: Tables::default(), now: Time::from_nanos(1) }
+        World {
+            maps: FakeMaps::default(),
+            tables: Tables::new(HZ),
+            now: Time::from_nanos(1),
+        }
     }
 
     fn step(&mut self, desired: &[DesiredService], refs: &Refs) -> Plan {
@@ -102,7 +125,10 @@ impl World {
     }
 
     fn nobody_refers(&self) -> Refs {
-        Refs { taken_at: self.now, ..Refs::default() }
+        Refs {
+            taken_at: self.now,
+            ..Refs::default()
+        }
     }
 }
 
@@ -123,12 +149,25 @@ fn a_mac_that_changes_is_one_write() {
     let mut world = World::new();
     let mut desired = [service(80, &[1, 2, 3]), service(443, &[1, 2])];
     world.to(&desired);
-    desired[0].backends[1].link = Some(Link { dmac: [2, 9, 9, 9, 9, 9], smac: [2, 1, 0, 0, 0, 0], ifindex: 3 });
+    desired[0].backends[1].link = Some(Link {
+        dmac: [2, 9, 9, 9, 9, 9],
+        smac: [2, 1, 0, 0, 0, 0],
+        ifindex: 3,
+    });
     let plan = world.to(&desired);
-    assert!(matches!(plan.ops[..], [Op::Backend { .. }]), "{:?}", plan.ops);
+    assert!(
+        matches!(plan.ops[..], [Op::Backend { .. }]),
+        "{:?}",
+        plan.ops
+    );
     assert_eq!(
-        plan.changes.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["~ real_server 10.0.0.2:80 of TCP 192.0.2.1:80: MAC 02:00:00:00:00:02 -> 02:09:09:09:09:09"]
+        plan.changes
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        [
+            "~ real_server 10.0.0.2:80 of TCP 192.0.2.1:80: MAC 02:00:00:00:00:02 -> 02:09:09:09:09:09"
+        ]
     );
 }
 
@@ -136,21 +175,35 @@ fn a_mac_that_changes_is_one_write() {
 fn a_removed_server_keeps_its_index_until_nobody_refers_to_it() {
     let mut world = World::new();
     world.to(&[service(80, &[1, 2])]);
-    let index = world.tables.backend_index(key(80), Ipv4Addr::new(10, 0, 0, 2).into(), 80).unwrap();
+    let index = world
+        .tables
+        .backend_index(key(80), Ipv4Addr::new(10, 0, 0, 2).into(), 80)
+        .unwrap();
     world.to(&[service(80, &[1])]);
     assert_ne!(world.maps.backends[&index].flags & BACKEND_DOWN, 0);
     assert!(world.tables.has_retired());
     // Too early: a flow may have been made after this scan began.
-    let early = Refs { taken_at: world.now + Duration::from_millis(1), ..Refs::default() };
+    let early = Refs {
+        taken_at: world.now + Duration::from_millis(1),
+        ..Refs::default()
+    };
     world.step(&[service(80, &[1])], &early);
     assert!(world.maps.backends.contains_key(&index));
     // It returns meanwhile and has its old index, so that its connections go on.
     world.to(&[service(80, &[1, 2])]);
-    assert_eq!(world.tables.backend_index(key(80), Ipv4Addr::new(10, 0, 0, 2).into(), 80), Some(index));
+    assert_eq!(
+        world
+            .tables
+            .backend_index(key(80), Ipv4Addr::new(10, 0, 0, 2).into(), 80),
+        Some(index)
+    );
     assert_eq!(world.maps.backends[&index].flags & BACKEND_DOWN, 0);
     world.to(&[service(80, &[1])]);
     world.now = world.now + GRACE;
-    let held = Refs { backends: [index].into(), ..world.nobody_refers() };
+    let held = Refs {
+        backends: [index].into(),
+        ..world.nobody_refers()
+    };
     world.step(&[service(80, &[1])], &held);
     assert!(world.maps.backends.contains_key(&index));
     let refs = world.nobody_refers();
@@ -165,19 +218,34 @@ fn a_removed_service_that_returns_has_its_id_again() {
     world.to(&[service(80, &[1, 2]), service(443, &[1])]);
     let id = world.maps.lookup(raw_key(key(80)).unwrap()).unwrap().1.id;
     let plan = world.to(&[service(443, &[1])]);
-    assert_eq!(plan.changes.iter().map(ToString::to_string).collect::<Vec<_>>(), ["- virtual_server TCP 192.0.2.1:80"]);
+    assert_eq!(
+        plan.changes
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        ["- virtual_server TCP 192.0.2.1:80"]
+    );
     assert_eq!(world.maps.lookup(raw_key(key(80)).unwrap()), None);
     assert_eq!(world.tables.service_of(id), Some(key(80)));
     // Killed and restarted in between, the id is still known.
     world.tables = Tables::adopt(&world.maps.dump(), world.now);
     world.to(&[service(80, &[1, 2]), service(443, &[1])]);
-    assert_eq!(world.maps.lookup(raw_key(key(80)).unwrap()).unwrap().1.id, id);
+    assert_eq!(
+        world.maps.lookup(raw_key(key(80)).unwrap()).unwrap().1.id,
+        id
+    );
     // Removed for good, its slot is empty in the end.
     world.to(&[]);
     world.now = world.now + GRACE;
     let refs = world.nobody_refers();
     world.step(&[], &refs);
-    assert_eq!(world.tables, Tables { arena: world.tables.arena.clone(), ..Tables::default() });
+    assert_eq!(
+        world.tables,
+        Tables {
+            arena: world.tables.arena.clone(),
+            ..Tables::new(HZ)
+        }
+    );
     assert!(world.maps.slots.is_empty() && world.maps.backends.is_empty());
 }
 
@@ -192,7 +260,14 @@ fn half_the_table_can_be_filled_and_emptied() {
     }
     world.maps.check();
     world.tables = plan.next;
-    assert_eq!(world.tables.plan(&[service(4096, &[])], &Refs::default(), world.now).refused[0].reason, RefusalReason::NoServiceId);
+    assert_eq!(
+        world
+            .tables
+            .plan(&[service(4096, &[])], &Refs::default(), world.now)
+            .refused[0]
+            .reason,
+        RefusalReason::NoServiceId
+    );
     let plan = world.tables.plan(&[], &Refs::default(), world.now);
     for op in &plan.ops {
         world.maps.apply(op);
@@ -203,19 +278,27 @@ fn half_the_table_can_be_filled_and_emptied() {
     for op in &plan.ops {
         world.maps.apply(op);
     }
-    assert!(world.maps.slots.is_empty(), "{} slots are left", world.maps.slots.len());
+    assert!(
+        world.maps.slots.is_empty(),
+        "{} slots are left",
+        world.maps.slots.len()
+    );
 }
 
 #[test]
 fn services_of_one_home_are_moved_apart() {
     // Ports whose homes crowd one place, so that the last must push one on.
-    let home = |n: u16| service_hash(raw_key(key(n)).unwrap()) & (SERVICE_SLOTS - 1);
+    let home = |n: u16| service_slot(raw_key(key(n)).unwrap(), 0);
     let mut by_place: BTreeMap<u32, Vec<u16>> = BTreeMap::new();
     for n in 1..=u16::MAX {
         by_place.entry(home(n)).or_default().push(n);
     }
-    let (place, first) = by_place.iter().find(|(p, v)| v.len() >= 8 && by_place.contains_key(&(*p + 1))).unwrap();
-    let mut desired: Vec<DesiredService> = first.iter().take(7).map(|n| service(*n, &[1])).collect();
+    let (place, first) = by_place
+        .iter()
+        .find(|(p, v)| v.len() >= 8 && by_place.contains_key(&(*p + 1)))
+        .unwrap();
+    let mut desired: Vec<DesiredService> =
+        first.iter().take(7).map(|n| service(*n, &[1])).collect();
     let mut world = World::new();
     // One of the next home takes the last slot within reach.
     desired.push(service(by_place[&(place + 1)][0], &[2]));
@@ -223,7 +306,11 @@ fn services_of_one_home_are_moved_apart() {
     desired.push(service(first[7], &[3]));
     let plan = world.to(&desired);
     assert_eq!(plan.refused, []);
-    assert!(plan.ops.iter().any(|op| matches!(op, Op::ClearSlot { .. })), "somebody had to move: {:?}", plan.ops);
+    assert!(
+        plan.ops.iter().any(|op| matches!(op, Op::ClearSlot { .. })),
+        "somebody had to move: {:?}",
+        plan.ops
+    );
 }
 
 #[test]
@@ -233,7 +320,13 @@ fn a_service_that_does_not_fit_stays_as_it_was() {
     let mut wide = service(80, &[1]);
     wide.backends[0].addr = "2001:db8::1".parse::<IpAddr>().unwrap();
     let plan = world.to(&[wide]);
-    assert_eq!(plan.refused, [Refusal { service: key(80), reason: RefusalReason::NotIpv4 }]);
+    assert_eq!(
+        plan.refused,
+        [Refusal {
+            service: key(80),
+            reason: RefusalReason::NotIpv4
+        }]
+    );
     assert_eq!(plan.ops, []);
 }
 
@@ -241,10 +334,14 @@ fn a_service_that_does_not_fit_stays_as_it_was() {
 fn a_daemon_killed_at_any_operation_is_followed_by_one_that_gets_there() {
     let now = Time::from_nanos(1);
     let from = [service(80, &[1, 2]), service(81, &[1]), service(82, &[3])];
-    let to = [service(80, &[2, 3]), service(82, &[3]), service(83, &[4, 5])];
+    let to = [
+        service(80, &[2, 3]),
+        service(82, &[3]),
+        service(83, &[4, 5]),
+    ];
     let mut start = FakeMaps::default();
-    let first = Tables::default().plan(&from, &Refs::default(), now);
-    apply(&mut start, &Tables::default(), &first);
+    let first = Tables::new(HZ).plan(&from, &Refs::default(), now);
+    apply(&mut start, &Tables::new(HZ), &first);
     let second = first.next.plan(&to, &Refs::default(), now);
     for cut in 0..=second.ops.len() {
         let mut maps = start.clone();
@@ -261,29 +358,58 @@ fn a_daemon_killed_at_any_operation_is_followed_by_one_that_gets_there() {
 }
 
 fn arb_backend() -> impl Strategy<Value = DesiredBackend> {
-    (1u8..12, prop_oneof![Just(0u16), 1u16..5], any::<bool>(), 0u8..4, 0u8..8).prop_map(|(n, weight, up, link, local)| {
-        let mut b = backend(n);
-        b.weight = weight;
-        b.up = up;
-        b.link = (link != 0).then_some(Link { dmac: [2, 0, 0, 0, link, n], smac: [2, 1, 0, 0, 0, 0], ifindex: 3 });
-        b.local = local == 0;
-        b
-    })
+    (
+        1u8..12,
+        prop_oneof![Just(0u16), 1u16..5],
+        any::<bool>(),
+        0u8..4,
+        0u8..8,
+    )
+        .prop_map(|(n, weight, up, link, local)| {
+            let mut b = backend(n);
+            b.weight = weight;
+            b.up = up;
+            b.link = (link != 0).then_some(Link {
+                dmac: [2, 0, 0, 0, link, n],
+                smac: [2, 1, 0, 0, 0, 0],
+                ifindex: 3,
+            });
+            b.local = local == 0;
+            b
+        })
 }
 
 fn arb_service() -> impl Strategy<Value = DesiredService> {
-    let scheduler = prop_oneof![Just(Scheduler::Rr), Just(Scheduler::Wrr), Just(Scheduler::Sh)];
-    let persistence = prop::option::of((1u64..400, 8u8..=32).prop_map(|(secs, prefix_len)| Persistence {
-        timeout: Duration::from_secs(secs),
-        prefix_len,
-    }));
-    (1u16..9, scheduler, persistence, any::<bool>(), prop::collection::vec(arb_backend(), 0..6)).prop_map(
-        |(n, scheduler, persistence, sloppy, mut backends)| {
+    let scheduler = prop_oneof![
+        Just(Scheduler::Rr),
+        Just(Scheduler::Wrr),
+        Just(Scheduler::Sh)
+    ];
+    let persistence =
+        prop::option::of(
+            (1u64..400, 8u8..=32).prop_map(|(secs, prefix_len)| Persistence {
+                timeout: Duration::from_secs(secs),
+                prefix_len,
+            }),
+        );
+    (
+        1u16..9,
+        scheduler,
+        persistence,
+        any::<bool>(),
+        prop::collection::vec(arb_backend(), 0..6),
+    )
+        .prop_map(|(n, scheduler, persistence, sloppy, mut backends)| {
             backends.sort_by_key(|b| b.addr);
             backends.dedup_by_key(|b| b.addr);
-            DesiredService { key: key(n), scheduler, persistence, sloppy, backends }
-        },
-    )
+            DesiredService {
+                key: key(n),
+                scheduler,
+                persistence,
+                sloppy,
+                backends,
+            }
+        })
 }
 
 proptest! {

@@ -1,1 +1,26 @@
-//! Lab.
+//! A network in namespaces for trying a pair of directors: a switch, a client, two directors and
+//! their real servers, with everything that is needed to load them, to break them and to see from
+//! outside what happened.
+//!
+//! Nothing here looks into a daemon: who is master is who answers, and an outage is what the
+//! client did not get. So the same harness measures `lbd` and keepalived.
+//!
+//! The namespaces have no name and no mount: they are held by file descriptors of this process and
+//! vanish with it, however it ends. What could be left behind (files under the temporary directory
+//! and pins in bpffs) carries the process in its name, see [`scratch`].
+
+pub mod backend;
+pub mod clock;
+pub mod conf;
+pub mod director;
+pub mod events;
+pub mod lab;
+pub mod load;
+pub mod namespace;
+pub mod outage;
+pub mod pass_program;
+pub mod prober;
+pub mod recorder;
+pub mod scratch;
+pub mod switch;
+pub mod topology;

@@ -1,0 +1,358 @@
+//! The whole network.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use lb_userspace::model::Protocol;
+
+use crate::backend::Backend;
+use crate::clock::{Instant, wait_for};
+use crate::conf::PairConf;
+use crate::director::{Director, Kind};
+use crate::load;
+use crate::namespace::Mac;
+use crate::prober::{Prober, Question};
+use crate::recorder::{Frame, Recorder, What};
+use crate::scratch::Scratch;
+use crate::switch::{Host, Switch};
+use crate::topology::{Port, Topology};
+
+/// What a lab is made of.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Hosts and addresses.
+    pub topology: Topology,
+    /// What runs on the directors.
+    pub kinds: [Kind; 2],
+    /// Their configuration files.
+    pub confs: [String; 2],
+    /// Files beside them, by name.
+    pub files: Vec<(String, String)>,
+    /// Whether there is one more host.
+    pub spare: bool,
+}
+
+impl Spec {
+    /// A lab for a pair written by [`PairConf`].
+    #[must_use]
+    pub fn pair(conf: &PairConf, kinds: [Kind; 2]) -> Self {
+        Spec {
+            topology: conf.topology(),
+            kinds,
+            confs: [conf.text(0), conf.text(1)],
+            files: Vec::new(),
+            spare: false,
+        }
+    }
+}
+
+/// A real server.
+#[derive(Debug)]
+pub struct Real {
+    /// Its host; the name is what its answers say.
+    pub host: Host,
+    backend: Option<Backend>,
+    ports: Vec<Port>,
+}
+
+impl Real {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.host.name()
+    }
+
+    /// Starts its servers.
+    ///
+    /// # Errors
+    /// When a port cannot be bound.
+    pub fn start(&mut self) -> Result<()> {
+        // The old one's sockets go first.
+        self.backend = None;
+        self.backend = Some(Backend::start(
+            &self.host.ns,
+            self.host.name(),
+            &self.ports,
+        )?);
+        Ok(())
+    }
+
+    /// Stops its servers; the host stays and refuses connections.
+    pub fn stop(&mut self) {
+        self.backend = None;
+    }
+}
+
+/// A network in which nothing but the real servers runs yet.
+#[derive(Debug)]
+pub struct Lab {
+    /// The two directors. First, so that their daemons end before the network does.
+    pub directors: [Director; 2],
+    /// What comes in at the client.
+    pub recorder: Recorder,
+    /// The real servers.
+    pub reals: Vec<Real>,
+    /// The client.
+    pub client: Host,
+    /// One more host.
+    pub spare: Option<Host>,
+    /// The switch.
+    pub switch: Switch,
+    /// What the configuration asked for.
+    pub topology: Topology,
+    scratch: Scratch,
+}
+
+impl Lab {
+    /// Builds it.
+    ///
+    /// # Errors
+    /// Those of namespaces, netlink and files.
+    pub fn new(spec: &Spec) -> Result<Self> {
+        let scratch = Scratch::new()?;
+        let plan = spec.topology.plan()?;
+        let mut switch = Switch::new()?;
+        let client = switch.host("client", "eth0", &plan.client, false)?;
+        // Many short connections in a row need many ports.
+        client
+            .ns
+            .sysctl("net/ipv4/ip_local_port_range", "1024 65535")?;
+        let recorder = Recorder::start(&client.ns, "eth0")?;
+        let mut director = |i: usize| -> Result<Director> {
+            let name = format!("ds{}", i + 1);
+            let host = switch.host(&name, &spec.topology.link, &plan.directors[i], true)?;
+            let d = Director::new(
+                host,
+                spec.kinds[i],
+                &spec.confs[i],
+                &scratch.files().join(&name),
+                &scratch.pins().join(&name),
+            )?;
+            for (name, text) in &spec.files {
+                d.write_file(name, text)?;
+            }
+            Ok(d)
+        };
+        let directors = [director(0)?, director(1)?];
+        let mut reals = Vec::new();
+        for (i, addr) in plan.reals.iter().enumerate() {
+            let host = switch.host(&format!("rs{}", i + 1), "eth0", &[*addr], false)?;
+            for scope in ["all", "eth0"] {
+                host.ns
+                    .sysctl(&format!("net/ipv4/conf/{scope}/arp_ignore"), "1")?;
+                host.ns
+                    .sysctl(&format!("net/ipv4/conf/{scope}/arp_announce"), "2")?;
+            }
+            for vip in &spec.topology.vips {
+                host.ns.add_address("lo", *vip, 32)?;
+            }
+            let mut real = Real {
+                host,
+                backend: None,
+                ports: spec.topology.ports.clone(),
+            };
+            real.start()?;
+            reals.push(real);
+        }
+        let spare = if spec.spare {
+            Some(switch.host("spare", "eth0", &plan.spare, false)?)
+        } else {
+            None
+        };
+        Ok(Lab {
+            directors,
+            recorder,
+            reals,
+            client,
+            spare,
+            switch,
+            topology: spec.topology.clone(),
+            scratch,
+        })
+    }
+
+    /// Its name, which is also that of its directories.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.scratch.name()
+    }
+
+    /// The first virtual address.
+    #[must_use]
+    pub fn vip(&self) -> Ipv4Addr {
+        self.topology
+            .vips
+            .first()
+            .copied()
+            .unwrap_or(Ipv4Addr::UNSPECIFIED)
+    }
+
+    /// The first service of a protocol.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn service(&self, protocol: Protocol) -> Result<SocketAddrV4> {
+        let port = self.topology.ports.iter().find(|p| p.protocol == protocol);
+        port.map(|p| SocketAddrV4::new(p.vip, p.port))
+            .with_context(|| format!("no {protocol:?} service"))
+    }
+
+    /// Both directors, the first one first.
+    ///
+    /// # Errors
+    /// When a daemon cannot be started.
+    pub fn start_directors(&mut self) -> Result<()> {
+        self.directors.iter_mut().try_for_each(Director::start)
+    }
+
+    /// A prober of a virtual address by ping.
+    ///
+    /// # Errors
+    /// Those of sockets.
+    pub fn ping(&self, vip: Ipv4Addr, interval: Duration) -> Result<Prober> {
+        Prober::start(&self.client.ns, Question::Ping(vip), interval)
+    }
+
+    /// A prober of the first UDP service.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn ask_udp(&self, interval: Duration) -> Result<Prober> {
+        Prober::start(
+            &self.client.ns,
+            Question::Udp(self.service(Protocol::Udp)?),
+            interval,
+        )
+    }
+
+    /// Which director has this MAC.
+    #[must_use]
+    pub fn director_of(&self, mac: Mac) -> Option<usize> {
+        self.directors.iter().position(|d| d.host.mac == mac)
+    }
+
+    /// Which director answers a prober, by its last answer within 100 ms.
+    #[must_use]
+    pub fn master_of(&self, prober: &Prober) -> Option<usize> {
+        prober
+            .answering(&self.recorder, Duration::from_millis(100))
+            .and_then(|mac| self.director_of(mac))
+    }
+
+    /// Waits until a director alone has advertised a virtual router (any when `None`) for three
+    /// intervals and answers the prober. Returns at that moment.
+    ///
+    /// # Errors
+    /// When it takes more than `limit`; with the logs of both daemons.
+    pub fn settle(
+        &mut self,
+        director: usize,
+        vrid: Option<u8>,
+        advert: Duration,
+        prober: &Prober,
+        limit: Duration,
+    ) -> Result<()> {
+        let mac = self.directors[director].host.mac;
+        let window = advert * 3 + advert / 2;
+        let start = Instant::now();
+        let settled = self
+            .recorder
+            .wait(&format!("{} alone to advertise", self.directors[director].name()), Instant(0), limit, |frames| {
+                let since = Instant::now().minus(window);
+                let from = |f: &&Frame| matches!(f.what, What::Advert { vrid: v, priority, .. } if priority > 0 && vrid.is_none_or(|w| w == v));
+                let recent: Vec<_> = frames[frames.partition_point(|f| f.at < since)..].iter().filter(from).collect();
+                (recent.len() >= 2 && recent.iter().all(|f| f.src == mac)).then_some(())
+            })
+            .and_then(|()| {
+                prober.wait_answer(&self.recorder, Some(mac), 3, Instant::now().minus(prober.interval() * 8), limit)
+            });
+        settled
+            .with_context(|| {
+                format!(
+                    "after {:.1} s; {}",
+                    Instant::now().since(start).as_secs_f64(),
+                    self.logs()
+                )
+            })
+            .map(drop)
+    }
+
+    /// Waits until every service is answered by somebody.
+    ///
+    /// # Errors
+    /// When it takes more than `limit`.
+    pub fn wait_services(&self, limit: Duration) -> Result<()> {
+        for port in &self.topology.ports {
+            let to = SocketAddrV4::new(port.vip, port.port);
+            wait_for(
+                &format!("{:?} {to} to be served", port.protocol),
+                limit,
+                || {
+                    let once = Duration::from_millis(300);
+                    let got = match port.protocol {
+                        Protocol::Tcp => load::requests(&self.client.ns, to, 1, once),
+                        Protocol::Udp => load::datagrams(&self.client.ns, to, 1, once),
+                    };
+                    (got.answered() == 1).then_some(())
+                },
+            )
+            .with_context(|| self.logs())?;
+        }
+        Ok(())
+    }
+
+    /// What the daemons said, for an error report.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        self.directors
+            .iter()
+            .map(Director::log_tail)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    /// The RSTs that came from a director since `since`.
+    #[must_use]
+    pub fn director_resets(&self, since: Instant) -> Vec<Frame> {
+        let from_director =
+            |f: &Frame| matches!(f.what, What::Reset { .. }) && self.director_of(f.src).is_some();
+        self.recorder
+            .since(since)
+            .into_iter()
+            .filter(from_director)
+            .collect()
+    }
+
+    /// Takes everything down.
+    ///
+    /// # Errors
+    /// Everything that went wrong on the way, also frames that the recorder missed.
+    pub fn finish(self) -> Result<()> {
+        let Lab {
+            mut directors,
+            recorder,
+            reals,
+            client,
+            spare,
+            switch,
+            topology: _,
+            mut scratch,
+        } = self;
+        let mut errors = Vec::new();
+        for d in &mut directors {
+            if d.running()
+                && let Err(e) = d.kill()
+            {
+                errors.push(e);
+            }
+        }
+        errors.extend(recorder.finish().err());
+        drop((directors, reals, client, spare, switch));
+        errors.extend(scratch.remove().err());
+        match errors.into_iter().reduce(|all, e| all.context(e)) {
+            Some(e) => Err(e.context("clean up the lab")),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The switch: a bridge, and a cable to each host.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context as _, Result};
+use rtnetlink::packet_route::link::{InfoBridgePort, InfoData, InfoVeth};
+use rtnetlink::{LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth};
+use std::os::fd::AsRawFd as _;
+
+use crate::namespace::{Mac, Namespace};
+use crate::pass_program::PassProgram;
+
+/// A bridge in a namespace of its own.
+#[derive(Debug)]
+pub struct Switch {
+    ns: Namespace,
+    bridge: u32,
+    hosts: u8,
+}
+
+/// The switch's end of a cable.
+#[derive(Debug)]
+pub struct Port {
+    name: String,
+    index: u32,
+    /// Keeps the program attached.
+    _program: Option<PassProgram>,
+}
+
+/// A host: a namespace with one cable to the switch.
+#[derive(Debug)]
+pub struct Host {
+    /// Its namespace.
+    pub ns: Namespace,
+    /// The name of its link.
+    pub link: String,
+    /// The link's MAC.
+    pub mac: Mac,
+    /// The addresses of the link.
+    pub addresses: Vec<(Ipv4Addr, u8)>,
+    /// The switch's end.
+    pub port: Port,
+}
+
+impl Host {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.ns.name()
+    }
+
+    /// Its first address.
+    #[must_use]
+    pub fn address(&self) -> Ipv4Addr {
+        self.addresses
+            .first()
+            .map_or(Ipv4Addr::UNSPECIFIED, |(a, _)| *a)
+    }
+}
+
+impl Switch {
+    /// A switch without hosts.
+    ///
+    /// # Errors
+    /// Those of namespaces and netlink.
+    pub fn new() -> Result<Self> {
+        let ns = Namespace::new("switch")?;
+        // No spanning tree: a port forwards as soon as it is up.
+        let bridge = LinkBridge::new("br0")
+            .mcast_snooping(false)
+            .forward_delay(0)
+            .build();
+        ns.netlink("add bridge", |h| async move {
+            h.link().add(bridge).execute().await
+        })?;
+        let bridge = ns.index("br0")?;
+        Ok(Switch {
+            ns,
+            bridge,
+            hosts: 0,
+        })
+    }
+
+    /// Its namespace.
+    #[must_use]
+    pub fn ns(&self) -> &Namespace {
+        &self.ns
+    }
+
+    /// A new host on a new cable. `xdp` prepares the cable for a program that sends on it.
+    ///
+    /// # Errors
+    /// Those of namespaces and netlink.
+    pub fn host(
+        &mut self,
+        name: &str,
+        link: &str,
+        addresses: &[(Ipv4Addr, u8)],
+        xdp: bool,
+    ) -> Result<Host> {
+        self.hosts += 1;
+        let ns = Namespace::new(name)?;
+        let mac = Mac([0x02, 0, 0, 0, 0x10, self.hosts]);
+        let port_name = format!("p-{name}");
+        let end = LinkUnspec::new_with_name(link)
+            .address(mac.0.to_vec())
+            .setns_by_fd(ns.fd().as_raw_fd())
+            .build();
+        let pair = LinkVeth::new(&port_name, link)
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(end)))
+            .controller(self.bridge)
+            .build();
+        self.ns
+            .netlink(format!("add cable {port_name}"), |h| async move {
+                h.link().add(pair).execute().await
+            })?;
+        let index = self.ns.index(&port_name)?;
+        // A frame without its checksum does not survive XDP.
+        let nic = link.to_owned();
+        ns.call(move || tx_checksum_off(&nic))
+            .with_context(|| format!("ethtool -K {link} tx off in {name}"))?;
+        let program = if xdp {
+            Some(self.ns.call(move || PassProgram::attach(index))?)
+        } else {
+            None
+        };
+        self.ns.link_up(&port_name)?;
+        ns.link_up(link)?;
+        for (addr, len) in addresses {
+            ns.add_address(link, *addr, *len)?;
+        }
+        let port = Port {
+            name: port_name,
+            index,
+            _program: program,
+        };
+        Ok(Host {
+            ns,
+            link: link.to_owned(),
+            mac,
+            addresses: addresses.to_vec(),
+            port,
+        })
+    }
+
+    /// The link light goes out: the port is down and the host loses its carrier.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn port_down(&self, port: &Port) -> Result<()> {
+        self.ns.link_down(&port.name)
+    }
+
+    /// The port comes back.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn port_up(&self, port: &Port) -> Result<()> {
+        self.ns.link_up(&port.name)
+    }
+
+    /// Nothing passes the port any more, and the host does not notice: as when it lost its power.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn cut(&self, port: &Port) -> Result<()> {
+        let message = LinkUnspec::new_with_index(port.index)
+            .nocontroller()
+            .build();
+        self.ns
+            .netlink(format!("cut {}", port.name), |h| async move {
+                h.link().set(message).execute().await
+            })
+    }
+
+    /// Undoes [`Switch::cut`].
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn plug(&self, port: &Port) -> Result<()> {
+        let message = LinkUnspec::new_with_index(port.index)
+            .controller(self.bridge)
+            .build();
+        self.ns
+            .netlink(format!("plug {}", port.name), |h| async move {
+                h.link().set(message).execute().await
+            })
+    }
+
+    /// Isolated ports reach all others but not each other.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn isolate(&self, port: &Port, on: bool) -> Result<()> {
+        let message = LinkBridgePort::new(port.index)
+            .append_info_data(InfoBridgePort::Isolated(on))
+            .build();
+        self.ns
+            .netlink(format!("isolate {} {on}", port.name), |h| async move {
+                h.link().set_port(message).execute().await
+            })
+    }
+
+    /// Frames (from the host, to the host) that passed the cable.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn frames(&self, port: &Port) -> Result<(u64, u64)> {
+        self.ns.packets(&port.name)
+    }
+}
+
+const SIOCETHTOOL: libc::c_ulong = 0x8946;
+const ETHTOOL_STXCSUM: u32 = 0x17;
+
+/// `ethtool -K LINK tx off`.
+fn tx_checksum_off(link: &str) -> std::io::Result<()> {
+    #[repr(C)]
+    struct Value {
+        command: u32,
+        data: u32,
+    }
+    let mut value = Value {
+        command: ETHTOOL_STXCSUM,
+        data: 0,
+    };
+    let mut name = [0 as libc::c_char; libc::IFNAMSIZ];
+    for (to, from) in name.iter_mut().zip(link.bytes().take(libc::IFNAMSIZ - 1)) {
+        *to = from.cast_signed();
+    }
+    let mut request = libc::ifreq {
+        ifr_name: name,
+        ifr_ifru: libc::__c_anonymous_ifr_ifru {
+            ifru_data: (&raw mut value).cast(),
+        },
+    };
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    // SAFETY: the request and what it points to are of the layout that SIOCETHTOOL takes.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
+    if done < 0 {
+        Err(std::io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}

@@ -19,12 +19,19 @@
 //!   no peer can have taken over.
 
 mod config;
+mod election;
 mod event;
+mod garp;
+mod hold;
+mod instance;
+mod net;
 pub mod packet;
+mod router;
 mod status;
 
 pub use config::{Policy, Resume};
 pub use event::{
     Action, Address, Applied, Event, InstanceId, LinkState, Notice, Reason, State, Transition,
 };
+pub use router::Router;
 pub use status::{Hold, InstanceStatus};

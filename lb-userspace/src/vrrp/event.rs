@@ -27,7 +27,7 @@ pub enum Event<'a> {
         src_mac: [u8; 6],
     },
     /// The state of an interface, told at the start and whenever it changes. Telling it again is
-    /// harmless. An interface that was never told is [`LinkState::Gone`].
+    /// harmless. As long as an interface was not told of, its instances stay in INIT.
     Link {
         /// Name of the interface.
         iface: &'a str,
@@ -96,9 +96,11 @@ pub enum LinkState {
 pub enum Applied {
     /// The address is there now (an `EEXIST` counts as this).
     Present,
-    /// The address is not there now (an `EADDRNOTAVAIL` on removal counts as this).
-    Absent,
-    /// The kernel refused; for an addition it is tried again after a second.
+    /// The address was removed: netlink will report it as well.
+    Removed,
+    /// There was no such address to remove (`EADDRNOTAVAIL`), or no such interface any more.
+    NotThere,
+    /// The kernel refused; tried again after a second.
     Failed,
 }
 

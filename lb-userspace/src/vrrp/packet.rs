@@ -203,6 +203,20 @@ impl<'a> View<'a> {
     }
 }
 
+/// The VRID of a packet that [`View::parse`] may have refused, to say whose it would have been.
+#[must_use]
+pub fn vrid_of(packet: &[u8]) -> Option<u8> {
+    let header_len = usize::from(packet.first()? & 0x0f) * 4;
+    packet.get(header_len + 1).copied()
+}
+
+/// The source address of a packet that [`View::parse`] may have refused; 0.0.0.0 when it is too
+/// short to have one.
+#[must_use]
+pub fn source_of(packet: &[u8]) -> Ipv4Addr {
+    packet.get(12..16).map_or(Ipv4Addr::UNSPECIFIED, ipv4)
+}
+
 /// What an instance expects of an advert.
 #[derive(Clone, Copy, Debug)]
 pub struct Expect<'a> {

@@ -1,0 +1,506 @@
+//! One instance: its configuration, where it stands, its times.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::{Policy, Resume};
+use super::event::{Action, Address, InstanceId, LinkState, Notice, Reason, State, Transition};
+use super::garp::Schedule;
+use super::hold::HoldState;
+use super::net::Net;
+use super::packet::{Advert, Counters, Reject};
+use super::status::InstanceStatus;
+use crate::model::{VirtualAddress, VrrpInstance, VrrpVersion};
+use crate::time::Time;
+
+/// What the methods of an instance work with.
+pub(super) struct Ctx<'a> {
+    pub(super) now: Time,
+    pub(super) policy: &'a Policy,
+    pub(super) net: &'a Net,
+    pub(super) out: &'a mut VecDeque<Action>,
+    /// Addresses that an instance no longer needs; the router removes those that none needs.
+    pub(super) releases: &'a mut Vec<(InstanceId, Address)>,
+}
+
+/// The protocol's state (RFC 5798 section 6.3, plus FAULT as keepalived has it).
+#[derive(Clone, Debug)]
+pub(super) enum Proto {
+    /// Nothing is known of the interface yet.
+    Init,
+    /// It cannot take part.
+    Fault,
+    /// It listens.
+    Backup(Backup),
+    /// It advertises.
+    Master(Master),
+    /// It was told to stop.
+    Stopped,
+}
+
+/// BACKUP.
+#[derive(Clone, Debug)]
+pub(super) struct Backup {
+    /// Master_Down_Timer.
+    pub(super) down_at: Time,
+    /// The timer ran out once but the sync group could not move.
+    pub(super) wants_master: bool,
+    /// The master said that it resigns.
+    pub(super) resigned: bool,
+}
+
+/// MASTER.
+#[derive(Clone, Debug)]
+pub(super) struct Master {
+    /// Adver_Timer.
+    pub(super) advert_at: Time,
+    /// Why it became master; told once the addresses are there.
+    pub(super) reason: Reason,
+    /// When an advert of another router was last answered.
+    pub(super) answered: Option<Time>,
+    pub(super) garps: Schedule,
+}
+
+/// The interval that a master announces (version 3).
+#[derive(Clone, Copy, Debug)]
+struct Learned {
+    source: Ipv4Addr,
+    interval: Duration,
+    adverts: u32,
+}
+
+/// One virtual address and what is under way with it.
+#[derive(Clone, Debug)]
+pub(super) struct Vip {
+    pub(super) address: Address,
+    /// An addition was asked for and its outcome is not known yet.
+    pub(super) asked: bool,
+    /// When a refused operation is tried again.
+    pub(super) retry_at: Option<Time>,
+}
+
+/// Numbers for the status.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Numbers {
+    pub(super) became_master: u64,
+    pub(super) adverts_sent: u64,
+    pub(super) adverts_received: u64,
+    pub(super) zero_sent: u64,
+    pub(super) zero_received: u64,
+    pub(super) garps_sent: u64,
+    pub(super) rejected: Counters,
+}
+
+/// When a kind of notice was last given and how many came since.
+#[derive(Clone, Copy, Debug, Default)]
+struct Limit {
+    last: Option<Time>,
+    since: u64,
+}
+
+impl Limit {
+    /// Counts one; the number since the last notice when one may be given now.
+    fn pass(&mut self, gap: Duration, now: Time) -> Option<u64> {
+        self.since += 1;
+        if self.last.is_some_and(|last| now.since(last) < gap) {
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.since))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub(super) id: InstanceId,
+    pub(super) name: Arc<str>,
+    pub(super) config: VrrpInstance,
+    pub(super) iface: Arc<str>,
+    pub(super) vips: Vec<Vip>,
+    /// What goes into the advert, in the order of the file.
+    advertised: Vec<Ipv4Addr>,
+    /// The same, sorted.
+    pub(super) sorted: Vec<Ipv4Addr>,
+    pub(super) proto: Proto,
+    pub(super) hold: HoldState,
+    pub(super) reported: State,
+    reason: Reason,
+    since: Time,
+    pub(super) resume: Option<Resume>,
+    /// The last source address that was known, for the advert that says good-bye.
+    pub(super) source: Option<Ipv4Addr>,
+    /// The last master heard.
+    pub(super) master: Option<(Ipv4Addr, u8)>,
+    pub(super) last_advert: Option<Time>,
+    learned: Option<Learned>,
+    ip_id: u16,
+    pub(super) numbers: Numbers,
+    reject_limits: [Limit; Reject::ALL.len()],
+    lower_limit: Limit,
+    /// It is no longer configured and goes away when its addresses are gone.
+    pub(super) removed: bool,
+}
+
+/// The address with the instance's interface filled in.
+fn address(virtual_address: &VirtualAddress, iface: &Arc<str>) -> Address {
+    Address {
+        iface: virtual_address
+            .dev
+            .as_deref()
+            .map_or_else(|| Arc::clone(iface), Arc::from),
+        addr: virtual_address.addr,
+        prefix_len: virtual_address.prefix_len,
+        label: virtual_address.label.clone(),
+        broadcast: virtual_address.broadcast,
+        scope: virtual_address.scope,
+    }
+}
+
+fn advertised(config: &VrrpInstance) -> Vec<Ipv4Addr> {
+    config
+        .addresses
+        .iter()
+        .filter_map(|a| match a.addr {
+            IpAddr::V4(v4) => Some(v4),
+            IpAddr::V6(_) => None,
+        })
+        .collect()
+}
+
+impl Instance {
+    pub(super) fn new(
+        id: InstanceId,
+        config: &VrrpInstance,
+        resume: Option<Resume>,
+        now: Time,
+    ) -> Self {
+        let iface: Arc<str> = config.interface.as_str().into();
+        let mut instance = Instance {
+            id,
+            name: config.name.as_str().into(),
+            config: config.clone(),
+            iface,
+            vips: Vec::new(),
+            advertised: Vec::new(),
+            sorted: Vec::new(),
+            proto: Proto::Init,
+            hold: HoldState::Absent,
+            reported: State::Init,
+            reason: Reason::Started,
+            since: now,
+            resume,
+            source: None,
+            master: None,
+            last_advert: None,
+            learned: None,
+            ip_id: 0,
+            numbers: Numbers::default(),
+            reject_limits: [Limit::default(); Reject::ALL.len()],
+            lower_limit: Limit::default(),
+            removed: false,
+        };
+        instance.set_config(config);
+        instance
+    }
+
+    /// Takes over a configuration; addresses that are in both keep what is under way with them.
+    /// The addresses that are no longer there are returned.
+    pub(super) fn set_config(&mut self, config: &VrrpInstance) -> Vec<Address> {
+        self.config = config.clone();
+        self.name = config.name.as_str().into();
+        self.advertised = advertised(config);
+        self.sorted.clone_from(&self.advertised);
+        self.sorted.sort_unstable();
+        let mut old = std::mem::take(&mut self.vips);
+        self.vips = config
+            .addresses
+            .iter()
+            .chain(&config.excluded)
+            .map(|a| address(a, &self.iface))
+            .map(
+                |address| match old.iter().position(|v| v.address == address) {
+                    Some(at) => old.swap_remove(at),
+                    None => Vip {
+                        address,
+                        asked: false,
+                        retry_at: None,
+                    },
+                },
+            )
+            .collect();
+        old.into_iter().map(|v| v.address).collect()
+    }
+
+    /// Interfaces that must be up.
+    fn tracked(&self) -> impl Iterator<Item = &str> {
+        let own = (!self.config.dont_track_primary).then_some(&*self.iface);
+        let devs = self
+            .vips
+            .iter()
+            .map(|v| &*v.address.iface)
+            .filter(|dev| **dev != *self.iface);
+        own.into_iter()
+            .chain(self.config.track_interfaces.iter().map(String::as_str))
+            .chain(devs)
+    }
+
+    /// Whether enough is known to leave INIT.
+    pub(super) fn is_known(&self, net: &Net) -> bool {
+        net.link(&self.iface).is_some()
+            && net.addresses_known(&self.iface)
+            && self.tracked().all(|i| net.link(i).is_some())
+            && self
+                .vips
+                .iter()
+                .all(|v| net.addresses_known(&v.address.iface))
+    }
+
+    /// Why this instance itself cannot take part.
+    pub(super) fn cause(&self, net: &Net, ready: bool) -> Option<Reason> {
+        if net.link(&self.iface) == Some(LinkState::Gone) {
+            return Some(Reason::LinkGone {
+                iface: self.iface.to_string(),
+            });
+        }
+        for iface in self.tracked() {
+            match net.link(iface) {
+                Some(LinkState::Up) | None => {}
+                Some(LinkState::Down) => {
+                    return Some(Reason::LinkDown {
+                        iface: iface.to_owned(),
+                    });
+                }
+                Some(LinkState::Gone) => {
+                    return Some(Reason::LinkGone {
+                        iface: iface.to_owned(),
+                    });
+                }
+            }
+        }
+        if self.current_source(net).is_none() {
+            return Some(Reason::NoAddress {
+                iface: self.iface.to_string(),
+            });
+        }
+        if !ready {
+            return Some(Reason::NotReady);
+        }
+        None
+    }
+
+    /// `mcast_src_ip`, or the interface's first address.
+    pub(super) fn current_source(&self, net: &Net) -> Option<Ipv4Addr> {
+        match self.config.mcast_src_ip {
+            Some(IpAddr::V4(v4)) => Some(v4),
+            Some(IpAddr::V6(_)) | None => net.primary(&self.iface),
+        }
+    }
+
+    /// Skew_Time: RFC 3768 section 5.3.1, RFC 5798 section 6.1. Not in whole seconds.
+    pub(super) fn skew(&self) -> Duration {
+        let rest = 256 - u32::from(self.config.priority);
+        match self.config.version {
+            VrrpVersion::V2 => Duration::from_secs(1) * rest / 256,
+            VrrpVersion::V3 => self.master_interval() * rest / 256,
+        }
+    }
+
+    /// Master_Adver_Interval: in version 2 always our own.
+    pub(super) fn master_interval(&self) -> Duration {
+        self.learned.map_or(self.config.advert_int, |l| l.interval)
+    }
+
+    /// Master_Down_Interval.
+    pub(super) fn down_interval(&self) -> Duration {
+        3 * self.master_interval() + self.skew()
+    }
+
+    /// The longest that a successor can wait after priority 0.
+    pub(super) fn longest_skew(&self) -> Duration {
+        match self.config.version {
+            VrrpVersion::V2 => Duration::from_secs(1),
+            VrrpVersion::V3 => self.config.advert_int,
+        }
+    }
+
+    /// Version 3: follows the master's interval. A much longer one than ours is believed only when
+    /// it is said repeatedly, so that one packet cannot stop the election for minutes.
+    pub(super) fn learn_interval(&mut self, source: Ipv4Addr, interval: Duration, policy: &Policy) {
+        match self.config.version {
+            VrrpVersion::V2 => self.learned = None,
+            VrrpVersion::V3 => {
+                let cap = (self.config.advert_int * policy.stretch).max(policy.stretch_floor);
+                let adverts = match self.learned {
+                    Some(l)
+                        if l.source == source
+                            && (l.interval == interval || l.interval == cap.min(interval)) =>
+                    {
+                        l.adverts.saturating_add(1)
+                    }
+                    Some(_) | None => 1,
+                };
+                let believed = if adverts >= policy.stretch_adverts {
+                    interval
+                } else {
+                    interval.min(cap)
+                };
+                self.learned = Some(Learned {
+                    source,
+                    interval: believed,
+                    adverts,
+                });
+            }
+        }
+    }
+
+    /// A master uses its own interval.
+    pub(super) fn forget_interval(&mut self) {
+        self.learned = None;
+    }
+
+    /// Sends an advert with `priority`; nothing when no source address was ever known.
+    pub(super) fn send_advert(&mut self, priority: u8, ctx: &mut Ctx<'_>) {
+        self.source = self.current_source(ctx.net).or(self.source);
+        let Some(source) = self.source else { return };
+        self.ip_id = self.ip_id.wrapping_add(1).max(1);
+        let packet = Advert {
+            source,
+            version: self.config.version,
+            vrid: self.config.virtual_router_id,
+            priority,
+            interval: self.config.advert_int,
+            auth: self.config.auth.clone(),
+            addresses: self.advertised.clone(),
+        }
+        .emit(self.ip_id);
+        self.numbers.adverts_sent += 1;
+        self.numbers.zero_sent += u64::from(priority == 0);
+        ctx.out.push_back(Action::SendAdvert {
+            instance: self.id,
+            iface: Arc::clone(&self.iface),
+            packet,
+            priority,
+        });
+    }
+
+    /// Reports a state, if it is another one than before.
+    pub(super) fn report(&mut self, to: State, reason: Reason, ctx: &mut Ctx<'_>) {
+        if self.reported == to {
+            self.reason = reason;
+            return;
+        }
+        let from = std::mem::replace(&mut self.reported, to);
+        self.reason = reason.clone();
+        self.since = ctx.now;
+        self.numbers.became_master += u64::from(to == State::Master);
+        ctx.out.push_back(Action::Transition(Transition {
+            instance: self.id,
+            name: Arc::clone(&self.name),
+            from,
+            to,
+            reason,
+            priority: self.config.priority,
+        }));
+    }
+
+    pub(super) fn notice(&self, notice: Notice, ctx: &mut Ctx<'_>) {
+        ctx.out.push_back(Action::Notice {
+            instance: self.id,
+            notice,
+        });
+    }
+
+    /// Counts a rejected packet and tells of it now and then.
+    pub(super) fn reject(&mut self, reject: Reject, from: Ipv4Addr, ctx: &mut Ctx<'_>) {
+        self.numbers.rejected.count(reject);
+        if reject == Reject::NotListening {
+            return;
+        }
+        if let Some(count) =
+            self.reject_limits[reject as usize].pass(ctx.policy.notice_gap, ctx.now)
+        {
+            self.notice(
+                Notice::AdvertRejected {
+                    reason: reject,
+                    from,
+                    count,
+                },
+                ctx,
+            );
+        }
+    }
+
+    /// Tells of an advert of lower priority now and then.
+    pub(super) fn note_lower(&mut self, from: Ipv4Addr, priority: u8, ctx: &mut Ctx<'_>) {
+        if self
+            .lower_limit
+            .pass(ctx.policy.notice_gap, ctx.now)
+            .is_some()
+        {
+            self.notice(Notice::LowerPriority { from, priority }, ctx);
+        }
+    }
+
+    /// When this instance next wants [`super::Router::tick`].
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let proto = match &self.proto {
+            Proto::Init | Proto::Fault | Proto::Stopped => None,
+            Proto::Backup(backup) => Some(backup.down_at),
+            Proto::Master(master) => Some(
+                master
+                    .garps
+                    .next()
+                    .map_or(master.advert_at, |at| at.min(master.advert_at)),
+            ),
+        };
+        let retries = self.vips.iter().filter_map(|v| v.retry_at);
+        proto
+            .into_iter()
+            .chain(self.hold.deadline())
+            .chain(retries)
+            .min()
+    }
+
+    pub(super) fn status(&self, net: &Net) -> InstanceStatus {
+        let source = self.current_source(net);
+        let master = match &self.proto {
+            Proto::Master(_) => source.map(|s| (s, self.config.priority)),
+            Proto::Init | Proto::Fault | Proto::Backup(_) | Proto::Stopped => self.master,
+        };
+        InstanceStatus {
+            name: self.name.to_string(),
+            interface: self.iface.to_string(),
+            vrid: self.config.virtual_router_id,
+            priority: self.config.priority,
+            state: self.reported,
+            reason: self.reason.clone(),
+            since: self.since,
+            became_master: self.numbers.became_master,
+            master,
+            last_advert: self.last_advert,
+            advert_interval: self.master_interval(),
+            down_interval: self.down_interval(),
+            source,
+            addresses: self
+                .vips
+                .iter()
+                .map(|v| {
+                    (
+                        v.address.addr,
+                        v.address.prefix_len,
+                        net.is_present(&v.address),
+                    )
+                })
+                .collect(),
+            hold: self.hold.kind(),
+            adverts_sent: self.numbers.adverts_sent,
+            adverts_received: self.numbers.adverts_received,
+            zero_sent: self.numbers.zero_sent,
+            zero_received: self.numbers.zero_received,
+            garps_sent: self.numbers.garps_sent,
+            rejected: self.numbers.rejected,
+        }
+    }
+}

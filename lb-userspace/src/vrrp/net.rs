@@ -1,0 +1,158 @@
+//! What is known of the host's interfaces and their addresses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use super::event::{Address, LinkState};
+
+/// One interface.
+#[derive(Debug, Default)]
+struct Iface {
+    link: Option<LinkState>,
+    /// In the kernel's order; `None` before the first snapshot.
+    addresses: Option<Vec<(IpAddr, u8)>>,
+    /// Removals that we made and that netlink has still to report.
+    own_removals: BTreeMap<(IpAddr, u8), u32>,
+}
+
+/// All interfaces, by name.
+#[derive(Debug, Default)]
+pub(super) struct Net {
+    ifaces: BTreeMap<Arc<str>, Iface>,
+    /// The virtual addresses of all instances: never a primary address.
+    pub(super) virtual_addresses: BTreeSet<IpAddr>,
+}
+
+impl Net {
+    fn entry(&mut self, iface: &str) -> &mut Iface {
+        self.ifaces.entry(iface.into()).or_default()
+    }
+
+    /// `None`: not told yet.
+    pub(super) fn link(&self, iface: &str) -> Option<LinkState> {
+        self.ifaces.get(iface).and_then(|i| i.link)
+    }
+
+    pub(super) fn set_link(&mut self, iface: &str, state: LinkState) {
+        let entry = self.entry(iface);
+        entry.link = Some(state);
+        match state {
+            LinkState::Up | LinkState::Down => {}
+            LinkState::Gone => {
+                entry.addresses = Some(Vec::new());
+                entry.own_removals.clear();
+            }
+        }
+    }
+
+    pub(super) fn snapshot(&mut self, iface: &str, addresses: &[(IpAddr, u8)]) {
+        let entry = self.entry(iface);
+        entry.addresses = Some(addresses.to_vec());
+        entry.own_removals.clear();
+    }
+
+    pub(super) fn addresses_known(&self, iface: &str) -> bool {
+        self.ifaces
+            .get(iface)
+            .is_some_and(|i| i.addresses.is_some())
+    }
+
+    fn addresses(&self, iface: &str) -> impl Iterator<Item = (IpAddr, u8)> + '_ {
+        self.ifaces
+            .get(iface)
+            .and_then(|i| i.addresses.as_deref())
+            .unwrap_or_default()
+            .iter()
+            .copied()
+    }
+
+    pub(super) fn is_present(&self, address: &Address) -> bool {
+        self.addresses(&address.iface)
+            .any(|a| a == (address.addr, address.prefix_len))
+    }
+
+    /// The address is there: what we did ourselves, or what netlink reports.
+    pub(super) fn set_present(&mut self, iface: &str, key: (IpAddr, u8)) {
+        let list = self.entry(iface).addresses.get_or_insert_default();
+        if !list.contains(&key) {
+            list.push(key);
+        }
+    }
+
+    /// The address is gone because we removed it.
+    pub(super) fn set_removed(&mut self, iface: &str, key: (IpAddr, u8), netlink_will_tell: bool) {
+        let entry = self.entry(iface);
+        entry
+            .addresses
+            .get_or_insert_default()
+            .retain(|a| *a != key);
+        if netlink_will_tell {
+            *entry.own_removals.entry(key).or_default() += 1;
+        }
+    }
+
+    /// Netlink reports an address. While one of our own removals is still to be reported this
+    /// tells of the time before it.
+    pub(super) fn reported_added(&mut self, iface: &str, key: (IpAddr, u8)) {
+        if !self.entry(iface).own_removals.contains_key(&key) {
+            self.set_present(iface, key);
+        }
+    }
+
+    /// Netlink reports that an address is gone. True: it was there and we did not do it.
+    pub(super) fn reported_removed(&mut self, iface: &str, key: (IpAddr, u8)) -> bool {
+        let entry = self.entry(iface);
+        if let Some(left) = entry.own_removals.get_mut(&key) {
+            *left -= 1;
+            if *left == 0 {
+                entry.own_removals.remove(&key);
+            }
+            return false;
+        }
+        let list = entry.addresses.get_or_insert_default();
+        let before = list.len();
+        list.retain(|a| *a != key);
+        list.len() != before
+    }
+
+    /// The interface's own IPv4 addresses, virtual ones left out.
+    fn own(&self, iface: &str) -> impl Iterator<Item = (Ipv4Addr, u8)> + '_ {
+        self.addresses(iface)
+            .filter(|(a, _)| !self.virtual_addresses.contains(a))
+            .filter_map(|(addr, prefix_len)| match addr {
+                IpAddr::V4(v4) => Some((v4, prefix_len)),
+                IpAddr::V6(_) => None,
+            })
+    }
+
+    /// The address that adverts are sent from.
+    pub(super) fn primary(&self, iface: &str) -> Option<Ipv4Addr> {
+        self.own(iface).next().map(|(a, _)| a)
+    }
+
+    /// Whether an address belongs to this host.
+    pub(super) fn is_own(&self, addr: Ipv4Addr) -> bool {
+        self.ifaces.values().any(|i| {
+            i.addresses
+                .as_deref()
+                .unwrap_or_default()
+                .iter()
+                .any(|(a, _)| *a == addr)
+        })
+    }
+
+    /// Whether `addr` may be a neighbour on `iface`. An interface that has only host addresses
+    /// cannot tell, so anything may.
+    pub(super) fn is_on_link(&self, iface: &str, addr: Ipv4Addr) -> bool {
+        let mut subnets = self
+            .own(iface)
+            .filter(|(_, prefix)| *prefix < 32)
+            .peekable();
+        subnets.peek().is_none()
+            || subnets.any(|(own, prefix)| {
+                let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+                u32::from(own) & mask == u32::from(addr) & mask
+            })
+    }
+}

@@ -1,0 +1,385 @@
+//! All instances of the host: events in, actions out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::config::{Policy, Resume};
+use super::event::{Action, Address, Applied, Event, InstanceId, LinkState, Reason};
+use super::instance::{Ctx, Instance, Proto};
+use super::net::Net;
+use super::packet::{Counters, Reject, View, vrid_of};
+use super::status::InstanceStatus;
+use crate::model::{Global, SyncGroup, VrrpInstance};
+use crate::time::Time;
+
+mod group;
+mod reload;
+
+/// More peers than this are not remembered: somebody is making them up.
+const MAX_PEERS: usize = 256;
+
+/// `vrrp_sync_group`, by indices that live as long as the instances do.
+#[derive(Debug)]
+struct Group {
+    name: Arc<str>,
+    members: Vec<InstanceId>,
+}
+
+/// All VRRP instances and sync groups of this host.
+///
+/// The caller's loop: read everything that is there (sockets, netlink) and give it to
+/// [`handle`](Self::handle); when [`next_deadline`](Self::next_deadline) has passed, *first drain
+/// the receive queues*, then call [`tick`](Self::tick), so that a master is never declared dead
+/// while its adverts wait to be read; after each of them carry out
+/// [`poll_action`](Self::poll_action) until it gives nothing more, answering address operations at
+/// once with [`Event::Applied`].
+#[derive(Debug)]
+pub struct Router {
+    policy: Policy,
+    skip_check_adv_addr: bool,
+    instances: Vec<Instance>,
+    groups: Vec<Group>,
+    net: Net,
+    ready: bool,
+    stopping: bool,
+    next_id: u32,
+    actions: VecDeque<Action>,
+    releases: Vec<(InstanceId, Address)>,
+    peers: BTreeSet<(Arc<str>, [u8; 6])>,
+    /// Packets that belong to no instance.
+    unclaimed: Counters,
+}
+
+/// Splits the borrow: an instance beside what its methods need.
+macro_rules! ctx {
+    ($router:ident, $now:expr) => {
+        $crate::vrrp::instance::Ctx {
+            now: $now,
+            policy: &$router.policy,
+            net: &$router.net,
+            out: &mut $router.actions,
+            releases: &mut $router.releases,
+        }
+    };
+}
+use ctx;
+
+impl Router {
+    /// A router whose instances are all in INIT. `ready` as in [`Event::Ready`]; `resume`: what a
+    /// killed predecessor left, by the instance's name.
+    #[must_use]
+    pub fn new(
+        instances: &[VrrpInstance],
+        groups: &[SyncGroup],
+        global: &Global,
+        policy: Policy,
+        ready: bool,
+        resume: &BTreeMap<String, Resume>,
+        now: Time,
+    ) -> Self {
+        let mut router = Router {
+            policy,
+            skip_check_adv_addr: false,
+            instances: Vec::new(),
+            groups: Vec::new(),
+            net: Net::default(),
+            ready,
+            stopping: false,
+            next_id: 0,
+            actions: VecDeque::new(),
+            releases: Vec::new(),
+            peers: BTreeSet::new(),
+            unclaimed: Counters::default(),
+        };
+        router.set_model(instances, groups, global, resume, now);
+        router
+    }
+
+    /// Takes over a new configuration. What did not change is not touched; an instance is the same
+    /// when interface and VRID are. Removed instances hand over and go.
+    pub fn reconfigure(
+        &mut self,
+        instances: &[VrrpInstance],
+        groups: &[SyncGroup],
+        global: &Global,
+        now: Time,
+    ) {
+        if self.stopping {
+            return;
+        }
+        self.set_model(instances, groups, global, &BTreeMap::new(), now);
+        self.settle();
+    }
+
+    /// Something happened at `now`.
+    pub fn handle(&mut self, event: Event<'_>, now: Time) {
+        match event {
+            Event::Advert {
+                iface,
+                packet,
+                src_mac,
+            } => self.on_packet(iface, packet, src_mac, now),
+            Event::Link { iface, state } => {
+                self.net.set_link(iface, state);
+                self.evaluate(now);
+            }
+            Event::AddressSnapshot { iface, addresses } => {
+                self.net.snapshot(iface, addresses);
+                self.restore_missing(iface, now);
+                self.evaluate(now);
+            }
+            Event::AddressAdded {
+                iface,
+                addr,
+                prefix_len,
+            } => {
+                self.net.reported_added(iface, (addr, prefix_len));
+                self.evaluate(now);
+            }
+            Event::AddressRemoved {
+                iface,
+                addr,
+                prefix_len,
+            } => {
+                if self.net.reported_removed(iface, (addr, prefix_len)) {
+                    self.each_holder(iface, (addr, prefix_len), now, Instance::on_taken_away);
+                }
+                self.evaluate(now);
+            }
+            Event::Applied {
+                iface,
+                addr,
+                prefix_len,
+                outcome,
+            } => {
+                let key = (addr, prefix_len);
+                match outcome {
+                    Applied::Present => self.net.set_present(iface, key),
+                    Applied::Removed => self.net.set_removed(iface, key, true),
+                    Applied::NotThere => self.net.set_removed(iface, key, false),
+                    Applied::Failed => {}
+                }
+                self.each_holder(iface, key, now, |i, at, ctx| i.on_applied(at, outcome, ctx));
+            }
+            Event::Ready(ready) => {
+                self.ready = ready;
+                self.evaluate(now);
+            }
+            Event::Shutdown => {
+                self.stopping = true;
+                for instance in &mut self.instances {
+                    instance.stop(Reason::Shutdown, &mut ctx!(self, now));
+                }
+            }
+        }
+        self.settle();
+    }
+
+    /// Timers that are due at `now`. Drain the receive queues first.
+    pub fn tick(&mut self, now: Time) {
+        for at in 0..self.instances.len() {
+            let effect = self.instances[at].tick_proto(&mut ctx!(self, now));
+            self.instances[at].tick_hold(&mut ctx!(self, now));
+            self.apply_effect(at, effect, now);
+        }
+        self.settle();
+    }
+
+    /// When [`tick`](Self::tick) is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.instances.iter().filter_map(Instance::deadline).min()
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// After [`Event::Shutdown`]: everything was handed over and let go.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopping
+            && self.actions.is_empty()
+            && self
+                .instances
+                .iter()
+                .all(|i| !i.hold.is_wanted() && !i.vips.iter().any(|v| v.retry_at.is_some()))
+    }
+
+    /// Name of an instance that exists.
+    #[must_use]
+    pub fn name(&self, id: InstanceId) -> Option<&Arc<str>> {
+        self.instances.iter().find(|i| i.id == id).map(|i| &i.name)
+    }
+
+    /// A snapshot of every instance, in the order of the configuration.
+    #[must_use]
+    pub fn status(&self) -> Vec<InstanceStatus> {
+        self.instances
+            .iter()
+            .filter(|i| !i.removed)
+            .map(|i| i.status(&self.net))
+            .collect()
+    }
+
+    /// Packets that belong to no instance, by reason.
+    #[must_use]
+    pub const fn unclaimed(&self) -> &Counters {
+        &self.unclaimed
+    }
+
+    /// Interfaces whose links and addresses must be told: the instances' own, tracked ones and
+    /// those of addresses with `dev`. On the first kind adverts are received.
+    #[must_use]
+    pub fn interfaces(&self) -> BTreeSet<Arc<str>> {
+        self.instances
+            .iter()
+            .flat_map(|i| {
+                let tracked = i
+                    .config
+                    .track_interfaces
+                    .iter()
+                    .map(|t| Arc::from(t.as_str()));
+                let devs = i.vips.iter().map(|v| Arc::clone(&v.address.iface));
+                tracked.chain(devs).chain([Arc::clone(&i.iface)])
+            })
+            .collect()
+    }
+
+    /// Interfaces on which adverts are received.
+    #[must_use]
+    pub fn advert_interfaces(&self) -> BTreeSet<Arc<str>> {
+        self.instances
+            .iter()
+            .map(|i| Arc::clone(&i.iface))
+            .collect()
+    }
+
+    /// The addresses that this host is to have now, whoever put them there.
+    #[must_use]
+    pub fn wanted_addresses(&self) -> Vec<Address> {
+        self.instances
+            .iter()
+            .filter(|i| i.hold.is_wanted())
+            .flat_map(|i| i.vips.iter().map(|v| v.address.clone()))
+            .collect()
+    }
+
+    fn on_packet(&mut self, iface: &str, packet: &[u8], src_mac: [u8; 6], now: Time) {
+        let parsed = View::parse(packet);
+        let vrid = match &parsed {
+            Ok(view) => Some(view.vrid()),
+            Err(_) => vrid_of(packet),
+        };
+        let found = self.instances.iter().position(|i| {
+            *i.iface == *iface && Some(i.config.virtual_router_id) == vrid && !i.removed
+        });
+        let found = found.or_else(|| {
+            // A removed instance still waits for its successor.
+            self.instances
+                .iter()
+                .position(|i| *i.iface == *iface && Some(i.config.virtual_router_id) == vrid)
+        });
+        let (at, view) = match (found, parsed) {
+            (Some(at), Ok(view)) => (at, view),
+            (Some(at), Err(reject)) => {
+                let from = super::packet::source_of(packet);
+                self.instances[at].reject(reject, from, &mut ctx!(self, now));
+                return;
+            }
+            (None, Ok(_)) => {
+                self.unclaimed.count(Reject::UnknownVrid);
+                return;
+            }
+            (None, Err(reject)) => {
+                self.unclaimed.count(reject);
+                return;
+            }
+        };
+        let before = self.instances[at].numbers.adverts_received;
+        let effect =
+            self.instances[at].on_advert(&view, self.skip_check_adv_addr, &mut ctx!(self, now));
+        if self.instances[at].numbers.adverts_received != before && self.peers.len() < MAX_PEERS {
+            let iface: Arc<str> = Arc::clone(&self.instances[at].iface);
+            if self.peers.insert((Arc::clone(&iface), src_mac)) {
+                self.actions.push_back(Action::LearnedPeer {
+                    iface,
+                    mac: src_mac,
+                    addr: view.source(),
+                });
+            }
+        }
+        self.apply_effect(at, effect, now);
+    }
+
+    /// Calls `f` for each instance that has this address, with the address's index.
+    fn each_holder(
+        &mut self,
+        iface: &str,
+        key: (IpAddr, u8),
+        now: Time,
+        f: impl Fn(&mut Instance, usize, &mut Ctx<'_>),
+    ) {
+        for instance in &mut self.instances {
+            let at = instance.vips.iter().position(|v| {
+                *v.address.iface == *iface && (v.address.addr, v.address.prefix_len) == key
+            });
+            if let Some(at) = at {
+                f(instance, at, &mut ctx!(self, now));
+            }
+        }
+    }
+
+    /// After a snapshot: addresses that should be there and are not.
+    fn restore_missing(&mut self, iface: &str, now: Time) {
+        for instance in &mut self.instances {
+            for at in 0..instance.vips.len() {
+                let address = &instance.vips[at].address;
+                if *address.iface != *iface || self.net.is_present(address) {
+                    continue;
+                }
+                match instance.proto {
+                    Proto::Master(_) => {
+                        instance.vips[at].asked = false;
+                        instance.on_taken_away(at, &mut ctx!(self, now));
+                    }
+                    Proto::Init | Proto::Fault | Proto::Backup(_) | Proto::Stopped => {}
+                }
+            }
+        }
+    }
+
+    /// What every step ends with: addresses that nobody needs are removed, instances that are done
+    /// go away.
+    fn settle(&mut self) {
+        for (id, address) in std::mem::take(&mut self.releases) {
+            let same = |a: &Address| {
+                a.iface == address.iface
+                    && (a.addr, a.prefix_len) == (address.addr, address.prefix_len)
+            };
+            let needed = self
+                .instances
+                .iter()
+                .any(|i| i.hold.is_wanted() && i.vips.iter().any(|v| same(&v.address)));
+            let gone = self.net.link(&address.iface) == Some(LinkState::Gone);
+            if !needed && !gone {
+                self.actions.push_back(Action::DelAddress {
+                    instance: id,
+                    address,
+                });
+            }
+        }
+        let (net, actions) = (&self.net, &self.actions);
+        self.instances.retain(|i| {
+            let waits = |v: &super::instance::Vip| {
+                net.is_present(&v.address)
+                    && actions.iter().any(|a| matches!(a, Action::DelAddress { address, .. } if *address == v.address))
+            };
+            !i.removed
+                || i.hold.is_wanted()
+                || i.vips.iter().any(|v| v.retry_at.is_some() || waits(v))
+        });
+    }
+}

@@ -1,0 +1,175 @@
+//! Sync groups: all members are master, or none is.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::super::election::Effect;
+use super::super::event::{InstanceId, Reason};
+use super::super::instance::{Instance, Proto};
+use super::{Ctx, Router, ctx};
+use crate::time::Time;
+
+impl Router {
+    /// The indices of the instances that move together with `at`, itself included, and their
+    /// group's name.
+    fn fellows(&self, at: usize) -> (Option<Arc<str>>, Vec<usize>) {
+        let id = self.instances[at].id;
+        let group = self.groups.iter().find(|g| g.members.contains(&id));
+        match group {
+            None => (None, vec![at]),
+            Some(group) => (Some(Arc::clone(&group.name)), self.indices(&group.members)),
+        }
+    }
+
+    fn indices(&self, members: &[InstanceId]) -> Vec<usize> {
+        members
+            .iter()
+            .filter_map(|m| self.instances.iter().position(|i| i.id == *m && !i.removed))
+            .collect()
+    }
+
+    pub(super) fn apply_effect(&mut self, at: usize, effect: Effect, now: Time) {
+        match effect {
+            Effect::None => {}
+            Effect::WantsMaster => self.try_master(at, now),
+            Effect::Yielded { from, priority } => self.yield_group(at, from, priority, now),
+        }
+    }
+
+    fn try_master(&mut self, at: usize, now: Time) {
+        let (name, fellows) = self.fellows(at);
+        let reason = self.instances[at].down_reason();
+        let Some(name) = name else {
+            self.instances[at].become_master(reason, &mut ctx!(self, now));
+            return;
+        };
+        self.instances[at].wait_for_group(&ctx!(self, now));
+        let leads = fellows
+            .iter()
+            .any(|f| matches!(self.instances[*f].proto, Proto::Master(_)));
+        if !leads
+            && !fellows
+                .iter()
+                .all(|f| self.instances[*f].agrees_to_master())
+        {
+            return;
+        }
+        for fellow in fellows {
+            match self.instances[fellow].proto {
+                Proto::Backup(_) => {
+                    let reason = if fellow == at {
+                        reason.clone()
+                    } else {
+                        Instance::group_reason(&name)
+                    };
+                    self.instances[fellow].become_master(reason, &mut ctx!(self, now));
+                }
+                Proto::Init | Proto::Fault | Proto::Master(_) | Proto::Stopped => {}
+            }
+        }
+    }
+
+    fn yield_group(&mut self, at: usize, from: Ipv4Addr, priority: u8, now: Time) {
+        let (name, fellows) = self.fellows(at);
+        let Some(name) = name else { return };
+        for fellow in fellows {
+            match self.instances[fellow].proto {
+                Proto::Master(_) => {
+                    let reason = Instance::group_reason(&name);
+                    self.instances[fellow].yield_to(from, priority, reason, &mut ctx!(self, now));
+                }
+                Proto::Init | Proto::Fault | Proto::Backup(_) | Proto::Stopped => {}
+            }
+        }
+    }
+
+    /// Looks at interfaces and readiness: who can take part, who cannot any more.
+    pub(super) fn evaluate(&mut self, now: Time) {
+        let mut done = vec![false; self.instances.len()];
+        for at in 0..self.instances.len() {
+            if done[at] || self.instances[at].removed {
+                continue;
+            }
+            let (name, fellows) = self.fellows(at);
+            for fellow in &fellows {
+                done[*fellow] = true;
+            }
+            self.evaluate_group(name.as_ref(), &fellows, now);
+        }
+    }
+
+    fn evaluate_group(&mut self, name: Option<&Arc<str>>, fellows: &[usize], now: Time) {
+        let causes: Vec<Option<Reason>> = fellows
+            .iter()
+            .map(|f| self.instances[*f].cause(&self.net, self.ready))
+            .collect();
+        let known = fellows
+            .iter()
+            .all(|f| self.instances[*f].is_known(&self.net));
+        if causes.iter().any(Option::is_some) {
+            for (fellow, own) in fellows.iter().zip(causes) {
+                self.fail_one(*fellow, own, name, known, now);
+            }
+            return;
+        }
+        let waiting = |i: &Instance| match i.proto {
+            Proto::Init | Proto::Fault => true,
+            Proto::Backup(_) | Proto::Master(_) | Proto::Stopped => false,
+        };
+        if !known || !fellows.iter().any(|f| waiting(&self.instances[*f])) {
+            return;
+        }
+        let resume = fellows.iter().all(|f| self.instances[*f].can_resume(now));
+        for fellow in fellows {
+            if waiting(&self.instances[*fellow]) {
+                self.start_one(*fellow, resume, now);
+            }
+        }
+    }
+
+    fn fail_one(
+        &mut self,
+        at: usize,
+        own: Option<Reason>,
+        group: Option<&Arc<str>>,
+        known: bool,
+        now: Time,
+    ) {
+        let instance = &mut self.instances[at];
+        if !known && matches!(instance.proto, Proto::Init) {
+            return;
+        }
+        // The addresses can wait for a successor unless the link that carries them is gone or
+        // nothing behind them forwards.
+        let hand_over = match &own {
+            Some(Reason::LinkDown { iface } | Reason::LinkGone { iface }) => {
+                *iface != *instance.iface
+            }
+            Some(Reason::NotReady) => false,
+            Some(_) | None => true,
+        };
+        let reason = match (own, group) {
+            (Some(reason), _) => reason,
+            (None, Some(name)) => Instance::group_reason(name),
+            (None, None) => return,
+        };
+        let mut ctx: Ctx<'_> = ctx!(self, now);
+        instance.fail(reason, hand_over, &mut ctx);
+    }
+
+    fn start_one(&mut self, at: usize, resume: bool, now: Time) {
+        let instance = &mut self.instances[at];
+        let mut ctx: Ctx<'_> = ctx!(self, now);
+        instance.resume = None;
+        let first = matches!(instance.proto, Proto::Init);
+        instance.start(&mut ctx);
+        if first {
+            instance.keep_found_addresses(&ctx);
+        }
+        if resume {
+            instance.become_master(Reason::Resumed, &mut ctx);
+        } else if instance.config.priority == 255 {
+            instance.become_master(Reason::Owner, &mut ctx);
+        }
+    }
+}

@@ -241,6 +241,16 @@ impl Director {
         Ok(status)
     }
 
+    /// Waits until the daemon has ended by itself, and leaves it to [`Director::wait_stopped`] to
+    /// say how.
+    ///
+    /// # Errors
+    /// When it has not within `limit`.
+    pub fn wait_ended(&mut self, limit: Duration) -> Result<()> {
+        let what = format!("{} on {} to end", self.kind, self.name());
+        wait_for(&what, limit, || (!self.running()).then_some(()))
+    }
+
     /// The host was without power: what only memory held is gone.
     ///
     /// # Errors

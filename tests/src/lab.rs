@@ -241,41 +241,77 @@ impl Lab {
     }
 
     /// Waits until a director alone has advertised a virtual router (any when `None`) for three
-    /// intervals and answers the prober. Returns at that moment.
+    /// intervals, looking at nothing before `since`.
+    ///
+    /// # Errors
+    /// When it takes more than `limit`; with the logs of both daemons.
+    pub fn wait_sole_advertiser(
+        &self,
+        director: usize,
+        vrid: Option<u8>,
+        advert: Duration,
+        since: Instant,
+        limit: Duration,
+    ) -> Result<()> {
+        let mac = self.directors[director].host.mac;
+        let window = advert * 3 + advert / 2;
+        let what = format!("{} alone to advertise", self.directors[director].name());
+        self.recorder
+            .wait(&what, since, limit, |frames| {
+                let start = Instant::now().minus(window);
+                let mut recent = frames[frames.partition_point(|f| f.at < start)..]
+                    .iter()
+                    .filter(|f| advertises(f, vrid))
+                    .peekable();
+                // At the beginning of the window too, not only for the last two.
+                let early = recent
+                    .peek()
+                    .is_some_and(|f| f.at.since(start) <= advert + advert / 4);
+                (early && recent.all(|f| f.src == mac)).then_some(())
+            })
+            .with_context(|| self.logs())
+    }
+
+    /// Waits until both directors advertise, each a second time after `since`.
+    ///
+    /// # Errors
+    /// When it takes more than `limit`; with the logs of both daemons.
+    pub fn wait_both_advertise(&self, since: Instant, limit: Duration) -> Result<()> {
+        let macs = [self.directors[0].host.mac, self.directors[1].host.mac];
+        self.recorder
+            .wait("both directors to advertise", since, limit, |frames| {
+                let twice = |mac| {
+                    frames
+                        .iter()
+                        .filter(|f| advertises(f, None) && f.src == mac)
+                        .count()
+                        >= 2
+                };
+                macs.into_iter().all(twice).then_some(())
+            })
+            .with_context(|| self.logs())
+    }
+
+    /// Waits until a director alone has advertised (see [`Lab::wait_sole_advertiser`]) and answers
+    /// the prober.
     ///
     /// # Errors
     /// When it takes more than `limit`; with the logs of both daemons.
     pub fn settle(
-        &mut self,
+        &self,
         director: usize,
         vrid: Option<u8>,
         advert: Duration,
         prober: &Prober,
         limit: Duration,
     ) -> Result<()> {
+        self.wait_sole_advertiser(director, vrid, advert, Instant(0), limit)?;
         let mac = self.directors[director].host.mac;
-        let window = advert * 3 + advert / 2;
-        let start = Instant::now();
-        let settled = self
-            .recorder
-            .wait(&format!("{} alone to advertise", self.directors[director].name()), Instant(0), limit, |frames| {
-                let since = Instant::now().minus(window);
-                let from = |f: &&Frame| matches!(f.what, What::Advert { vrid: v, priority, .. } if priority > 0 && vrid.is_none_or(|w| w == v));
-                let recent: Vec<_> = frames[frames.partition_point(|f| f.at < since)..].iter().filter(from).collect();
-                (recent.len() >= 2 && recent.iter().all(|f| f.src == mac)).then_some(())
-            })
-            .and_then(|()| {
-                prober.wait_answer(&self.recorder, Some(mac), 3, Instant::now().minus(prober.interval() * 8), limit)
-            });
-        settled
-            .with_context(|| {
-                format!(
-                    "after {:.1} s; {}",
-                    Instant::now().since(start).as_secs_f64(),
-                    self.logs()
-                )
-            })
+        let since = Instant::now().minus(prober.interval() * 8);
+        prober
+            .wait_answer(&self.recorder, Some(mac), 3, since, limit)
             .map(drop)
+            .with_context(|| self.logs())
     }
 
     /// Waits until every service is answered by somebody.
@@ -355,4 +391,9 @@ impl Lab {
             None => Ok(()),
         }
     }
+}
+
+/// Whether a frame says that its sender is master of the virtual router (of any when `None`).
+fn advertises(frame: &Frame, vrid: Option<u8>) -> bool {
+    matches!(frame.what, What::Advert { vrid: v, priority, .. } if priority > 0 && vrid.is_none_or(|w| w == v))
 }

@@ -305,6 +305,23 @@ impl Namespace {
         })
     }
 
+    /// Takes an address out of the neighbour table, if it is there.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn forget_neighbour(&self, addr: Ipv4Addr) -> Result<()> {
+        let all: Vec<_> = self.netlink("neighbours", |h| async move {
+            h.neighbours().get().execute().try_collect().await
+        })?;
+        let wanted = NeighbourAttribute::Destination(NeighbourAddress::Inet(addr));
+        for message in all.into_iter().filter(|m| m.attributes.contains(&wanted)) {
+            self.netlink(format!("forget {addr}"), |h| async move {
+                h.neighbours().del(message).execute().await
+            })?;
+        }
+        Ok(())
+    }
+
     /// What the neighbour table says about an address.
     ///
     /// # Errors

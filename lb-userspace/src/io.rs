@@ -1,4 +1,5 @@
 //! The only place with sockets, netlink, BPF, clocks, files and processes. It makes no decisions.
 
+pub mod check;
 pub mod clock;
 pub mod state;

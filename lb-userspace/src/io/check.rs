@@ -1,0 +1,141 @@
+//! Runs the probes of the health checks: thousands at a time on one thread.
+//!
+//! The thread has a runtime of its own, so that neither the engine nor VRRP waits for it, nor it
+//! for them. A probe's time counts from its own `connect`; when there is more to do than sockets or
+//! the machine allow, probes start later, they do not fail for it.
+
+mod tcp;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::health::{Probe, ProbeId, Verdict};
+use crate::model::CheckKind;
+
+/// Probes that may wait for their start.
+const QUEUE: usize = 4096;
+/// Verdicts that may wait for the engine; beyond them the prober waits.
+const RESULTS: usize = 4096;
+/// File descriptors that are left for the rest of the process.
+const RESERVED_FDS: u64 = 512;
+/// Probes that are under way at a time, if there are file descriptors for so many.
+const MOST_PROBES: u64 = 16_384;
+/// Probes that are under way at a time, however few file descriptors there are.
+const FEWEST_PROBES: u64 = 16;
+
+/// Why the prober cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// No runtime for its thread.
+    #[error("cannot start the health checks' runtime: {0}")]
+    Runtime(#[source] std::io::Error),
+    /// No thread.
+    #[error("cannot start the health checks' thread: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// What came of a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// Which.
+    pub id: ProbeId,
+    /// What it gave.
+    pub verdict: Verdict,
+    /// How long it took, from the start of the connection.
+    pub took: Duration,
+}
+
+/// The thread that runs probes. Dropping it abandons those that are under way.
+#[derive(Debug)]
+pub struct Prober {
+    probes: Option<mpsc::Sender<Probe>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Prober {
+    /// Starts the thread, in the network namespace of the caller's. The receiver gives one
+    /// [`Finished`] for every probe that was accepted; when it ends, the thread is gone, and the
+    /// daemon has no health checks any more.
+    ///
+    /// # Errors
+    /// When the runtime or its thread cannot be made.
+    pub fn spawn() -> Result<(Prober, mpsc::Receiver<Finished>), CheckError> {
+        let at_once = Arc::new(Semaphore::new(sockets_at_once()));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(CheckError::Runtime)?;
+        let (probes, queue) = mpsc::channel(QUEUE);
+        let (done, results) = mpsc::channel(RESULTS);
+        let thread = std::thread::Builder::new()
+            .name("lbd-checks".to_owned())
+            .spawn(move || runtime.block_on(serve(queue, done, at_once)))
+            .map_err(CheckError::Thread)?;
+        Ok((Prober { probes: Some(probes), thread: Some(thread) }, results))
+    }
+
+    /// How many probes [`Prober::start`] would accept now.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.probes.as_ref().map_or(0, mpsc::Sender::capacity)
+    }
+
+    /// Starts a probe; never blocks.
+    ///
+    /// # Errors
+    /// Gives the probe back when there is no [`Prober::room`].
+    pub fn start(&self, probe: Probe) -> Result<(), Probe> {
+        match &self.probes {
+            Some(queue) => queue.try_send(probe).map_err(mpsc::error::TrySendError::into_inner),
+            None => Err(probe),
+        }
+    }
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        self.probes = None;
+        if let Some(thread) = self.thread.take() {
+            // It ends as soon as its queue is closed; a panic in it was printed already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Raises the limit of open files as far as it goes and says how many probes it allows at a time.
+fn sockets_at_once() -> usize {
+    let limit = match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((soft, hard)) => {
+            let want = hard.min(MOST_PROBES + RESERVED_FDS).max(soft);
+            match setrlimit(Resource::RLIMIT_NOFILE, want, hard) {
+                Ok(()) => want,
+                Err(_) => soft,
+            }
+        }
+        Err(_) => 1024,
+    };
+    let n = limit.saturating_sub(RESERVED_FDS).clamp(FEWEST_PROBES, MOST_PROBES);
+    usize::try_from(n).unwrap_or(FEWEST_PROBES as usize)
+}
+
+async fn serve(mut queue: mpsc::Receiver<Probe>, done: mpsc::Sender<Finished>, at_once: Arc<Semaphore>) {
+    while let Some(probe) = queue.recv().await {
+        let Ok(permit) = Arc::clone(&at_once).acquire_owned().await else { return };
+        let done = done.clone();
+        tokio::spawn(async move {
+            let (verdict, took) = match probe.check.kind {
+                CheckKind::Tcp => tcp::probe(&probe.check).await,
+            };
+            drop(permit);
+            // The engine is gone when this fails, and so is all that waits for the verdict.
+            let _ = done.send(Finished { id: probe.id, verdict, took }).await;
+        });
+    }
+}

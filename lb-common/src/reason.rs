@@ -105,6 +105,24 @@ reasons! {
 }
 
 impl Reason {
+    /// Whether the frame goes up the stack; the program asks this of a number it has in hand.
+    #[inline(always)]
+    #[must_use]
+    pub const fn passes(self) -> bool {
+        const PASSING: u64 = {
+            let mut mask = 0;
+            let mut i = 0;
+            while i < Reason::ALL.len() {
+                if matches!(Reason::ALL[i].kind(), Kind::Pass) {
+                    mask |= 1 << i;
+                }
+                i += 1;
+            }
+            mask
+        };
+        PASSING >> self as u8 & 1 != 0
+    }
+
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();
 }

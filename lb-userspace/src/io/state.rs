@@ -60,7 +60,10 @@ impl StateFile {
     /// When the directory cannot be made or written, or another daemon holds the file.
     pub fn open(dir: &Path) -> Result<(Self, BTreeMap<String, Record>), StateError> {
         let path = dir.join("vrrp.state");
-        let io = |source| StateError::Io { path: path.clone(), source };
+        let io = |source| StateError::Io {
+            path: path.clone(),
+            source,
+        };
         std::fs::create_dir_all(dir).map_err(io)?;
         let file = OpenOptions::new()
             .read(true)
@@ -77,7 +80,14 @@ impl StateFile {
         std::io::Read::read_to_end(&mut &*lock, &mut bytes).map_err(io)?;
         let left = bytes.chunks_exact(RECORD).filter_map(decode).collect();
         lock.set_len(0).map_err(io)?;
-        Ok((StateFile { path, lock, slots: BTreeMap::new() }, left))
+        Ok((
+            StateFile {
+                path,
+                lock,
+                slots: BTreeMap::new(),
+            },
+            left,
+        ))
     }
 
     /// Notes the state of `instance`.
@@ -86,12 +96,18 @@ impl StateFile {
     /// When the file cannot be written (a full or missing tmpfs).
     pub fn note(&mut self, instance: &str, record: Record) -> Result<(), StateError> {
         let next = self.slots.len() as u64;
-        let slot = self.slots.entry(instance.to_owned()).or_insert((next, record));
+        let slot = self
+            .slots
+            .entry(instance.to_owned())
+            .or_insert((next, record));
         slot.1 = record;
         let offset = slot.0 * RECORD as u64;
         self.lock
             .write_all_at(&encode(instance, record), offset)
-            .map_err(|source| StateError::Io { path: self.path.clone(), source })
+            .map_err(|source| StateError::Io {
+                path: self.path.clone(),
+                source,
+            })
     }
 }
 
@@ -106,9 +122,17 @@ fn encode(name: &str, record: Record) -> [u8; RECORD] {
 
 fn decode(bytes: &[u8]) -> Option<(String, Record)> {
     let end = bytes[..NAME].iter().position(|&b| b == 0).unwrap_or(NAME);
-    let name = String::from_utf8(bytes[..end].to_vec()).ok().filter(|n| !n.is_empty())?;
+    let name = String::from_utf8(bytes[..end].to_vec())
+        .ok()
+        .filter(|n| !n.is_empty())?;
     let nanos = u64::from_le_bytes(bytes[NAME..NAME + 8].try_into().ok()?);
-    Some((name, Record { master: bytes[NAME + 8] == 1, last_advert: Time::from_nanos(nanos) }))
+    Some((
+        name,
+        Record {
+            master: bytes[NAME + 8] == 1,
+            last_advert: Time::from_nanos(nanos),
+        },
+    ))
 }
 
 #[cfg(test)]
@@ -120,21 +144,33 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut state, left) = StateFile::open(dir.path()).unwrap();
         assert!(left.is_empty());
-        let a = Record { master: true, last_advert: Time::from_nanos(77) };
-        let b = Record { master: false, last_advert: Time::ZERO };
+        let a = Record {
+            master: true,
+            last_advert: Time::from_nanos(77),
+        };
+        let b = Record {
+            master: false,
+            last_advert: Time::ZERO,
+        };
         state.note("VI_1", b).unwrap();
         state.note("VI_2", b).unwrap();
         state.note("VI_1", a).unwrap();
         drop(state);
         let (_, left) = StateFile::open(dir.path()).unwrap();
-        assert_eq!(left, BTreeMap::from([("VI_1".into(), a), ("VI_2".into(), b)]));
+        assert_eq!(
+            left,
+            BTreeMap::from([("VI_1".into(), a), ("VI_2".into(), b)])
+        );
     }
 
     #[test]
     fn a_second_daemon_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let _first = StateFile::open(dir.path()).unwrap();
-        assert!(matches!(StateFile::open(dir.path()), Err(StateError::Locked { .. })));
+        assert!(matches!(
+            StateFile::open(dir.path()),
+            Err(StateError::Locked { .. })
+        ));
     }
 
     #[test]

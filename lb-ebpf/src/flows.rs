@@ -1,0 +1,357 @@
+//! Which real server a packet's connection has, or gets. See `lb_common::flow` for the table's
+//! rules of concurrency.
+
+use lb_common::flow::{FlowBucket, FlowValue, PENDING};
+use lb_common::hash::flow_buckets;
+use lb_common::maps::{
+    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, FLOW_WAYS, SERVICE_SLOPPY, Sched, ServiceSlot,
+    Settings, TIMEOUTS,
+};
+use lb_common::reason::Reason;
+use lb_common::tcp::{RST, SYN, State, is_reusable, next_state};
+
+use crate::atomic;
+use crate::insert::{self, Inserted};
+use crate::maps::{BACKENDS, FLOWS, count, params, settings, tick};
+use crate::schedule::{self, Session};
+
+/// Beside the TCP flags in the low byte: it is TCP.
+pub(crate) const IS_TCP: u32 = 0x100;
+/// Flags that ask for a decision even in a state that they do not change.
+pub(crate) const DECISIVE: u32 = SYN as u32;
+/// How often a way that another CPU is writing is looked at again.
+const PATIENCE: u32 = 200;
+
+/// A way of a bucket in the map.
+#[derive(Clone, Copy)]
+pub(crate) struct Way(*mut u64);
+
+impl Way {
+    #[inline(always)]
+    pub(crate) fn of(bucket: *mut FlowBucket, i: usize) -> Way {
+        // SAFETY: i is below FLOW_WAYS, so this stays within the element.
+        Way(unsafe { bucket.cast::<u64>().add(2 * i) })
+    }
+
+    /// Whether both are the same way.
+    #[inline(always)]
+    pub(crate) fn is(self, other: Way) -> bool {
+        core::ptr::eq(self.0, other.0)
+    }
+
+    #[inline(always)]
+    pub(crate) fn tag(self) -> u64 {
+        // SAFETY: the tag of a way in the map.
+        unsafe { atomic::load(self.0) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn value(self) -> u64 {
+        // SAFETY: the value of a way in the map.
+        unsafe { atomic::load(self.0.add(1)) }
+    }
+
+    /// Takes the way if its value is still this one.
+    #[inline(always)]
+    pub(crate) fn claim(self, value: u64) -> bool {
+        // SAFETY: as above.
+        unsafe { atomic::compare_exchange(self.0.add(1), value, PENDING) }
+    }
+
+    /// Changes the value unless somebody else has.
+    #[inline(always)]
+    pub(crate) fn change(self, value: u64, to: u64) -> bool {
+        // SAFETY: as above.
+        unsafe { atomic::compare_exchange(self.0.add(1), value, to) }
+    }
+
+    /// Gives a claimed way a tag; whoever looks at it after this returns sees it.
+    #[inline(always)]
+    pub(crate) fn publish_tag(self, tag: u64) {
+        // SAFETY: as above.
+        unsafe { atomic::exchange(self.0, tag) };
+    }
+
+    /// Gives a claimed way its value, which ends the claim.
+    #[inline(always)]
+    pub(crate) fn settle(self, value: u64) {
+        // SAFETY: as above.
+        unsafe { atomic::store(self.0.add(1), value) }
+    }
+
+    /// Stores the tag of a claimed way.
+    #[inline(always)]
+    pub(crate) fn set_tag(self, tag: u64) {
+        // SAFETY: as above.
+        unsafe { atomic::store(self.0, tag) }
+    }
+
+    /// Frees a claimed way.
+    #[inline(always)]
+    pub(crate) fn free(self) {
+        self.set_tag(0);
+        self.settle(0);
+    }
+}
+
+/// Looks for a flow in one bucket, for the short way: one that is being written is not found.
+#[inline(always)]
+pub(crate) fn peek(bucket: u32, tag: u64) -> Option<(Way, FlowValue)> {
+    let bucket = FLOWS.get_ptr_mut(bucket)?;
+    for i in 0..FLOW_WAYS {
+        let way = Way::of(bucket, i);
+        if way.tag() == tag {
+            let value = way.value();
+            return (way.tag() == tag && value != PENDING).then_some((way, FlowValue(value)));
+        }
+    }
+    None
+}
+
+/// Notes that a flow has been seen in this tick. `None` when it had expired.
+#[inline(always)]
+pub(crate) fn refresh(way: Way, value: FlowValue, now: u32) -> Option<()> {
+    if is_expired(value, now, settings()?) {
+        return None;
+    }
+    // When another CPU was faster the flow has been refreshed.
+    way.change(
+        value.0,
+        FlowValue::new(value.backend(), value.state_bits(), now).0,
+    );
+    Some(())
+}
+
+/// Whether a flow has been silent for longer than its state allows. A free way is.
+#[inline(always)]
+pub(crate) fn is_expired(value: FlowValue, now: u32, settings: *const Settings) -> bool {
+    let state = usize::from(value.state_bits()) % TIMEOUTS;
+    // SAFETY: within the element.
+    let timeout = unsafe { *(&raw const (*settings).timeouts).cast::<u32>().add(state) };
+    value.idle(now) > timeout
+}
+
+enum Lookup {
+    Found(Way, FlowValue),
+    Missing,
+    Busy,
+}
+
+/// Looks for a flow in one bucket and waits for a CPU that is just deciding about it.
+#[inline(always)]
+fn lookup(bucket: *mut FlowBucket, tag: u64) -> Lookup {
+    for i in 0..FLOW_WAYS {
+        let way = Way::of(bucket, i);
+        if way.tag() == tag {
+            match settled(way, tag) {
+                Settled::As(value) => return Lookup::Found(way, value),
+                Settled::Gone => {}
+                Settled::Not => return Lookup::Busy,
+            }
+        }
+    }
+    Lookup::Missing
+}
+
+pub(crate) enum Settled {
+    As(FlowValue),
+    Gone,
+    Not,
+}
+
+/// Waits until a way that had this tag has a value, or another tag.
+#[inline(always)]
+pub(crate) fn settled(way: Way, tag: u64) -> Settled {
+    for _ in 0..PATIENCE {
+        let value = way.value();
+        if way.tag() != tag {
+            return Settled::Gone;
+        }
+        if value != PENDING {
+            return Settled::As(FlowValue(value));
+        }
+    }
+    Settled::Not
+}
+
+/// What is known of a backend to which a flow points.
+#[inline(always)]
+pub(crate) fn is_usable(backend: u16, service: u16) -> bool {
+    let Some(at) = BACKENDS.get_ptr(u32::from(backend)) else {
+        return false;
+    };
+    // SAFETY: an element of the map.
+    let (flags, owner) = unsafe { ((*at).flags, (*at).service) };
+    owner == service && flags & BACKEND_DOWN == 0 && flags & (BACKEND_RESOLVED | BACKEND_LOCAL) != 0
+}
+
+#[inline(always)]
+fn is_owned(backend: u16, service: u16) -> bool {
+    // SAFETY: an element of the map.
+    BACKENDS
+        .get_ptr(u32::from(backend))
+        .is_some_and(|at| unsafe { (*at).service } == service)
+}
+
+/// The backend of a packet's flow: the one it has, or else the one that the scheduler gives it.
+///
+/// Not inlined: the short way shall not pay for its registers.
+#[inline(always)]
+pub(crate) fn admit(service: *const ServiceSlot, tag: u64, flags: u32) -> Result<u32, Reason> {
+    let answer = decide(service, tag, flags);
+    if answer < FIRST_REASON {
+        Ok(answer)
+    } else {
+        Err(reason_of(answer))
+    }
+}
+
+/// Answers above this are reasons: one register for both.
+const FIRST_REASON: u32 = 1 << 16;
+
+#[inline(always)]
+fn reason_of(answer: u32) -> Reason {
+    // Only those that `decide` gives.
+    match answer - FIRST_REASON {
+        n if n == Reason::NoServer as u32 => Reason::NoServer,
+        n if n == Reason::BackendUnresolved as u32 => Reason::BackendUnresolved,
+        n if n == Reason::TcpNoFlow as u32 => Reason::TcpNoFlow,
+        n if n == Reason::FlowBusy as u32 => Reason::FlowBusy,
+        _ => Reason::Internal,
+    }
+}
+
+#[inline(never)]
+fn decide(service: *const ServiceSlot, tag: u64, flags: u32) -> u32 {
+    match admit_inner(service, tag, flags) {
+        Ok(backend) => u32::from(backend),
+        Err(reason) => FIRST_REASON + u32::from(reason as u8),
+    }
+}
+
+#[inline(always)]
+fn admit_inner(service: *const ServiceSlot, tag: u64, flags: u32) -> Result<u16, Reason> {
+    let (first, second) = flow_buckets(tag, &params());
+    let (Some(first), Some(second)) = (FLOWS.get_ptr_mut(first), FLOWS.get_ptr_mut(second)) else {
+        return Err(Reason::Internal);
+    };
+    let Some(settings) = settings() else {
+        return Err(Reason::Internal);
+    };
+    let session = Session {
+        service,
+        tag,
+        now: tick(),
+    };
+    let found = match lookup(first, tag) {
+        Lookup::Missing => lookup(second, tag),
+        found => found,
+    };
+    match found {
+        Lookup::Busy => Err(Reason::FlowBusy),
+        Lookup::Found(way, value) => known(&session, flags, way, value, settings),
+        Lookup::Missing => {
+            if !may_open(service, flags) {
+                return Err(Reason::TcpNoFlow);
+            }
+            match insert::insert(first, second, tag, session.now, settings)? {
+                Inserted::New(way) => open(&session, flags, way),
+                Inserted::Found(value) => Ok(value.backend()),
+            }
+        }
+    }
+}
+
+/// Whether a packet without a flow may start one. TCP in mid-stream may where every director would
+/// choose the same server (a hash) or the operator said so. Otherwise IPVS hands it to the
+/// director's own stack, which answers RST; a director that promises never to send one drops it.
+#[inline(always)]
+fn may_open(service: *const ServiceSlot, flags: u32) -> bool {
+    if flags & IS_TCP == 0 {
+        return true;
+    }
+    if flags as u8 & RST != 0 {
+        return false;
+    }
+    // SAFETY: an element of the map.
+    flags as u8 & SYN != 0
+        || unsafe { (*service).flags } & SERVICE_SLOPPY != 0
+        || unsafe { (*service).sched } == Sched::SourceHash as u8
+}
+
+/// The state of a flow after its first packet.
+#[inline(always)]
+fn first_state(flags: u32) -> u8 {
+    if flags & IS_TCP != 0 {
+        next_state(State::None as u8, flags as u8)
+    } else {
+        State::Udp as u8
+    }
+}
+
+/// Schedules a flow whose way is claimed and has its tag.
+#[inline(always)]
+fn open(session: &Session, flags: u32, way: Way) -> Result<u16, Reason> {
+    match schedule::choose(session) {
+        Ok(backend) => {
+            way.settle(FlowValue::new(backend, first_state(flags), session.now).0);
+            Ok(backend)
+        }
+        Err(reason) => {
+            way.free();
+            Err(reason)
+        }
+    }
+}
+
+/// A packet of a flow that is in the table.
+#[inline(always)]
+fn known(
+    session: &Session,
+    flags: u32,
+    way: Way,
+    value: FlowValue,
+    settings: *const Settings,
+) -> Result<u16, Reason> {
+    // SAFETY: an element of the map.
+    let id = unsafe { (*session.service).id };
+    let state = value.state_bits();
+    let is_tcp = flags & IS_TCP != 0;
+    let opens = !is_tcp || flags as u8 & (SYN | RST) == SYN;
+    // An entry that ought to be gone is.
+    let is_stale = is_expired(value, session.now, settings) || !is_owned(value.backend(), id);
+    let reuses = is_tcp && opens && is_reusable(state);
+    let flees = opens && !is_usable(value.backend(), id);
+    if is_stale || reuses || flees {
+        if !may_open(session.service, flags) {
+            return Err(Reason::TcpNoFlow);
+        }
+        if !way.claim(value.0) {
+            return Err(Reason::FlowBusy);
+        }
+        if way.tag() != session.tag {
+            // It changed hands and has the same value by chance.
+            way.settle(value.0);
+            return Err(Reason::FlowBusy);
+        }
+        if flees && !is_stale && !reuses {
+            count(Reason::Rescheduled);
+        }
+        return open(session, flags, way);
+    }
+    let next = if is_tcp {
+        next_state(state, flags as u8)
+    } else {
+        state
+    };
+    if next != state || value.seen() != session.now {
+        way.change(
+            value.0,
+            FlowValue::new(value.backend(), next, session.now).0,
+        );
+        if value.seen() != session.now {
+            schedule::keep_template(session, value.backend());
+        }
+    }
+    Ok(value.backend())
+}

@@ -1,0 +1,61 @@
+//! Whether a frame for a service is one to balance: sent to this host, and not by a peer director.
+
+use lb_common::maps::{IFACE_PROBES, Iface, SERVICE_LOCAL, iface_slot, mac_bloom};
+use lb_common::reason::Reason;
+
+use crate::maps::{IFACES, PEERS};
+use crate::packet::Packet;
+
+/// 00:00:5e:00:01, and then the VRID (RFC 9568, 7.3).
+const VRRP_MAC_START: u32 = u32::from_ne_bytes([0, 0, 0x5e, 0]);
+const VRRP_MAC_FIFTH: u8 = 1;
+
+#[inline(always)]
+fn find(ifindex: u32) -> Option<*const Iface> {
+    for probe in 0..IFACE_PROBES {
+        let iface = IFACES.get_ptr(iface_slot(ifindex, probe))?;
+        // SAFETY: an element of the map.
+        if unsafe { (*iface).ifindex } == ifindex {
+            return Some(iface);
+        }
+    }
+    None
+}
+
+/// Whether the frame is to be balanced; else what becomes of it.
+#[inline(always)]
+pub(crate) fn check(packet: &Packet, ingress: u32, service_flags: u8) -> Result<(), Reason> {
+    let Some(iface) = find(ingress) else {
+        return Err(Reason::UnknownIface);
+    };
+    // SAFETY: an element of the map; the MAC lies at a multiple of four.
+    let (own_start, own_rest, bloom) = unsafe {
+        let mac = (&raw const (*iface).mac).cast::<u8>();
+        (
+            *mac.cast::<u32>(),
+            *mac.add(4).cast::<u16>(),
+            (*iface).peer_bloom,
+        )
+    };
+    let (start, rest) = packet.dmac();
+    let is_own = start == own_start && rest == own_rest;
+    let is_vrrp = start == VRRP_MAC_START && rest.to_ne_bytes()[0] == VRRP_MAC_FIFTH;
+    // A switch that has forgotten where a MAC is floods its frames; they are not ours.
+    if !is_own && !is_vrrp {
+        return Err(Reason::OtherMac);
+    }
+    if bloom != 0 {
+        let smac = packet.smac_key();
+        // What a peer director sent here it has scheduled already. To do so again could send the
+        // frame back and forth for ever.
+        // SAFETY: the value is not used.
+        if bloom & mac_bloom(smac) != 0 && unsafe { PEERS.get(smac) }.is_some() {
+            return Err(if service_flags & SERVICE_LOCAL != 0 {
+                Reason::PeerLocal
+            } else {
+                Reason::PeerDirector
+            });
+        }
+    }
+    Ok(())
+}

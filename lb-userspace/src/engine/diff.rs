@@ -1,0 +1,250 @@
+//! The difference of two configurations, a line for each change: what `reload` prints.
+//!
+//! Works on the serialised form, so that a field added to the model shows up here by itself.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::model::{Model, Protocol, RealServer, Service, SyncGroup, VrrpInstance};
+
+/// What a line of the plan does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Something comes.
+    Add,
+    /// Something goes.
+    Remove,
+    /// Something changes in place.
+    Change,
+}
+
+/// One line of the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Line {
+    /// What it does.
+    pub kind: Kind,
+    /// To what, in the words of keepalived.conf.
+    pub what: String,
+}
+
+impl std::fmt::Display for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sign = match self.kind {
+            Kind::Add => '+',
+            Kind::Remove => '-',
+            Kind::Change => '~',
+        };
+        write!(f, "{sign} {}", self.what)
+    }
+}
+
+/// What leads from `old` to `new`; empty when they mean the same.
+#[must_use]
+pub fn diff(old: &Model, new: &Model) -> Vec<Line> {
+    let mut lines = Vec::new();
+    fields("global_defs", &old.global, &new.global, &[], &mut lines);
+    blocks(&old.instances, &new.instances, instance_name, &["name"], &mut lines);
+    blocks(&old.sync_groups, &new.sync_groups, group_name, &["name"], &mut lines);
+    blocks(&old.services, &new.services, service_name, &["key", "real_servers"], &mut lines);
+    for service in &new.services {
+        let name = service_name(service);
+        if let Some(before) = old.services.iter().find(|s| s.key == service.key) {
+            let label = |rs: &RealServer| format!("real_server {} {} of {name}", rs.addr, rs.port);
+            blocks(&before.real_servers, &service.real_servers, label, &["addr", "port"], &mut lines);
+        }
+    }
+    lines
+}
+
+fn instance_name(i: &VrrpInstance) -> String {
+    format!("vrrp_instance {}", i.name)
+}
+
+fn group_name(g: &SyncGroup) -> String {
+    format!("vrrp_sync_group {}", g.name)
+}
+
+/// A service as the plan names it.
+pub(crate) fn service_name(s: &Service) -> String {
+    let protocol = match s.key.protocol {
+        Protocol::Tcp => "TCP",
+        Protocol::Udp => "UDP",
+    };
+    format!("virtual_server {} {} {protocol}", s.key.addr, s.key.port)
+}
+
+/// Compares two lists of named blocks: removed, added, changed, moved.
+fn blocks<T: Serialize>(
+    old: &[T],
+    new: &[T],
+    name: impl Fn(&T) -> String,
+    skip: &[&str],
+    lines: &mut Vec<Line>,
+) {
+    let before: BTreeMap<String, &T> = old.iter().map(|b| (name(b), b)).collect();
+    let after: BTreeMap<String, &T> = new.iter().map(|b| (name(b), b)).collect();
+    for block in old {
+        let what = name(block);
+        if !after.contains_key(&what) {
+            lines.push(Line { kind: Kind::Remove, what });
+        }
+    }
+    for block in new {
+        let what = name(block);
+        match before.get(&what) {
+            None => lines.push(Line { kind: Kind::Add, what }),
+            Some(b) => fields(&what, *b, block, skip, lines),
+        }
+    }
+}
+
+/// Compares two values field by field.
+fn fields<T: Serialize>(what: &str, old: &T, new: &T, skip: &[&str], lines: &mut Vec<Line>) {
+    let (Some(old), Some(new)) = (object(old), object(new)) else { return };
+    for (key, after) in &new {
+        if skip.contains(&key.as_str()) {
+            continue;
+        }
+        let before = old.get(key).unwrap_or(&Value::Null);
+        if before == after {
+            continue;
+        }
+        let change = if key == "auth" {
+            "auth changed".to_owned() // a password has no place in a terminal or a log
+        } else {
+            format!("{key} {} -> {}", show(before), show(after))
+        };
+        lines.push(Line { kind: Kind::Change, what: format!("{what}: {change}") });
+    }
+}
+
+fn object<T: Serialize>(value: &T) -> Option<serde_json::Map<String, Value>> {
+    match serde_json::to_value(value) {
+        Ok(Value::Object(map)) => Some(map),
+        _ => None,
+    }
+}
+
+/// A value for people: durations in seconds, nothing as "none".
+fn show(value: &Value) -> String {
+    match value {
+        Value::Null => "none".to_owned(),
+        Value::String(s) => s.clone(),
+        Value::Object(map) => {
+            if let (Some(secs), Some(nanos), 2) = (
+                map.get("secs").and_then(Value::as_u64),
+                map.get("nanos").and_then(Value::as_u64),
+                map.len(),
+            ) {
+                let d = std::time::Duration::new(secs, u32::try_from(nanos).unwrap_or(0));
+                return format!("{}s", d.as_secs_f64());
+            }
+            let inner: Vec<String> =
+                map.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| format!("{k} {}", show(v))).collect();
+            inner.join(" ")
+        }
+        Value::Array(items) => {
+            let inner: Vec<String> = items.iter().map(show).collect();
+            format!("[{}]", inner.join(", "))
+        }
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Auth, ForwardMethod, Scheduler, ServiceKey, VrrpVersion};
+    use std::time::Duration;
+
+    fn server(last: u8, weight: u16) -> RealServer {
+        RealServer {
+            addr: std::net::Ipv4Addr::new(10, 0, 0, last).into(),
+            port: 80,
+            weight,
+            inhibit_on_failure: false,
+            checks: Vec::new(),
+        }
+    }
+
+    fn model() -> Model {
+        Model {
+            instances: vec![VrrpInstance {
+                name: "VI_1".into(),
+                interface: "eth0".into(),
+                virtual_router_id: 1,
+                priority: 100,
+                initial_master: false,
+                version: VrrpVersion::V2,
+                advert_int: Duration::from_secs(1),
+                auth: Auth::Pass(b"1111".to_vec()),
+                nopreempt: false,
+                addresses: Vec::new(),
+                excluded: Vec::new(),
+                garp_master_delay: Duration::from_secs(5),
+                garp_master_repeat: 5,
+                garp_master_refresh: Duration::ZERO,
+                garp_master_refresh_repeat: 1,
+                garp_lower_prio_delay: Duration::from_secs(5),
+                garp_lower_prio_repeat: 5,
+                mcast_src_ip: None,
+                track_interfaces: Vec::new(),
+                dont_track_primary: false,
+            }],
+            services: vec![Service {
+                key: ServiceKey { addr: "192.0.2.1".parse().unwrap(), port: 80, protocol: Protocol::Tcp },
+                scheduler: Scheduler::Rr,
+                method: ForwardMethod::Dr,
+                persistence: None,
+                sloppy: false,
+                alpha: false,
+                omega: false,
+                quorum: 1,
+                hysteresis: 0,
+                sorry_server: None,
+                ha_suspend: false,
+                real_servers: vec![server(1, 1), server(2, 1)],
+            }],
+            ..Model::default()
+        }
+    }
+
+    #[test]
+    fn equal_models_give_an_empty_plan() {
+        assert_eq!(diff(&model(), &model()), []);
+    }
+
+    #[test]
+    fn every_change_is_one_line_in_the_words_of_the_file() {
+        let mut new = model();
+        new.instances[0].priority = 150;
+        new.instances[0].advert_int = Duration::from_millis(2500);
+        new.services[0].scheduler = Scheduler::Wrr;
+        new.services[0].real_servers = vec![server(2, 3), server(3, 1)];
+        let lines: Vec<String> = diff(&model(), &new).iter().map(ToString::to_string).collect();
+        let mut sorted = lines.clone();
+        sorted.sort();
+        assert_eq!(
+            sorted,
+            [
+                "+ real_server 10.0.0.3 80 of virtual_server 192.0.2.1 80 TCP",
+                "- real_server 10.0.0.1 80 of virtual_server 192.0.2.1 80 TCP",
+                "~ real_server 10.0.0.2 80 of virtual_server 192.0.2.1 80 TCP: weight 1 -> 3",
+                "~ virtual_server 192.0.2.1 80 TCP: scheduler rr -> wrr",
+                "~ vrrp_instance VI_1: advert_int 1s -> 2.5s",
+                "~ vrrp_instance VI_1: priority 100 -> 150",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let mut new = model();
+        new.instances[0].auth = Auth::Pass(b"secret".to_vec());
+        let lines: Vec<String> = diff(&model(), &new).iter().map(ToString::to_string).collect();
+        assert_eq!(lines, ["~ vrrp_instance VI_1: auth changed"]);
+    }
+}

@@ -1,2 +1,303 @@
-//! See ARCHITECTURE.md.
+//! The one owner of the daemon's state.
+//!
+//! Pure: [`Engine::handle`] takes what happened and the time, [`Engine::poll_action`] gives what is
+//! to be done, [`Engine::next_deadline`] says when [`Engine::tick`] is wanted. It joins the VRRP
+//! router, the health checks and the books of the data plane:
+//!
+//! ```text
+//! model ─┬─> vrrp::Router ────────────────────────────> adverts, addresses, gratuitous ARPs
+//!        └─> health::Health ─ targets ─┐
+//!            neighbours ───────────────┴─> plan::Tables ─> operations on the maps
+//! ```
+//!
+//! The caller drains everything that has happened before it calls [`Engine::tick`], so that no
+//! timer fires while the message that would have stopped it waits to be read.
+
+mod desired;
 pub mod diff;
+mod event;
+mod meter;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use crate::health::Health;
+use crate::model::Model;
+use crate::plan::{Dump, Link, Op, Refs, Refusal, Tables};
+use crate::time::Time;
+use crate::vrrp::{self, Policy, Resume, Router};
+
+pub use event::{Action, Event};
+pub use meter::{Meter, Sample};
+pub use status::Surroundings;
+
+/// How many probes are started at a time; the next ones follow in the same turn of the loop, after
+/// what has arrived meanwhile.
+const PROBES_AT_ONCE: usize = 256;
+
+/// What the engine starts from.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// The configuration.
+    pub model: Arc<Model>,
+    /// What the maps hold: empty for fresh ones.
+    pub dump: &'a Dump,
+    /// What a killed predecessor left, by the instance's name.
+    pub resume: &'a BTreeMap<String, Resume>,
+    /// Whether the program is attached.
+    pub attached: bool,
+}
+
+/// The one owner of the daemon's state.
+#[derive(Debug)]
+pub struct Engine {
+    model: Arc<Model>,
+    router: Router,
+    health: Health,
+    tables: Tables,
+    refs: Refs,
+    neighbours: BTreeMap<Ipv4Addr, Link>,
+    own: BTreeSet<IpAddr>,
+    peers: BTreeSet<[u8; 6]>,
+    attached: bool,
+    meter: Meter,
+    refused: Vec<Refusal>,
+    /// The last transition of each instance, by its name.
+    transitions: BTreeMap<String, (vrrp::Transition, Time)>,
+    actions: VecDeque<Action>,
+    plan_due: bool,
+    stopping: bool,
+    stopped: bool,
+}
+
+impl Engine {
+    /// An engine that has taken over what is there. `random` gives uniform 64-bit numbers, for the
+    /// checks' `warmup`.
+    #[must_use]
+    pub fn new(start: Start<'_>, now: Time, random: &mut dyn FnMut() -> u64) -> Self {
+        let Start { model, dump, resume, attached } = start;
+        let tables = Tables::adopt(dump, now);
+        let mut health = Health::new();
+        health.apply(&model.services, now, random);
+        for (service, server) in desired::missing(&model, &tables) {
+            health.assume_down(&service.key, server.addr, server.port, now);
+        }
+        let router = Router::new(
+            &model.instances,
+            &model.sync_groups,
+            &model.global,
+            Policy::default(),
+            attached || model.services.is_empty(),
+            resume,
+            now,
+        );
+        let mut engine = Engine {
+            router,
+            health,
+            tables,
+            refs: Refs::default(),
+            neighbours: BTreeMap::new(),
+            own: BTreeSet::new(),
+            peers: BTreeSet::new(),
+            attached,
+            meter: Meter::default(),
+            refused: Vec::new(),
+            transitions: BTreeMap::new(),
+            actions: VecDeque::new(),
+            plan_due: true,
+            stopping: false,
+            stopped: false,
+            model,
+        };
+        engine.actions.push_back(Action::Follow(desired::to_resolve(&engine.model)));
+        engine.pump(now);
+        engine
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// The VRRP side, for what the daemon must know to serve it: which interfaces to watch.
+    #[must_use]
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// The books of the data plane.
+    #[must_use]
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// Takes over a new configuration; what did not change is not touched.
+    pub fn reload(&mut self, model: Arc<Model>, now: Time, random: &mut dyn FnMut() -> u64) {
+        self.model = model;
+        self.health.apply(&self.model.services, now, random);
+        self.router.handle(vrrp::Event::Ready(self.ready()), now);
+        self.router.reconfigure(
+            &self.model.instances,
+            &self.model.sync_groups,
+            &self.model.global,
+            now,
+        );
+        self.actions.push_back(Action::Follow(desired::to_resolve(&self.model)));
+        self.plan_due = true;
+        self.pump(now);
+    }
+
+    /// Something happened at `now`.
+    pub fn handle(&mut self, event: Event<'_>, now: Time) {
+        match event {
+            Event::Vrrp(event) => {
+                let suspends = self.model.services.iter().any(|s| s.ha_suspend);
+                self.router.handle(event, now);
+                if suspends {
+                    self.tell_addresses(now);
+                }
+            }
+            Event::Attached(attached) => {
+                self.attached = attached;
+                self.router.handle(vrrp::Event::Ready(self.ready()), now);
+            }
+            Event::Neighbours(neighbours) => {
+                self.plan_due |= self.neighbours != neighbours;
+                self.neighbours = neighbours;
+            }
+            Event::HostAddresses(own) => {
+                self.plan_due |= self.own != own;
+                self.own = own;
+            }
+            Event::Verdict { id, verdict, took } => {
+                self.health.verdict(id, &verdict, took, now);
+            }
+            Event::Refs(refs) => {
+                self.refs = refs;
+                self.plan_due |= self.tables.has_retired();
+            }
+            Event::Observed(dump) => {
+                self.tables = Tables::adopt(dump, now);
+                self.plan_due = true;
+            }
+            Event::Shutdown => {
+                self.stopping = true;
+                self.router.handle(vrrp::Event::Shutdown, now);
+            }
+        }
+        self.pump(now);
+    }
+
+    /// Timers that are due at `now`. What has arrived by then must have been handled before.
+    pub fn tick(&mut self, now: Time) {
+        self.router.tick(now);
+        self.pump(now);
+        if !self.stopping {
+            let mut probes = Vec::new();
+            self.health.start(now, PROBES_AT_ONCE, &mut probes);
+            if !probes.is_empty() {
+                self.actions.push_back(Action::Probe(probes));
+            }
+        }
+        if !self.health.take_changed().is_empty() {
+            self.plan_due = true;
+        }
+        self.tell_health();
+        if self.plan_due {
+            self.plan(now);
+        }
+        if self.stopping && !self.stopped && self.router.is_stopped() {
+            self.stopped = true;
+            self.actions.push_back(Action::Stopped);
+        }
+    }
+
+    /// When [`Engine::tick`] is wanted next; call it also after every turn in which something was
+    /// handled.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        let probes = if self.stopping { None } else { self.health.next_probe() };
+        [self.router.next_deadline(), probes].into_iter().flatten().min()
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Whether there is anything that a scan of the flow table would help to give free.
+    #[must_use]
+    pub fn wants_refs(&self) -> bool {
+        self.tables.has_retired()
+    }
+
+    /// Takes in the counters, every [`crate::control::rate::PERIOD`].
+    pub fn sample(&mut self, sample: &Sample, now: Time) {
+        self.meter.tick(sample, &self.tables, now);
+    }
+
+    /// A director without services has nothing to forward and may be MASTER without the program.
+    fn ready(&self) -> bool {
+        self.attached || self.model.services.is_empty()
+    }
+
+    /// Moves what the router wants done into the one queue, in order.
+    fn pump(&mut self, now: Time) {
+        while let Some(action) = self.router.poll_action() {
+            if let vrrp::Action::LearnedPeer { mac, .. } = &action
+                && self.peers.insert(*mac)
+            {
+                self.actions.push_back(Action::Peers(self.peers.clone()));
+            }
+            if let vrrp::Action::Transition(t) = &action {
+                self.transitions.insert(t.name.to_string(), (t.clone(), now));
+            }
+            self.actions.push_back(Action::Vrrp(action));
+        }
+    }
+
+    fn tell_health(&mut self) {
+        let told = self.health.take_transitions().into_iter().map(Action::Health);
+        self.actions.extend(told);
+    }
+
+    /// Says to the checks which virtual addresses are here (`ha_suspend`).
+    fn tell_addresses(&mut self, now: Time) {
+        let mut present: BTreeMap<IpAddr, bool> = BTreeMap::new();
+        for instance in self.router.status() {
+            for (addr, _, here) in instance.addresses {
+                *present.entry(addr).or_default() |= here;
+            }
+        }
+        for (addr, here) in present {
+            self.health.address(addr, here, now);
+        }
+    }
+
+    /// Brings the maps to what should be.
+    fn plan(&mut self, now: Time) {
+        self.plan_due = false;
+        let desired = desired::services(&self.model, &self.health, &self.neighbours, &self.own);
+        let plan = self.tables.plan(&desired, &self.refs, now);
+        for refusal in &plan.refused {
+            if !self.refused.contains(refusal) {
+                self.actions.push_back(Action::Refused(*refusal));
+            }
+        }
+        self.refused = plan.refused;
+        for op in &plan.ops {
+            if let Op::FreeBackend { index } = op {
+                self.meter.forget(*index, &self.tables);
+            }
+        }
+        self.tables = plan.next;
+        if !plan.ops.is_empty() {
+            self.actions.push_back(Action::Write(plan.ops));
+        }
+    }
+}

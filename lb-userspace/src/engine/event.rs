@@ -1,0 +1,58 @@
+//! What goes into the engine and what comes out of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use crate::health::{Probe, ProbeId, Verdict};
+use crate::plan::{Dump, Link, Op, Refs};
+use crate::{health, plan, vrrp};
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// For the VRRP router: adverts, links, addresses, outcomes of address operations.
+    Vrrp(vrrp::Event<'a>),
+    /// Whether the program is attached to every interface that it is to run on.
+    Attached(bool),
+    /// How each real server is reached now; one that is absent is not reached.
+    Neighbours(BTreeMap<Ipv4Addr, Link>),
+    /// The addresses of this host, to know a real server that is the director itself.
+    HostAddresses(BTreeSet<IpAddr>),
+    /// What a probe gave.
+    Verdict {
+        /// Which probe.
+        id: ProbeId,
+        /// What it gave.
+        verdict: Verdict,
+        /// How long it took.
+        took: Duration,
+    },
+    /// What the flows refer to, from a scan of the table.
+    Refs(Refs),
+    /// An operation on the maps failed: the books are made anew from what the maps hold.
+    Observed(&'a Dump),
+    /// The process is to stop.
+    Shutdown,
+}
+
+/// Something to do, in this order.
+#[derive(Debug)]
+pub enum Action {
+    /// For VRRP: adverts, addresses, gratuitous ARPs, transitions to tell.
+    Vrrp(vrrp::Action),
+    /// Apply these operations to the maps; on failure give [`Event::Observed`].
+    Write(Vec<Op>),
+    /// Start these probes; each answers with [`Event::Verdict`].
+    Probe(Vec<Probe>),
+    /// Find out, and keep finding out, how these are reached.
+    Follow(BTreeSet<Ipv4Addr>),
+    /// Frames of these MACs come from other directors.
+    Peers(BTreeSet<[u8; 6]>),
+    /// A change of a service or a real server, to be told.
+    Health(health::Transition),
+    /// A service could not be brought into the maps, to be told (once until it changes).
+    Refused(plan::Refusal),
+    /// Everything was handed over: exit.
+    Stopped,
+}

@@ -1,0 +1,235 @@
+//! The engine's state as `lbctl` shows it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::control::status::{
+    AddressStatus, BackendStatus, ConfigStatus, Daemon, DataPlane, Discarded, ReasonStatus,
+    ServiceStatus, Status, SyncGroupStatus, TransitionStatus, VrrpState, VrrpStatus,
+};
+use crate::engine::{Engine, Sample};
+use crate::health::Target;
+use crate::model::{Service, VrrpInstance, VrrpVersion};
+use crate::time::Time;
+use crate::vrrp::{self, InstanceStatus};
+
+/// What the engine does not know itself and a [`Status`] has all the same.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The process.
+    pub daemon: Daemon,
+    /// Where the configuration came from.
+    pub config: ConfigStatus,
+    /// The program and its interfaces.
+    pub data_plane: DataPlane,
+    /// The counters now.
+    pub sample: Sample,
+    /// Active and inactive connections by backend index.
+    pub connections: BTreeMap<u16, (u64, u64)>,
+    /// Why frames were passed or dropped.
+    pub reasons: Vec<ReasonStatus>,
+    /// Names of interfaces by index.
+    pub interfaces: BTreeMap<u32, String>,
+    /// Seconds since 1970.
+    pub unix_now: u64,
+}
+
+/// `aa:bb:cc:dd:ee:ff`.
+pub(crate) fn mac_text(mac: [u8; 6]) -> String {
+    mac.map(|b| format!("{b:02x}")).join(":")
+}
+
+impl Engine {
+    /// Everything there is to say at `now`.
+    #[must_use]
+    pub fn status(&self, around: Surroundings, now: Time) -> Status {
+        let totals = self.meter.totals(&around.sample, &self.tables);
+        let services = self
+            .model
+            .services
+            .iter()
+            .map(|s| {
+                let (quorum_up, live_weight) = self.health.quorum(&s.key).unwrap_or_default();
+                ServiceStatus {
+                    key: s.key,
+                    scheduler: s.scheduler,
+                    method: s.method,
+                    persistence_secs: s.persistence.map_or(0, |p| p.timeout.as_secs()),
+                    persistence_prefix: s.persistence.map_or(32, |p| p.prefix_len),
+                    sloppy: s.sloppy,
+                    quorum: s.quorum,
+                    hysteresis: s.hysteresis,
+                    quorum_up,
+                    live_weight,
+                    counts: totals.get(&s.key).copied().unwrap_or_default(),
+                    rates: self.meter.service(&s.key),
+                    backends: self.backends(s, &around),
+                }
+            })
+            .collect();
+        let vrrp: Vec<VrrpStatus> = self
+            .router
+            .status()
+            .iter()
+            .map(|seen| {
+                let conf = self.model.instances.iter().find(|c| c.name == seen.name);
+                self.instance(seen, conf, now, around.unix_now)
+            })
+            .collect();
+        let sync_groups = self
+            .model
+            .sync_groups
+            .iter()
+            .map(|g| SyncGroupStatus {
+                name: g.name.clone(),
+                state: group_state(g.members.iter(), &vrrp),
+                members: g.members.clone(),
+            })
+            .collect();
+        Status {
+            daemon: around.daemon,
+            config: around.config,
+            data_plane: around.data_plane,
+            services,
+            reasons: around.reasons,
+            vrrp,
+            sync_groups,
+            checks: self.health.report(now),
+        }
+    }
+
+    fn backends(&self, service: &Service, around: &Surroundings) -> Vec<BackendStatus> {
+        let targets = self.health.targets(&service.key).unwrap_or_default();
+        targets.iter().map(|t| self.backend(service, t, around)).collect()
+    }
+
+    fn backend(&self, service: &Service, t: &Target, around: &Surroundings) -> BackendStatus {
+        let link = match t.addr {
+            IpAddr::V4(a) => self.neighbours.get(&a),
+            IpAddr::V6(_) => None,
+        };
+        let index = self.tables.backend_index(service.key, t.addr, t.port);
+        let (active_conns, inactive_conns) =
+            index.and_then(|i| around.connections.get(&i).copied()).unwrap_or_default();
+        BackendStatus {
+            addr: t.addr,
+            port: t.port,
+            sorry: t.sorry,
+            listed: t.listed,
+            weight: t.weight,
+            effective_weight: t.effective_weight,
+            up: t.up,
+            why: self.health.why_down(&service.key, t.addr, t.port),
+            mac: if self.own.contains(&t.addr) {
+                Some("this host".to_owned())
+            } else {
+                link.map(|l| mac_text(l.dmac))
+            },
+            interface: link.map(|l| {
+                around
+                    .interfaces
+                    .get(&l.ifindex)
+                    .cloned()
+                    .unwrap_or_else(|| format!("if{}", l.ifindex))
+            }),
+            active_conns,
+            inactive_conns,
+            counts: index.and_then(|i| around.sample.backends.get(&i).copied()).unwrap_or_default(),
+            rates: index.map(|i| self.meter.backend(i)).unwrap_or_default(),
+        }
+    }
+
+    fn instance(
+        &self,
+        seen: &InstanceStatus,
+        conf: Option<&VrrpInstance>,
+        now: Time,
+        unix_now: u64,
+    ) -> VrrpStatus {
+        let excluded: BTreeSet<IpAddr> =
+            conf.map(|c| c.excluded.iter().map(|a| a.addr).collect()).unwrap_or_default();
+        let dev_of = |addr: IpAddr| {
+            conf.and_then(|c| c.addresses.iter().chain(&c.excluded).find(|a| a.addr == addr))
+                .and_then(|a| a.dev.clone())
+                .unwrap_or_else(|| seen.interface.clone())
+        };
+        let is_master = seen.state == vrrp::State::Master;
+        let other = seen.master.filter(|_| !is_master);
+        let last = self.transitions.get(&seen.name);
+        VrrpStatus {
+            name: seen.name.clone(),
+            interface: seen.interface.clone(),
+            vrid: seen.vrid,
+            version: match conf.map(|c| c.version) {
+                Some(VrrpVersion::V3) => 3,
+                Some(VrrpVersion::V2) | None => 2,
+            },
+            state: state(seen.state),
+            wanted: if conf.is_some_and(|c| c.initial_master) {
+                VrrpState::Master
+            } else {
+                VrrpState::Backup
+            },
+            priority: conf.map_or(seen.priority, |c| c.priority),
+            effective_priority: seen.priority,
+            advert_ms: u64::try_from(seen.advert_interval.as_millis()).unwrap_or(u64::MAX),
+            nopreempt: conf.is_some_and(|c| c.nopreempt),
+            master: other.map(|(a, _)| IpAddr::V4(a)),
+            master_priority: other.map(|(_, p)| p),
+            last_transition: last.map(|(t, at)| TransitionStatus {
+                from: state(t.from),
+                to: state(t.to),
+                at_unix: unix_now.saturating_sub(now.since(*at).as_secs()),
+                ago_ms: u64::try_from(now.since(*at).as_millis()).unwrap_or(u64::MAX),
+                reason: t.reason.to_string(),
+            }),
+            became_master: seen.became_master,
+            adverts_sent: seen.adverts_sent,
+            adverts_received: seen.adverts_received,
+            discarded: seen
+                .rejected
+                .iter()
+                .filter(|(_, count)| *count > 0)
+                .map(|(why, count)| Discarded { reason: why.name().to_owned(), count })
+                .collect(),
+            addresses: seen
+                .addresses
+                .iter()
+                .map(|(addr, prefix, present)| AddressStatus {
+                    address: format!("{addr}/{prefix}"),
+                    dev: dev_of(*addr),
+                    present: *present,
+                    advertised: !excluded.contains(addr),
+                })
+                .collect(),
+        }
+    }
+}
+
+fn state(s: vrrp::State) -> VrrpState {
+    match s {
+        // A stopped instance is only seen for the moment in which it hands over.
+        vrrp::State::Init | vrrp::State::Stopped => VrrpState::Init,
+        vrrp::State::Backup => VrrpState::Backup,
+        vrrp::State::Master => VrrpState::Master,
+        vrrp::State::Fault => VrrpState::Fault,
+    }
+}
+
+/// A group is what all of its members are; while they differ, FAULT before BACKUP before INIT.
+fn group_state<'a>(members: impl Iterator<Item = &'a String>, vrrp: &[VrrpStatus]) -> VrrpState {
+    let states: Vec<VrrpState> = members
+        .filter_map(|m| vrrp.iter().find(|v| v.name == *m))
+        .map(|v| v.state)
+        .collect();
+    let any = |s: VrrpState| states.contains(&s);
+    if any(VrrpState::Fault) {
+        VrrpState::Fault
+    } else if any(VrrpState::Backup) {
+        VrrpState::Backup
+    } else if any(VrrpState::Init) || states.is_empty() {
+        VrrpState::Init
+    } else {
+        VrrpState::Master
+    }
+}

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use crate::health::Health;
 use crate::model::Model;
-use crate::plan::{Dump, Link, Op, Refs, Refusal, Tables};
+use crate::plan::{DesiredService, Dump, Link, Op, Refs, Refusal, Tables};
 use crate::time::Time;
 use crate::vrrp::{self, Policy, Resume, Router};
 
@@ -66,6 +66,8 @@ pub struct Engine {
     attached: bool,
     meter: Meter,
     refused: Vec<Refusal>,
+    /// What the last plan was made for.
+    desired: Vec<DesiredService>,
     /// The last transition of each instance, by its name.
     transitions: BTreeMap<String, (vrrp::Transition, Time)>,
     actions: VecDeque<Action>,
@@ -106,6 +108,7 @@ impl Engine {
             attached,
             meter: Meter::default(),
             refused: Vec::new(),
+            desired: Vec::new(),
             transitions: BTreeMap::new(),
             actions: VecDeque::new(),
             plan_due: true,
@@ -140,6 +143,11 @@ impl Engine {
     pub fn reload(&mut self, model: Arc<Model>, now: Time, random: &mut dyn FnMut() -> u64) {
         self.model = model;
         self.health.apply(&self.model.services, now, random);
+        // What is new is in the maps before its address comes, what goes leaves after its address.
+        let keys: BTreeSet<_> = self.model.services.iter().map(|s| s.key).collect();
+        let leaving: Vec<_> =
+            self.desired.iter().filter(|s| !keys.contains(&s.key)).cloned().collect();
+        self.plan(leaving, now);
         self.router.handle(vrrp::Event::Ready(self.ready()), now);
         self.router.reconfigure(
             &self.model.instances,
@@ -193,13 +201,14 @@ impl Engine {
         self.pump(now);
     }
 
-    /// Timers that are due at `now`. What has arrived by then must have been handled before.
-    pub fn tick(&mut self, now: Time) {
+    /// Timers that are due at `now`. What has arrived by then must have been handled before. At
+    /// most `room` probes are started; the others stay due.
+    pub fn tick(&mut self, now: Time, room: usize) {
         self.router.tick(now);
         self.pump(now);
         if !self.stopping {
             let mut probes = Vec::new();
-            self.health.start(now, PROBES_AT_ONCE, &mut probes);
+            self.health.start(now, room.min(PROBES_AT_ONCE), &mut probes);
             if !probes.is_empty() {
                 self.actions.push_back(Action::Probe(probes));
             }
@@ -209,7 +218,7 @@ impl Engine {
         }
         self.tell_health();
         if self.plan_due {
-            self.plan(now);
+            self.plan(Vec::new(), now);
         }
         if self.stopping && !self.stopped && self.router.is_stopped() {
             self.stopped = true;
@@ -279,11 +288,12 @@ impl Engine {
         }
     }
 
-    /// Brings the maps to what should be.
-    fn plan(&mut self, now: Time) {
+    /// Brings the maps to what should be, and `leaving` beside it.
+    fn plan(&mut self, leaving: Vec<DesiredService>, now: Time) {
         self.plan_due = false;
-        let desired = desired::services(&self.model, &self.health, &self.neighbours, &self.own);
-        let plan = self.tables.plan(&desired, &self.refs, now);
+        self.desired = desired::services(&self.model, &self.health, &self.neighbours, &self.own);
+        self.desired.extend(leaving);
+        let plan = self.tables.plan(&self.desired, &self.refs, now);
         for refusal in &plan.refused {
             if !self.refused.contains(refusal) {
                 self.actions.push_back(Action::Refused(*refusal));

@@ -1,0 +1,317 @@
+//! The order in which things happen, and what a predecessor leaves.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Action, Engine, Event, Start};
+use crate::health::{Failure, Verdict};
+use crate::model::{
+    Auth, Check, CheckKind, ForwardMethod, Model, Protocol, RealServer, Scheduler, Service,
+    ServiceKey, VirtualAddress, VrrpInstance, VrrpVersion,
+};
+use crate::plan::{Dump, Link, Op};
+use crate::time::Time;
+use crate::vrrp::{self, Applied, LinkState, State};
+
+const ROOM: usize = 1000;
+
+fn vip() -> IpAddr {
+    "192.0.2.1".parse().unwrap()
+}
+
+fn server(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, last)
+}
+
+fn check(last: u8) -> Check {
+    Check {
+        kind: CheckKind::Tcp,
+        addr: server(last).into(),
+        port: 80,
+        bind_addr: None,
+        bind_port: 0,
+        bind_if: None,
+        timeout: Duration::from_secs(1),
+        interval: Duration::from_secs(2),
+        retry: 0,
+        retry_delay: Duration::from_secs(1),
+        warmup: Duration::ZERO,
+        alpha: false,
+    }
+}
+
+fn service(port: u16, servers: &[u8]) -> Service {
+    Service {
+        key: ServiceKey { addr: vip(), port, protocol: Protocol::Tcp },
+        scheduler: Scheduler::Rr,
+        method: ForwardMethod::Dr,
+        persistence: None,
+        sloppy: false,
+        alpha: false,
+        omega: false,
+        quorum: 1,
+        hysteresis: 0,
+        sorry_server: None,
+        ha_suspend: false,
+        real_servers: servers
+            .iter()
+            .map(|&last| RealServer {
+                addr: server(last).into(),
+                port,
+                weight: 1,
+                inhibit_on_failure: false,
+                checks: vec![check(last)],
+            })
+            .collect(),
+    }
+}
+
+fn model(services: Vec<Service>) -> Arc<Model> {
+    Arc::new(Model {
+        instances: vec![VrrpInstance {
+            name: "VI_1".into(),
+            interface: "eth0".into(),
+            virtual_router_id: 1,
+            priority: 100,
+            initial_master: false,
+            version: VrrpVersion::V2,
+            advert_int: Duration::from_secs(1),
+            auth: Auth::None,
+            nopreempt: false,
+            addresses: vec![VirtualAddress {
+                addr: vip(),
+                prefix_len: 32,
+                dev: None,
+                label: None,
+                broadcast: None,
+                scope: 0,
+            }],
+            excluded: Vec::new(),
+            garp_master_delay: Duration::from_secs(5),
+            garp_master_repeat: 5,
+            garp_master_refresh: Duration::ZERO,
+            garp_master_refresh_repeat: 1,
+            garp_lower_prio_delay: Duration::from_secs(5),
+            garp_lower_prio_repeat: 5,
+            mcast_src_ip: None,
+            track_interfaces: Vec::new(),
+            dont_track_primary: false,
+        }],
+        services,
+        ..Model::default()
+    })
+}
+
+/// An engine, its clock, and what it did, a word for each action.
+struct Host {
+    engine: Engine,
+    now: Time,
+    did: Vec<String>,
+    probes: Vec<crate::health::Probe>,
+    states: Vec<State>,
+}
+
+impl Host {
+    fn start(model: Arc<Model>, attached: bool) -> Self {
+        let dump = Dump { hz: 250, ..Dump::default() };
+        let start = Start { model, dump: &dump, resume: &BTreeMap::new(), attached };
+        let now = Time::from_nanos(1_000_000_000);
+        let engine = Engine::new(start, now, &mut || 0);
+        let mut host =
+            Host { engine, now, did: Vec::new(), probes: Vec::new(), states: Vec::new() };
+        host.turn();
+        host
+    }
+
+    /// One turn of the loop: tick and carry out.
+    fn turn(&mut self) {
+        self.engine.tick(self.now, ROOM);
+        while let Some(action) = self.engine.poll_action() {
+            match action {
+                Action::Vrrp(vrrp::Action::AddAddress { address, .. }) => {
+                    self.did.push("address+".into());
+                    self.applied(&address, Applied::Present);
+                }
+                Action::Vrrp(vrrp::Action::DelAddress { address, .. }) => {
+                    self.did.push("address-".into());
+                    self.applied(&address, Applied::Removed);
+                }
+                Action::Vrrp(vrrp::Action::SendAdvert { priority, .. }) => {
+                    self.did.push(format!("advert {priority}"));
+                }
+                Action::Vrrp(vrrp::Action::Transition(t)) => {
+                    self.did.push(t.to.to_string());
+                    self.states.push(t.to);
+                }
+                Action::Vrrp(_) => {}
+                Action::Write(ops) => {
+                    let opens = ops.iter().any(|o| matches!(o, Op::OpenSlot { .. }));
+                    let closes = ops.iter().any(|o| matches!(o, Op::CloseSlot { .. }));
+                    self.did.push(
+                        match (opens, closes) {
+                            (true, true) => "open+close",
+                            (true, false) => "open",
+                            (false, true) => "close",
+                            (false, false) => "write",
+                        }
+                        .into(),
+                    );
+                }
+                Action::Probe(probes) => self.probes.extend(probes),
+                Action::Follow(_) | Action::Peers(_) => {}
+                Action::Health(t) => self.did.push(t.to_string()),
+                Action::Refused(r) => self.did.push(r.to_string()),
+                Action::Stopped => self.did.push("stopped".into()),
+            }
+        }
+    }
+
+    fn applied(&mut self, address: &vrrp::Address, outcome: Applied) {
+        let event = vrrp::Event::Applied {
+            iface: &address.iface,
+            addr: address.addr,
+            prefix_len: address.prefix_len,
+            outcome,
+        };
+        self.engine.handle(Event::Vrrp(event), self.now);
+    }
+
+    fn link_up(&mut self) {
+        let own = [(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)), 24)];
+        let now = self.now;
+        self.engine.handle(
+            Event::Vrrp(vrrp::Event::Link { iface: "eth0", state: LinkState::Up }),
+            now,
+        );
+        self.engine.handle(
+            Event::Vrrp(vrrp::Event::AddressSnapshot { iface: "eth0", addresses: &own }),
+            now,
+        );
+        self.turn();
+    }
+
+    fn verdicts(&mut self, verdict: &Verdict) {
+        for probe in std::mem::take(&mut self.probes) {
+            let took = Duration::from_millis(1);
+            self.engine.handle(Event::Verdict { id: probe.id, verdict: verdict.clone(), took }, self.now);
+        }
+        self.turn();
+    }
+
+    /// Lets time pass to each deadline until `until` is done, at most a minute.
+    fn run_until(&mut self, until: &str) {
+        let end = self.now + Duration::from_secs(60);
+        while !self.did.iter().any(|d| d == until) {
+            let next = self.engine.next_deadline().expect("something is to come");
+            assert!(next <= end, "{until} did not come: {:?}", self.did);
+            self.now = self.now.max(next);
+            self.turn();
+        }
+    }
+
+    fn place(&self, what: &str) -> usize {
+        self.did.iter().position(|d| d == what).unwrap_or_else(|| panic!("no {what} in {:?}", self.did))
+    }
+}
+
+fn neighbours(lasts: &[u8]) -> BTreeMap<Ipv4Addr, Link> {
+    lasts
+        .iter()
+        .map(|&l| (server(l), Link { dmac: [2, 0, 0, 0, 0, l], smac: [2, 1, 1, 1, 1, 1], ifindex: 7 }))
+        .collect()
+}
+
+#[test]
+fn the_tables_are_filled_before_the_address_comes() {
+    let mut host = Host::start(model(vec![service(80, &[1, 2])]), true);
+    host.engine.handle(Event::Neighbours(neighbours(&[1, 2])), host.now);
+    host.link_up();
+    host.run_until("MASTER");
+    assert!(host.place("open") < host.place("advert 100"));
+    assert!(host.place("advert 100") < host.place("address+"));
+    assert!(host.place("address+") < host.place("MASTER"));
+}
+
+#[test]
+fn without_the_program_nobody_is_master_unless_there_is_nothing_to_forward() {
+    let mut host = Host::start(model(vec![service(80, &[1])]), false);
+    host.link_up();
+    for _ in 0..100 {
+        host.now = host.now + Duration::from_millis(100);
+        host.turn();
+    }
+    assert!(!host.states.contains(&State::Master), "{:?}", host.states);
+    host.engine.handle(Event::Attached(true), host.now);
+    host.run_until("MASTER");
+
+    let mut host = Host::start(model(Vec::new()), false);
+    host.link_up();
+    host.run_until("MASTER");
+}
+
+#[test]
+fn a_new_service_is_there_before_its_address_and_an_old_one_leaves_after_it() {
+    let mut host = Host::start(model(vec![service(80, &[1])]), true);
+    host.link_up();
+    host.run_until("MASTER");
+    host.did.clear();
+    let mut new = (*model(vec![service(443, &[1])])).clone();
+    let mut second = new.instances[0].addresses[0].clone();
+    second.addr = "192.0.2.2".parse().unwrap();
+    new.instances[0].addresses.push(second);
+    host.engine.reload(Arc::new(new), host.now, &mut || 0);
+    host.turn();
+    assert!(host.place("open") < host.place("address+"), "{:?}", host.did);
+    assert!(host.place("address+") < host.place("close"), "{:?}", host.did);
+}
+
+#[test]
+fn a_reload_that_changes_nothing_writes_nothing() {
+    let conf = model(vec![service(80, &[1, 2])]);
+    let mut host = Host::start(Arc::clone(&conf), true);
+    host.link_up();
+    host.run_until("MASTER");
+    host.verdicts(&Verdict::Ok);
+    host.did.clear();
+    host.engine.reload(conf, host.now, &mut || 0);
+    host.turn();
+    assert_eq!(host.did, Vec::<String>::new());
+}
+
+#[test]
+fn a_dead_real_server_leaves_the_maps_and_comes_back() {
+    let mut host = Host::start(model(vec![service(80, &[1, 2])]), true);
+    host.link_up();
+    host.verdicts(&Verdict::Ok);
+    host.run_until("MASTER");
+    host.did.clear();
+    while host.probes.is_empty() {
+        host.now = host.engine.next_deadline().unwrap().max(host.now);
+        host.turn();
+    }
+    host.verdicts(&Verdict::Failed(Failure::Refused));
+    assert!(host.did.iter().any(|d| d == "write"), "{:?}", host.did);
+    assert!(host.did.iter().any(|d| d.starts_with("removing 10.0.0.1:80")), "{:?}", host.did);
+    host.did.clear();
+    while host.probes.is_empty() {
+        host.now = host.engine.next_deadline().unwrap().max(host.now);
+        host.turn();
+    }
+    host.verdicts(&Verdict::Ok);
+    assert!(host.did.iter().any(|d| d.starts_with("adding 10.0.0.1:80")), "{:?}", host.did);
+}
+
+#[test]
+fn a_stop_gives_the_address_back_and_then_says_so() {
+    let mut host = Host::start(model(vec![service(80, &[1])]), true);
+    host.link_up();
+    host.run_until("MASTER");
+    host.did.clear();
+    host.engine.handle(Event::Shutdown, host.now);
+    host.run_until("stopped");
+    assert!(host.place("advert 0") < host.place("address-"));
+    assert!(host.place("address-") < host.place("stopped"));
+    assert!(!host.did.iter().any(|d| d == "close"), "the services stay in the maps: {:?}", host.did);
+}

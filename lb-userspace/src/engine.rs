@@ -81,7 +81,12 @@ impl Engine {
     /// checks' `warmup`.
     #[must_use]
     pub fn new(start: Start<'_>, now: Time, random: &mut dyn FnMut() -> u64) -> Self {
-        let Start { model, dump, resume, attached } = start;
+        let Start {
+            model,
+            dump,
+            resume,
+            attached,
+        } = start;
         let tables = Tables::adopt(dump, now);
         let mut health = Health::new();
         health.apply(&model.services, now, random);
@@ -116,7 +121,9 @@ impl Engine {
             stopped: false,
             model,
         };
-        engine.actions.push_back(Action::Follow(desired::to_resolve(&engine.model)));
+        engine
+            .actions
+            .push_back(Action::Follow(desired::to_resolve(&engine.model)));
         engine.pump(now);
         engine
     }
@@ -145,8 +152,12 @@ impl Engine {
         self.health.apply(&self.model.services, now, random);
         // What is new is in the maps before its address comes, what goes leaves after its address.
         let keys: BTreeSet<_> = self.model.services.iter().map(|s| s.key).collect();
-        let leaving: Vec<_> =
-            self.desired.iter().filter(|s| !keys.contains(&s.key)).cloned().collect();
+        let leaving: Vec<_> = self
+            .desired
+            .iter()
+            .filter(|s| !keys.contains(&s.key))
+            .cloned()
+            .collect();
         self.plan(leaving, now);
         self.router.handle(vrrp::Event::Ready(self.ready()), now);
         self.router.reconfigure(
@@ -155,7 +166,8 @@ impl Engine {
             &self.model.global,
             now,
         );
-        self.actions.push_back(Action::Follow(desired::to_resolve(&self.model)));
+        self.actions
+            .push_back(Action::Follow(desired::to_resolve(&self.model)));
         self.plan_due = true;
         self.pump(now);
     }
@@ -208,7 +220,8 @@ impl Engine {
         self.pump(now);
         if !self.stopping {
             let mut probes = Vec::new();
-            self.health.start(now, room.min(PROBES_AT_ONCE), &mut probes);
+            self.health
+                .start(now, room.min(PROBES_AT_ONCE), &mut probes);
             if !probes.is_empty() {
                 self.actions.push_back(Action::Probe(probes));
             }
@@ -230,8 +243,15 @@ impl Engine {
     /// handled.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        let probes = if self.stopping { None } else { self.health.next_probe() };
-        [self.router.next_deadline(), probes].into_iter().flatten().min()
+        let probes = if self.stopping {
+            None
+        } else {
+            self.health.next_probe()
+        };
+        [self.router.next_deadline(), probes]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next thing to do.
@@ -264,14 +284,19 @@ impl Engine {
                 self.actions.push_back(Action::Peers(self.peers.clone()));
             }
             if let vrrp::Action::Transition(t) = &action {
-                self.transitions.insert(t.name.to_string(), (t.clone(), now));
+                self.transitions
+                    .insert(t.name.to_string(), (t.clone(), now));
             }
             self.actions.push_back(Action::Vrrp(action));
         }
     }
 
     fn tell_health(&mut self) {
-        let told = self.health.take_transitions().into_iter().map(Action::Health);
+        let told = self
+            .health
+            .take_transitions()
+            .into_iter()
+            .map(Action::Health);
         self.actions.extend(told);
     }
 

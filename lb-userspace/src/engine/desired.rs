@@ -58,7 +58,9 @@ fn backend(
 pub(super) fn to_resolve(model: &Model) -> BTreeSet<Ipv4Addr> {
     let of = |s: &Service| {
         let servers = s.real_servers.iter().map(|r| r.addr);
-        servers.chain(s.sorry_server.map(|s| s.addr)).collect::<Vec<_>>()
+        servers
+            .chain(s.sorry_server.map(|s| s.addr))
+            .collect::<Vec<_>>()
     };
     model
         .services
@@ -74,10 +76,7 @@ pub(super) fn to_resolve(model: &Model) -> BTreeSet<Ipv4Addr> {
 /// The real servers that a predecessor had taken out: their service is in the maps, they are not.
 /// A server that was added to the file while no daemon ran is among them; it is used once its first
 /// check has passed.
-pub(super) fn missing<'m>(
-    model: &'m Model,
-    tables: &Tables,
-) -> Vec<(&'m Service, &'m RealServer)> {
+pub(super) fn missing<'m>(model: &'m Model, tables: &Tables) -> Vec<(&'m Service, &'m RealServer)> {
     let live: BTreeSet<(u16, IpAddr, u16)> = tables
         .backends()
         .filter(|(_, _, _, _, removed)| !removed)
@@ -90,7 +89,9 @@ pub(super) fn missing<'m>(
     let mut missing = Vec::new();
     for service in &model.services {
         // With its sorry server alone in the maps a service had lost all of its real servers.
-        let Some(id) = ids.get(&service.key) else { continue };
+        let Some(id) = ids.get(&service.key) else {
+            continue;
+        };
         for server in &service.real_servers {
             if !live.contains(&(*id, server.addr, server.port)) {
                 missing.push((service, server));

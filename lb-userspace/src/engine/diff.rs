@@ -46,14 +46,38 @@ impl std::fmt::Display for Line {
 pub fn diff(old: &Model, new: &Model) -> Vec<Line> {
     let mut lines = Vec::new();
     fields("global_defs", &old.global, &new.global, &[], &mut lines);
-    blocks(&old.instances, &new.instances, instance_name, &["name"], &mut lines);
-    blocks(&old.sync_groups, &new.sync_groups, group_name, &["name"], &mut lines);
-    blocks(&old.services, &new.services, service_name, &["key", "real_servers"], &mut lines);
+    blocks(
+        &old.instances,
+        &new.instances,
+        instance_name,
+        &["name"],
+        &mut lines,
+    );
+    blocks(
+        &old.sync_groups,
+        &new.sync_groups,
+        group_name,
+        &["name"],
+        &mut lines,
+    );
+    blocks(
+        &old.services,
+        &new.services,
+        service_name,
+        &["key", "real_servers"],
+        &mut lines,
+    );
     for service in &new.services {
         let name = service_name(service);
         if let Some(before) = old.services.iter().find(|s| s.key == service.key) {
             let label = |rs: &RealServer| format!("real_server {} {} of {name}", rs.addr, rs.port);
-            blocks(&before.real_servers, &service.real_servers, label, &["addr", "port"], &mut lines);
+            blocks(
+                &before.real_servers,
+                &service.real_servers,
+                label,
+                &["addr", "port"],
+                &mut lines,
+            );
         }
     }
     lines
@@ -89,13 +113,19 @@ fn blocks<T: Serialize>(
     for block in old {
         let what = name(block);
         if !after.contains_key(&what) {
-            lines.push(Line { kind: Kind::Remove, what });
+            lines.push(Line {
+                kind: Kind::Remove,
+                what,
+            });
         }
     }
     for block in new {
         let what = name(block);
         match before.get(&what) {
-            None => lines.push(Line { kind: Kind::Add, what }),
+            None => lines.push(Line {
+                kind: Kind::Add,
+                what,
+            }),
             Some(b) => fields(&what, *b, block, skip, lines),
         }
     }
@@ -103,7 +133,9 @@ fn blocks<T: Serialize>(
 
 /// Compares two values field by field.
 fn fields<T: Serialize>(what: &str, old: &T, new: &T, skip: &[&str], lines: &mut Vec<Line>) {
-    let (Some(old), Some(new)) = (object(old), object(new)) else { return };
+    let (Some(old), Some(new)) = (object(old), object(new)) else {
+        return;
+    };
     for (key, after) in &new {
         if skip.contains(&key.as_str()) {
             continue;
@@ -117,7 +149,10 @@ fn fields<T: Serialize>(what: &str, old: &T, new: &T, skip: &[&str], lines: &mut
         } else {
             format!("{key} {} -> {}", show(before), show(after))
         };
-        lines.push(Line { kind: Kind::Change, what: format!("{what}: {change}") });
+        lines.push(Line {
+            kind: Kind::Change,
+            what: format!("{what}: {change}"),
+        });
     }
 }
 
@@ -142,8 +177,11 @@ fn show(value: &Value) -> String {
                 let d = std::time::Duration::new(secs, u32::try_from(nanos).unwrap_or(0));
                 return format!("{}s", d.as_secs_f64());
             }
-            let inner: Vec<String> =
-                map.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| format!("{k} {}", show(v))).collect();
+            let inner: Vec<String> = map
+                .iter()
+                .filter(|(_, v)| !v.is_null())
+                .map(|(k, v)| format!("{k} {}", show(v)))
+                .collect();
             inner.join(" ")
         }
         Value::Array(items) => {
@@ -195,7 +233,11 @@ mod tests {
                 dont_track_primary: false,
             }],
             services: vec![Service {
-                key: ServiceKey { addr: "192.0.2.1".parse().unwrap(), port: 80, protocol: Protocol::Tcp },
+                key: ServiceKey {
+                    addr: "192.0.2.1".parse().unwrap(),
+                    port: 80,
+                    protocol: Protocol::Tcp,
+                },
                 scheduler: Scheduler::Rr,
                 method: ForwardMethod::Dr,
                 persistence: None,
@@ -224,7 +266,10 @@ mod tests {
         new.instances[0].advert_int = Duration::from_millis(2500);
         new.services[0].scheduler = Scheduler::Wrr;
         new.services[0].real_servers = vec![server(2, 3), server(3, 1)];
-        let lines: Vec<String> = diff(&model(), &new).iter().map(ToString::to_string).collect();
+        let lines: Vec<String> = diff(&model(), &new)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         let mut sorted = lines.clone();
         sorted.sort();
         assert_eq!(
@@ -244,7 +289,10 @@ mod tests {
     fn a_password_is_not_shown() {
         let mut new = model();
         new.instances[0].auth = Auth::Pass(b"secret".to_vec());
-        let lines: Vec<String> = diff(&model(), &new).iter().map(ToString::to_string).collect();
+        let lines: Vec<String> = diff(&model(), &new)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(lines, ["~ vrrp_instance VI_1: auth changed"]);
     }
 }

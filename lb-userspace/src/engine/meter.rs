@@ -40,22 +40,34 @@ impl Meter {
         let elapsed = now.since(self.at);
         self.at = now;
         self.last = sample.clone();
-        self.backends.retain(|index, _| sample.backends.contains_key(index));
+        self.backends
+            .retain(|index, _| sample.backends.contains_key(index));
         for (index, counts) in &sample.backends {
-            self.backends.entry(*index).or_insert_with(|| Estimator::new(*counts)).tick(*counts, elapsed);
+            self.backends
+                .entry(*index)
+                .or_insert_with(|| Estimator::new(*counts))
+                .tick(*counts, elapsed);
         }
         let totals = self.totals(sample, tables);
         self.services.retain(|key, _| totals.contains_key(key));
         for (key, counts) in totals {
-            self.services.entry(key).or_insert_with(|| Estimator::new(counts)).tick(counts, elapsed);
+            self.services
+                .entry(key)
+                .or_insert_with(|| Estimator::new(counts))
+                .tick(counts, elapsed);
         }
     }
 
     /// Adds what a backend counted to its service, before its index gets a new owner.
     pub(super) fn forget(&mut self, index: u16, tables: &Tables) {
         self.backends.remove(&index);
-        let Some(counts) = self.last.backends.remove(&index) else { return };
-        let owner = tables.backends().find(|b| b.0 == index).and_then(|b| tables.service_of(b.1));
+        let Some(counts) = self.last.backends.remove(&index) else {
+            return;
+        };
+        let owner = tables
+            .backends()
+            .find(|b| b.0 == index)
+            .and_then(|b| tables.service_of(b.1));
         if let Some(key) = owner {
             let sum = self.freed.entry(key).or_default();
             *sum = add(*sum, counts);
@@ -66,22 +78,33 @@ impl Meter {
     pub(super) fn totals(&self, sample: &Sample, tables: &Tables) -> HashMap<ServiceKey, Counts> {
         let mut totals: HashMap<ServiceKey, Counts> = HashMap::new();
         for (index, id, ..) in tables.backends() {
-            let Some(key) = tables.service_of(id) else { continue };
+            let Some(key) = tables.service_of(id) else {
+                continue;
+            };
             let sum = totals
                 .entry(key)
                 .or_insert_with(|| self.freed.get(&key).copied().unwrap_or_default());
-            *sum = add(*sum, sample.backends.get(&index).copied().unwrap_or_default());
+            *sum = add(
+                *sum,
+                sample.backends.get(&index).copied().unwrap_or_default(),
+            );
         }
         totals
     }
 
     /// Rates of a backend.
     pub(super) fn backend(&self, index: u16) -> Rates {
-        self.backends.get(&index).map(Estimator::rates).unwrap_or_default()
+        self.backends
+            .get(&index)
+            .map(Estimator::rates)
+            .unwrap_or_default()
     }
 
     /// Rates of a service.
     pub(super) fn service(&self, key: &ServiceKey) -> Rates {
-        self.services.get(key).map(Estimator::rates).unwrap_or_default()
+        self.services
+            .get(key)
+            .map(Estimator::rates)
+            .unwrap_or_default()
     }
 }

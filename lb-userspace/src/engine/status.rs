@@ -100,7 +100,10 @@ impl Engine {
 
     fn backends(&self, service: &Service, around: &Surroundings) -> Vec<BackendStatus> {
         let targets = self.health.targets(&service.key).unwrap_or_default();
-        targets.iter().map(|t| self.backend(service, t, around)).collect()
+        targets
+            .iter()
+            .map(|t| self.backend(service, t, around))
+            .collect()
     }
 
     fn backend(&self, service: &Service, t: &Target, around: &Surroundings) -> BackendStatus {
@@ -109,8 +112,9 @@ impl Engine {
             IpAddr::V6(_) => None,
         };
         let index = self.tables.backend_index(service.key, t.addr, t.port);
-        let (active_conns, inactive_conns) =
-            index.and_then(|i| around.connections.get(&i).copied()).unwrap_or_default();
+        let (active_conns, inactive_conns) = index
+            .and_then(|i| around.connections.get(&i).copied())
+            .unwrap_or_default();
         BackendStatus {
             addr: t.addr,
             port: t.port,
@@ -134,7 +138,9 @@ impl Engine {
             }),
             active_conns,
             inactive_conns,
-            counts: index.and_then(|i| around.sample.backends.get(&i).copied()).unwrap_or_default(),
+            counts: index
+                .and_then(|i| around.sample.backends.get(&i).copied())
+                .unwrap_or_default(),
             rates: index.map(|i| self.meter.backend(i)).unwrap_or_default(),
         }
     }
@@ -146,12 +152,18 @@ impl Engine {
         now: Time,
         unix_now: u64,
     ) -> VrrpStatus {
-        let excluded: BTreeSet<IpAddr> =
-            conf.map(|c| c.excluded.iter().map(|a| a.addr).collect()).unwrap_or_default();
+        let excluded: BTreeSet<IpAddr> = conf
+            .map(|c| c.excluded.iter().map(|a| a.addr).collect())
+            .unwrap_or_default();
         let dev_of = |addr: IpAddr| {
-            conf.and_then(|c| c.addresses.iter().chain(&c.excluded).find(|a| a.addr == addr))
-                .and_then(|a| a.dev.clone())
-                .unwrap_or_else(|| seen.interface.clone())
+            conf.and_then(|c| {
+                c.addresses
+                    .iter()
+                    .chain(&c.excluded)
+                    .find(|a| a.addr == addr)
+            })
+            .and_then(|a| a.dev.clone())
+            .unwrap_or_else(|| seen.interface.clone())
         };
         let is_master = seen.state == vrrp::State::Master;
         let other = seen.master.filter(|_| !is_master);
@@ -190,7 +202,10 @@ impl Engine {
                 .rejected
                 .iter()
                 .filter(|(_, count)| *count > 0)
-                .map(|(why, count)| Discarded { reason: why.name().to_owned(), count })
+                .map(|(why, count)| Discarded {
+                    reason: why.name().to_owned(),
+                    count,
+                })
                 .collect(),
             addresses: seen
                 .addresses

@@ -44,7 +44,11 @@ fn check(last: u8) -> Check {
 
 fn service(port: u16, servers: &[u8]) -> Service {
     Service {
-        key: ServiceKey { addr: vip(), port, protocol: Protocol::Tcp },
+        key: ServiceKey {
+            addr: vip(),
+            port,
+            protocol: Protocol::Tcp,
+        },
         scheduler: Scheduler::Rr,
         method: ForwardMethod::Dr,
         persistence: None,
@@ -115,12 +119,25 @@ struct Host {
 
 impl Host {
     fn start(model: Arc<Model>, attached: bool) -> Self {
-        let dump = Dump { hz: 250, ..Dump::default() };
-        let start = Start { model, dump: &dump, resume: &BTreeMap::new(), attached };
+        let dump = Dump {
+            hz: 250,
+            ..Dump::default()
+        };
+        let start = Start {
+            model,
+            dump: &dump,
+            resume: &BTreeMap::new(),
+            attached,
+        };
         let now = Time::from_nanos(1_000_000_000);
         let engine = Engine::new(start, now, &mut || 0);
-        let mut host =
-            Host { engine, now, did: Vec::new(), probes: Vec::new(), states: Vec::new() };
+        let mut host = Host {
+            engine,
+            now,
+            did: Vec::new(),
+            probes: Vec::new(),
+            states: Vec::new(),
+        };
         host.turn();
         host
     }
@@ -182,11 +199,17 @@ impl Host {
         let own = [(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)), 24)];
         let now = self.now;
         self.engine.handle(
-            Event::Vrrp(vrrp::Event::Link { iface: "eth0", state: LinkState::Up }),
+            Event::Vrrp(vrrp::Event::Link {
+                iface: "eth0",
+                state: LinkState::Up,
+            }),
             now,
         );
         self.engine.handle(
-            Event::Vrrp(vrrp::Event::AddressSnapshot { iface: "eth0", addresses: &own }),
+            Event::Vrrp(vrrp::Event::AddressSnapshot {
+                iface: "eth0",
+                addresses: &own,
+            }),
             now,
         );
         self.turn();
@@ -195,7 +218,14 @@ impl Host {
     fn verdicts(&mut self, verdict: &Verdict) {
         for probe in std::mem::take(&mut self.probes) {
             let took = Duration::from_millis(1);
-            self.engine.handle(Event::Verdict { id: probe.id, verdict: verdict.clone(), took }, self.now);
+            self.engine.handle(
+                Event::Verdict {
+                    id: probe.id,
+                    verdict: verdict.clone(),
+                    took,
+                },
+                self.now,
+            );
         }
         self.turn();
     }
@@ -212,21 +242,34 @@ impl Host {
     }
 
     fn place(&self, what: &str) -> usize {
-        self.did.iter().position(|d| d == what).unwrap_or_else(|| panic!("no {what} in {:?}", self.did))
+        self.did
+            .iter()
+            .position(|d| d == what)
+            .unwrap_or_else(|| panic!("no {what} in {:?}", self.did))
     }
 }
 
 fn neighbours(lasts: &[u8]) -> BTreeMap<Ipv4Addr, Link> {
     lasts
         .iter()
-        .map(|&l| (server(l), Link { dmac: [2, 0, 0, 0, 0, l], smac: [2, 1, 1, 1, 1, 1], ifindex: 7 }))
+        .map(|&l| {
+            (
+                server(l),
+                Link {
+                    dmac: [2, 0, 0, 0, 0, l],
+                    smac: [2, 1, 1, 1, 1, 1],
+                    ifindex: 7,
+                },
+            )
+        })
         .collect()
 }
 
 #[test]
 fn the_tables_are_filled_before_the_address_comes() {
     let mut host = Host::start(model(vec![service(80, &[1, 2])]), true);
-    host.engine.handle(Event::Neighbours(neighbours(&[1, 2])), host.now);
+    host.engine
+        .handle(Event::Neighbours(neighbours(&[1, 2])), host.now);
     host.link_up();
     host.run_until("MASTER");
     assert!(host.place("open") < host.place("advert 100"));
@@ -263,8 +306,16 @@ fn a_new_service_is_there_before_its_address_and_an_old_one_leaves_after_it() {
     new.instances[0].addresses.push(second);
     host.engine.reload(Arc::new(new), host.now, &mut || 0);
     host.turn();
-    assert!(host.place("open") < host.place("address+"), "{:?}", host.did);
-    assert!(host.place("address+") < host.place("close"), "{:?}", host.did);
+    assert!(
+        host.place("open") < host.place("address+"),
+        "{:?}",
+        host.did
+    );
+    assert!(
+        host.place("address+") < host.place("close"),
+        "{:?}",
+        host.did
+    );
 }
 
 #[test]
@@ -293,14 +344,24 @@ fn a_dead_real_server_leaves_the_maps_and_comes_back() {
     }
     host.verdicts(&Verdict::Failed(Failure::Refused));
     assert!(host.did.iter().any(|d| d == "write"), "{:?}", host.did);
-    assert!(host.did.iter().any(|d| d.starts_with("removing 10.0.0.1:80")), "{:?}", host.did);
+    assert!(
+        host.did
+            .iter()
+            .any(|d| d.starts_with("removing 10.0.0.1:80")),
+        "{:?}",
+        host.did
+    );
     host.did.clear();
     while host.probes.is_empty() {
         host.now = host.engine.next_deadline().unwrap().max(host.now);
         host.turn();
     }
     host.verdicts(&Verdict::Ok);
-    assert!(host.did.iter().any(|d| d.starts_with("adding 10.0.0.1:80")), "{:?}", host.did);
+    assert!(
+        host.did.iter().any(|d| d.starts_with("adding 10.0.0.1:80")),
+        "{:?}",
+        host.did
+    );
 }
 
 #[test]
@@ -313,5 +374,9 @@ fn a_stop_gives_the_address_back_and_then_says_so() {
     host.run_until("stopped");
     assert!(host.place("advert 0") < host.place("address-"));
     assert!(host.place("address-") < host.place("stopped"));
-    assert!(!host.did.iter().any(|d| d == "close"), "the services stay in the maps: {:?}", host.did);
+    assert!(
+        !host.did.iter().any(|d| d == "close"),
+        "the services stay in the maps: {:?}",
+        host.did
+    );
 }

@@ -78,7 +78,13 @@ impl Prober {
             .name("lbd-checks".to_owned())
             .spawn(move || runtime.block_on(serve(queue, done, at_once)))
             .map_err(CheckError::Thread)?;
-        Ok((Prober { probes: Some(probes), thread: Some(thread) }, results))
+        Ok((
+            Prober {
+                probes: Some(probes),
+                thread: Some(thread),
+            },
+            results,
+        ))
     }
 
     /// How many probes [`Prober::start`] would accept now.
@@ -93,7 +99,9 @@ impl Prober {
     /// Gives the probe back when there is no [`Prober::room`].
     pub fn start(&self, probe: Probe) -> Result<(), Probe> {
         match &self.probes {
-            Some(queue) => queue.try_send(probe).map_err(mpsc::error::TrySendError::into_inner),
+            Some(queue) => queue
+                .try_send(probe)
+                .map_err(mpsc::error::TrySendError::into_inner),
             None => Err(probe),
         }
     }
@@ -121,13 +129,21 @@ fn sockets_at_once() -> usize {
         }
         Err(_) => 1024,
     };
-    let n = limit.saturating_sub(RESERVED_FDS).clamp(FEWEST_PROBES, MOST_PROBES);
+    let n = limit
+        .saturating_sub(RESERVED_FDS)
+        .clamp(FEWEST_PROBES, MOST_PROBES);
     usize::try_from(n).unwrap_or(FEWEST_PROBES as usize)
 }
 
-async fn serve(mut queue: mpsc::Receiver<Probe>, done: mpsc::Sender<Finished>, at_once: Arc<Semaphore>) {
+async fn serve(
+    mut queue: mpsc::Receiver<Probe>,
+    done: mpsc::Sender<Finished>,
+    at_once: Arc<Semaphore>,
+) {
     while let Some(probe) = queue.recv().await {
-        let Ok(permit) = Arc::clone(&at_once).acquire_owned().await else { return };
+        let Ok(permit) = Arc::clone(&at_once).acquire_owned().await else {
+            return;
+        };
         let done = done.clone();
         tokio::spawn(async move {
             let (verdict, took) = match probe.check.kind {
@@ -135,7 +151,13 @@ async fn serve(mut queue: mpsc::Receiver<Probe>, done: mpsc::Sender<Finished>, a
             };
             drop(permit);
             // The engine is gone when this fails, and so is all that waits for the verdict.
-            let _ = done.send(Finished { id: probe.id, verdict, took }).await;
+            let _ = done
+                .send(Finished {
+                    id: probe.id,
+                    verdict,
+                    took,
+                })
+                .await;
         });
     }
 }

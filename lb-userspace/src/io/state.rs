@@ -64,7 +64,10 @@ impl StateFile {
     /// When the directory cannot be made or written, or another daemon holds the file.
     pub fn open(dir: &Path) -> Result<(Self, BTreeMap<String, Record>), StateError> {
         let path = dir.join("vrrp.state");
-        let io = |source| StateError::Io { path: path.clone(), source };
+        let io = |source| StateError::Io {
+            path: path.clone(),
+            source,
+        };
         std::fs::create_dir_all(dir).map_err(io)?;
         let file = OpenOptions::new()
             .read(true)
@@ -81,7 +84,14 @@ impl StateFile {
         std::io::Read::read_to_end(&mut &*lock, &mut bytes).map_err(io)?;
         let left = bytes.chunks_exact(RECORD).filter_map(decode).collect();
         lock.set_len(0).map_err(io)?;
-        Ok((StateFile { path, lock, slots: BTreeMap::new() }, left))
+        Ok((
+            StateFile {
+                path,
+                lock,
+                slots: BTreeMap::new(),
+            },
+            left,
+        ))
     }
 
     /// Notes the state of `instance`.
@@ -90,12 +100,18 @@ impl StateFile {
     /// When the file cannot be written (a full or missing tmpfs).
     pub fn note(&mut self, instance: &str, record: Record) -> Result<(), StateError> {
         let next = self.slots.len() as u64;
-        let slot = self.slots.entry(instance.to_owned()).or_insert((next, record));
+        let slot = self
+            .slots
+            .entry(instance.to_owned())
+            .or_insert((next, record));
         slot.1 = record;
         let offset = slot.0 * RECORD as u64;
         self.lock
             .write_all_at(&encode(instance, record), offset)
-            .map_err(|source| StateError::Io { path: self.path.clone(), source })
+            .map_err(|source| StateError::Io {
+                path: self.path.clone(),
+                source,
+            })
     }
 }
 
@@ -104,18 +120,28 @@ fn encode(name: &str, record: Record) -> [u8; RECORD] {
     let bytes = &name.as_bytes()[..name.len().min(NAME)];
     out[..bytes.len()].copy_from_slice(bytes);
     out[NAME..NAME + 8].copy_from_slice(&record.last_advert.as_nanos().to_le_bytes());
-    out[NAME + 8..NAME + 12].copy_from_slice(&record.followed.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
+    out[NAME + 8..NAME + 12]
+        .copy_from_slice(&record.followed.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
     out[NAME + 12] = u8::from(record.master);
     out
 }
 
 fn decode(bytes: &[u8]) -> Option<(String, Record)> {
     let end = bytes[..NAME].iter().position(|&b| b == 0).unwrap_or(NAME);
-    let name = String::from_utf8(bytes[..end].to_vec()).ok().filter(|n| !n.is_empty())?;
+    let name = String::from_utf8(bytes[..end].to_vec())
+        .ok()
+        .filter(|n| !n.is_empty())?;
     let nanos = u64::from_le_bytes(bytes[NAME..NAME + 8].try_into().ok()?);
     let followed: [u8; 4] = bytes[NAME + 8..NAME + 12].try_into().ok()?;
     let followed = Some(Ipv4Addr::from(followed)).filter(|a| !a.is_unspecified());
-    Some((name, Record { master: bytes[NAME + 12] == 1, last_advert: Time::from_nanos(nanos), followed }))
+    Some((
+        name,
+        Record {
+            master: bytes[NAME + 12] == 1,
+            last_advert: Time::from_nanos(nanos),
+            followed,
+        },
+    ))
 }
 
 #[cfg(test)]
@@ -127,21 +153,35 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut state, left) = StateFile::open(dir.path()).unwrap();
         assert!(left.is_empty());
-        let a = Record { master: true, last_advert: Time::from_nanos(77), followed: None };
-        let b = Record { master: false, last_advert: Time::ZERO, followed: Some(Ipv4Addr::new(192, 0, 2, 7)) };
+        let a = Record {
+            master: true,
+            last_advert: Time::from_nanos(77),
+            followed: None,
+        };
+        let b = Record {
+            master: false,
+            last_advert: Time::ZERO,
+            followed: Some(Ipv4Addr::new(192, 0, 2, 7)),
+        };
         state.note("VI_1", b).unwrap();
         state.note("VI_2", b).unwrap();
         state.note("VI_1", a).unwrap();
         drop(state);
         let (_, left) = StateFile::open(dir.path()).unwrap();
-        assert_eq!(left, BTreeMap::from([("VI_1".into(), a), ("VI_2".into(), b)]));
+        assert_eq!(
+            left,
+            BTreeMap::from([("VI_1".into(), a), ("VI_2".into(), b)])
+        );
     }
 
     #[test]
     fn a_second_daemon_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let _first = StateFile::open(dir.path()).unwrap();
-        assert!(matches!(StateFile::open(dir.path()), Err(StateError::Locked { .. })));
+        assert!(matches!(
+            StateFile::open(dir.path()),
+            Err(StateError::Locked { .. })
+        ));
     }
 
     #[test]

@@ -1,0 +1,256 @@
+//! Sockets for adverts: one pair for each interface.
+//!
+//! Received is with a packet socket, which tells the sender's MAC and sees every VRRP packet
+//! whatever the host's firewall says; a filter in the kernel leaves only IPv4 protocol 112 to
+//! 224.0.0.18 that others sent. Sent is with a raw IP socket bound to the interface, which also
+//! holds the group's membership, so that switches with IGMP snooping know of us.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::LinkAddr;
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockFilter, Socket, Type};
+use tokio::io::unix::AsyncFd;
+
+use super::arp::link_address;
+use super::fd::{OwnsFd, readable};
+use crate::vrrp::packet::{GROUP, PROTOCOL};
+
+/// What goes wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum VrrpSocketError {
+    /// A socket for an interface cannot be made.
+    #[error("VRRP socket on {iface}: {action}: {source}")]
+    Open {
+        /// The interface.
+        iface: String,
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// An advert was not sent.
+    #[error("advert on {iface}: {source}")]
+    Send {
+        /// The interface.
+        iface: String,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// No socket is open for the interface: it does not exist.
+    #[error("advert on {0}: no such interface")]
+    NoInterface(String),
+    /// Waiting for packets failed.
+    #[error("waiting for adverts: {0}")]
+    Wait(#[source] io::Error),
+}
+
+/// Bytes of receive buffer asked for, so that a flood does not displace genuine adverts while the
+/// daemon is off the CPU for a moment.
+const RECEIVE_BUFFER: usize = 8 << 20;
+/// An advert has at most 20 + 40 bytes of IP header and 8 + 255 * 4 + 8 of message; the rest of a
+/// longer packet is not needed to refuse it.
+const PACKET: usize = 2048;
+
+#[derive(Debug)]
+struct Pair {
+    index: u32,
+    receive: Socket,
+    send: Socket,
+}
+
+/// An epoll set: itself a descriptor that is readable when one of its members is.
+#[derive(Debug)]
+struct Set(Epoll);
+
+impl OwnsFd for Set {}
+
+impl AsRawFd for Set {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.0.as_raw_fd()
+    }
+}
+
+/// The sockets of all interfaces with instances.
+#[derive(Debug)]
+pub struct VrrpSockets {
+    /// Readable when any of the sockets is.
+    epoll: AsyncFd<Set>,
+    pairs: BTreeMap<Arc<str>, Pair>,
+}
+
+impl VrrpSockets {
+    /// No sockets yet; needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    pub fn new() -> Result<Self, VrrpSocketError> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .map_err(io::Error::from)
+            .and_then(|e| readable(Set(e)))
+            .map_err(VrrpSocketError::Wait)?;
+        Ok(VrrpSockets { epoll, pairs: BTreeMap::new() })
+    }
+
+    /// Whether sockets are open for this interface and index.
+    #[must_use]
+    pub fn is_open(&self, iface: &str, index: u32) -> bool {
+        self.pairs.get(iface).is_some_and(|p| p.index == index)
+    }
+
+    /// Opens the sockets of an interface; those of the same name and another index are closed
+    /// before. Does nothing when they are open.
+    ///
+    /// # Errors
+    /// When the interface is gone again, or without CAP_NET_RAW.
+    pub fn open(&mut self, iface: &str, index: u32) -> Result<(), VrrpSocketError> {
+        if self.is_open(iface, index) {
+            return Ok(());
+        }
+        self.close(iface);
+        let fail = |action| {
+            move |source| VrrpSocketError::Open { iface: iface.to_owned(), action, source }
+        };
+        let receive = receiver(index).map_err(fail("receive"))?;
+        let send = sender(iface, index).map_err(fail("send"))?;
+        self.epoll
+            .get_ref()
+            .0
+            .add(&receive, EpollEvent::new(EpollFlags::EPOLLIN, 0))
+            .map_err(|e| fail("register")(e.into()))?;
+        self.pairs.insert(iface.into(), Pair { index, receive, send });
+        Ok(())
+    }
+
+    /// Closes the sockets of an interface.
+    pub fn close(&mut self, iface: &str) {
+        // Closing takes the descriptor out of the epoll set as well.
+        self.pairs.remove(iface);
+    }
+
+    /// Interfaces whose sockets are open.
+    pub fn open_interfaces(&self) -> impl Iterator<Item = (&Arc<str>, u32)> {
+        self.pairs.iter().map(|(name, pair)| (name, pair.index))
+    }
+
+    /// Waits until something arrived; call [`drain`](Self::drain) then.
+    ///
+    /// # Errors
+    /// When the descriptor fails for good.
+    pub async fn ready(&self) -> Result<(), VrrpSocketError> {
+        loop {
+            let mut guard = self.epoll.readable().await.map_err(VrrpSocketError::Wait)?;
+            if has_events(&self.epoll.get_ref().0).map_err(VrrpSocketError::Wait)? {
+                guard.retain_ready();
+                return Ok(());
+            }
+            guard.clear_ready();
+        }
+    }
+
+    /// Gives everything that has arrived to `each` (interface, IP packet, sender's MAC), without
+    /// waiting, and returns how many packets that were. At most `limit` from each interface, so
+    /// that a flood does not keep the caller here; when that was reached, more may be there.
+    pub fn drain(&mut self, limit: usize, mut each: impl FnMut(&str, &[u8], [u8; 6])) -> usize {
+        let mut buffer = [0; PACKET];
+        let mut total = 0;
+        for (iface, pair) in &self.pairs {
+            for _ in 0..limit {
+                let fd = pair.receive.as_raw_fd();
+                match nix::sys::socket::recvfrom::<LinkAddr>(fd, &mut buffer) {
+                    Ok((len, from)) => {
+                        let mac = from.and_then(|a| a.addr()).unwrap_or_default();
+                        each(iface, &buffer[..len], mac);
+                        total += 1;
+                    }
+                    Err(nix::Error::EINTR) => {}
+                    // EAGAIN: empty. ENETDOWN and the like: netlink tells of it.
+                    Err(_) => break,
+                }
+            }
+        }
+        total
+    }
+
+    /// Sends a whole IPv4 packet to 224.0.0.18. Never waits.
+    ///
+    /// # Errors
+    /// When the kernel does not take it.
+    pub fn send(&self, iface: &str, packet: &[u8]) -> Result<(), VrrpSocketError> {
+        let pair = self
+            .pairs
+            .get(iface)
+            .ok_or_else(|| VrrpSocketError::NoInterface(iface.to_owned()))?;
+        pair.send
+            .send_to(packet, &SocketAddrV4::new(GROUP, 0).into())
+            .map(drop)
+            .map_err(|source| VrrpSocketError::Send { iface: iface.to_owned(), source })
+    }
+}
+
+fn has_events(epoll: &Epoll) -> io::Result<bool> {
+    let mut events = [EpollEvent::empty(); 1];
+    match epoll.wait(&mut events, EpollTimeout::ZERO) {
+        Ok(n) => Ok(n > 0),
+        Err(nix::Error::EINTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn receiver(index: u32) -> io::Result<Socket> {
+    // Made without a protocol and bound after the filter is in place: nothing else gets in.
+    let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.attach_filter(&filter())?;
+    if nix::sys::socket::setsockopt(&socket.as_fd(), nix::sys::socket::sockopt::RcvBufForce, &RECEIVE_BUFFER)
+        .is_err()
+    {
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    }
+    socket.bind(&link_address(index, libc::ETH_P_IP as u16))?;
+    Ok(socket)
+}
+
+fn sender(iface: &str, index: u32) -> io::Result<Socket> {
+    // IPPROTO_RAW: the header is ours and nothing is received.
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
+    socket.set_nonblocking(true)?;
+    socket.bind_device(Some(iface.as_bytes()))?;
+    socket.set_multicast_loop_v4(false)?;
+    // TC_PRIO_CONTROL: adverts do not queue behind traffic.
+    nix::sys::socket::setsockopt(&socket.as_fd(), nix::sys::socket::sockopt::Priority, &7)?;
+    socket.join_multicast_v4_n(&GROUP, &InterfaceIndexOrAddress::Index(index))?;
+    Ok(socket)
+}
+
+/// Classic BPF on the IP packet: not sent by this host, protocol 112, to 224.0.0.18.
+fn filter() -> [SockFilter; 8] {
+    const fn op(code: u32, jt: u8, jf: u8, k: u32) -> SockFilter {
+        SockFilter::new(code as u16, jt, jf, k)
+    }
+    const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
+    const LOAD_WORD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    const IF_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+    /// linux/filter.h: `SKF_AD_OFF + SKF_AD_PKTTYPE`.
+    const PACKET_TYPE: u32 = (-0x1000_i32 + 4) as u32;
+    /// linux/if_packet.h.
+    const PACKET_OUTGOING: u32 = 4;
+    const GROUP_WORD: u32 = u32::from_be_bytes(Ipv4Addr::octets(&GROUP));
+    [
+        op(LOAD_BYTE, 0, 0, PACKET_TYPE),
+        op(IF_EQUAL, 5, 0, PACKET_OUTGOING),
+        op(LOAD_BYTE, 0, 0, 9),
+        op(IF_EQUAL, 0, 3, PROTOCOL as u32),
+        op(LOAD_WORD, 0, 0, 16),
+        op(IF_EQUAL, 0, 1, GROUP_WORD),
+        op(RETURN, 0, 0, u32::MAX),
+        op(RETURN, 0, 0, 0),
+    ]
+}

@@ -68,7 +68,14 @@ impl ArpSocket {
 
     fn send(&self, index: u32, frame: &[u8; FRAME], addr: Ipv4Addr) -> Result<(), ArpError> {
         let to = link_address(index, libc::ETH_P_ARP as u16);
-        self.0.send_to(frame, &to).map(drop).map_err(|source| ArpError::Send { addr, index, source })
+        self.0
+            .send_to(frame, &to)
+            .map(drop)
+            .map_err(|source| ArpError::Send {
+                addr,
+                index,
+                source,
+            })
     }
 }
 
@@ -115,10 +122,15 @@ mod tests {
 
     #[test]
     fn a_gratuitous_arp_is_what_keepalived_sends() {
-        let frame = request([2, 0, 0, 0, 0, 1], [10, 77, 0, 100].into(), BROADCAST, [10, 77, 0, 100].into());
+        let frame = request(
+            [2, 0, 0, 0, 0, 1],
+            [10, 77, 0, 100].into(),
+            BROADCAST,
+            [10, 77, 0, 100].into(),
+        );
         let expected = [
-            0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0,
-            0, 0, 1, 10, 77, 0, 100, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 10, 77, 0, 100,
+            0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2,
+            0, 0, 0, 0, 1, 10, 77, 0, 100, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 10, 77, 0, 100,
         ];
         assert_eq!(frame, expected);
     }

@@ -95,7 +95,10 @@ impl VrrpSockets {
             .map_err(io::Error::from)
             .and_then(|e| readable(Set(e)))
             .map_err(VrrpSocketError::Wait)?;
-        Ok(VrrpSockets { epoll, pairs: BTreeMap::new() })
+        Ok(VrrpSockets {
+            epoll,
+            pairs: BTreeMap::new(),
+        })
     }
 
     /// Whether sockets are open for this interface and index.
@@ -115,7 +118,11 @@ impl VrrpSockets {
         }
         self.close(iface);
         let fail = |action| {
-            move |source| VrrpSocketError::Open { iface: iface.to_owned(), action, source }
+            move |source| VrrpSocketError::Open {
+                iface: iface.to_owned(),
+                action,
+                source,
+            }
         };
         let receive = receiver(index).map_err(fail("receive"))?;
         let send = sender(iface, index).map_err(fail("send"))?;
@@ -124,7 +131,14 @@ impl VrrpSockets {
             .0
             .add(&receive, EpollEvent::new(EpollFlags::EPOLLIN, 0))
             .map_err(|e| fail("register")(e.into()))?;
-        self.pairs.insert(iface.into(), Pair { index, receive, send });
+        self.pairs.insert(
+            iface.into(),
+            Pair {
+                index,
+                receive,
+                send,
+            },
+        );
         Ok(())
     }
 
@@ -190,7 +204,10 @@ impl VrrpSockets {
         pair.send
             .send_to(packet, &SocketAddrV4::new(GROUP, 0).into())
             .map(drop)
-            .map_err(|source| VrrpSocketError::Send { iface: iface.to_owned(), source })
+            .map_err(|source| VrrpSocketError::Send {
+                iface: iface.to_owned(),
+                source,
+            })
     }
 }
 
@@ -208,8 +225,12 @@ fn receiver(index: u32) -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
     socket.set_nonblocking(true)?;
     socket.attach_filter(&filter())?;
-    if nix::sys::socket::setsockopt(&socket.as_fd(), nix::sys::socket::sockopt::RcvBufForce, &RECEIVE_BUFFER)
-        .is_err()
+    if nix::sys::socket::setsockopt(
+        &socket.as_fd(),
+        nix::sys::socket::sockopt::RcvBufForce,
+        &RECEIVE_BUFFER,
+    )
+    .is_err()
     {
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     }
@@ -219,7 +240,11 @@ fn receiver(index: u32) -> io::Result<Socket> {
 
 fn sender(iface: &str, index: u32) -> io::Result<Socket> {
     // IPPROTO_RAW: the header is ours and nothing is received.
-    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
+    let socket = Socket::new(
+        Domain::IPV4,
+        Type::RAW,
+        Some(Protocol::from(libc::IPPROTO_RAW)),
+    )?;
     socket.set_nonblocking(true)?;
     socket.bind_device(Some(iface.as_bytes()))?;
     socket.set_multicast_loop_v4(false)?;

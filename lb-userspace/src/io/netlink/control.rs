@@ -12,9 +12,7 @@ use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState as Nud,
 };
-use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteType,
-};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -34,7 +32,9 @@ pub struct Control {
 
 impl std::fmt::Debug for Control {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Control").field("sequence", &self.sequence).finish_non_exhaustive()
+        f.debug_struct("Control")
+            .field("sequence", &self.sequence)
+            .finish_non_exhaustive()
     }
 }
 
@@ -58,8 +58,14 @@ impl Control {
         let fail = |action| move |source| NetlinkError::Socket { action, source };
         let mut socket = Socket::new(NETLINK_ROUTE).map_err(fail("socket"))?;
         socket.bind_auto().map_err(fail("bind"))?;
-        socket.connect(&SocketAddr::new(0, 0)).map_err(fail("connect"))?;
-        Ok(Control { socket, sequence: 0, undecoded: 0 })
+        socket
+            .connect(&SocketAddr::new(0, 0))
+            .map_err(fail("connect"))?;
+        Ok(Control {
+            socket,
+            sequence: 0,
+            undecoded: 0,
+        })
     }
 
     /// Sends a request and gives every message of the answer to `each`.
@@ -83,7 +89,9 @@ impl Control {
             let mut rest: &[u8] = &received;
             while let Some((length, sequence, kind)) = peek(rest) {
                 let (one, after) = rest.split_at(length);
-                rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&after[after.len()..]);
+                rest = rest
+                    .get(length.next_multiple_of(4)..)
+                    .unwrap_or(&after[after.len()..]);
                 if sequence != self.sequence {
                     continue;
                 }
@@ -125,23 +133,35 @@ impl Control {
     pub fn add_address(&mut self, index: u32, address: &Address) -> Result<Applied, NetlinkError> {
         let mut message = address_message(index, address.addr, address.prefix_len);
         message.header.scope = address.scope.into();
-        message.attributes.push(AddressAttribute::Address(address.addr));
+        message
+            .attributes
+            .push(AddressAttribute::Address(address.addr));
         if let IpAddr::V4(v4) = address.addr {
             if let Some(broadcast) = address.broadcast {
                 let broadcast = broadcast_address(v4, address.prefix_len, broadcast);
-                message.attributes.push(AddressAttribute::Broadcast(broadcast));
+                message
+                    .attributes
+                    .push(AddressAttribute::Broadcast(broadcast));
             }
             if let Some(label) = &address.label {
-                message.attributes.push(AddressAttribute::Label(label.clone()));
+                message
+                    .attributes
+                    .push(AddressAttribute::Label(label.clone()));
             }
         } else {
-            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+            message
+                .attributes
+                .push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
         match self.request(RouteNetlinkMessage::NewAddress(message), flags, |_| {}) {
             Ok(()) => Ok(Applied::Present),
-            Err(RequestError::Refused(source)) if errno(&source) == libc::EEXIST => Ok(Applied::Present),
-            Err(error) => Err(error.named(|| format!("add {}/{}", address.addr, address.prefix_len))),
+            Err(RequestError::Refused(source)) if errno(&source) == libc::EEXIST => {
+                Ok(Applied::Present)
+            }
+            Err(error) => {
+                Err(error.named(|| format!("add {}/{}", address.addr, address.prefix_len)))
+            }
         }
     }
 
@@ -149,7 +169,12 @@ impl Control {
     ///
     /// # Errors
     /// When the kernel refuses for another reason than that there is no such address.
-    pub fn del_address(&mut self, index: u32, addr: IpAddr, prefix_len: u8) -> Result<Applied, NetlinkError> {
+    pub fn del_address(
+        &mut self,
+        index: u32,
+        addr: IpAddr,
+        prefix_len: u8,
+    ) -> Result<Applied, NetlinkError> {
         let message = address_message(index, addr, prefix_len);
         match self.request(RouteNetlinkMessage::DelAddress(message), NLM_F_ACK, |_| {}) {
             Ok(()) => Ok(Applied::Removed),
@@ -168,11 +193,15 @@ impl Control {
     /// When the kernel does not answer.
     pub fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
         let mut links = Vec::new();
-        self.request(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP, |m| {
-            if let RouteNetlinkMessage::NewLink(m) = m {
-                links.extend(link_of(&m));
-            }
-        })
+        self.request(
+            RouteNetlinkMessage::GetLink(LinkMessage::default()),
+            NLM_F_DUMP,
+            |m| {
+                if let RouteNetlinkMessage::NewLink(m) = m {
+                    links.extend(link_of(&m));
+                }
+            },
+        )
         .map_err(|e| e.named(|| "list links".into()))?;
         Ok(links)
     }
@@ -183,11 +212,15 @@ impl Control {
     /// When the kernel does not answer.
     pub fn addresses(&mut self) -> Result<Vec<IfaceAddress>, NetlinkError> {
         let mut addresses = Vec::new();
-        self.request(RouteNetlinkMessage::GetAddress(AddressMessage::default()), NLM_F_DUMP, |m| {
-            if let RouteNetlinkMessage::NewAddress(m) = m {
-                addresses.extend(address_of(&m));
-            }
-        })
+        self.request(
+            RouteNetlinkMessage::GetAddress(AddressMessage::default()),
+            NLM_F_DUMP,
+            |m| {
+                if let RouteNetlinkMessage::NewAddress(m) = m {
+                    addresses.extend(address_of(&m));
+                }
+            },
+        )
         .map_err(|e| e.named(|| "list addresses".into()))?;
         Ok(addresses)
     }
@@ -216,7 +249,9 @@ impl Control {
         let mut message = RouteMessage::default();
         message.header.address_family = family(addr);
         message.header.destination_prefix_length = if addr.is_ipv4() { 32 } else { 128 };
-        message.attributes.push(RouteAttribute::Destination(addr.into()));
+        message
+            .attributes
+            .push(RouteAttribute::Destination(addr.into()));
         let mut hop = None;
         self.request(RouteNetlinkMessage::GetRoute(message), 0, |m| {
             if let RouteNetlinkMessage::NewRoute(m) = m {
@@ -241,10 +276,12 @@ impl Control {
         message.header.ifindex = index;
         message.header.state = Nud::None;
         message.header.flags = NeighbourFlags::Use;
-        message.attributes.push(NeighbourAttribute::Destination(match addr {
-            IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
-            IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
-        }));
+        message
+            .attributes
+            .push(NeighbourAttribute::Destination(match addr {
+                IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
+                IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
+            }));
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
         self.request(RouteNetlinkMessage::NewNeighbour(message), flags, |_| {})
             .map_err(|e| e.named(|| format!("resolve {addr}")))
@@ -261,8 +298,14 @@ enum RequestError {
 impl RequestError {
     fn named(self, action: impl FnOnce() -> String) -> NetlinkError {
         match self {
-            RequestError::Socket(source) => NetlinkError::Socket { action: "request", source },
-            RequestError::Refused(source) => NetlinkError::Refused { action: action(), source },
+            RequestError::Socket(source) => NetlinkError::Socket {
+                action: "request",
+                source,
+            },
+            RequestError::Refused(source) => NetlinkError::Refused {
+                action: action(),
+                source,
+            },
             RequestError::Decode(error) => NetlinkError::Decode(error),
         }
     }
@@ -270,10 +313,17 @@ impl RequestError {
 
 /// Length, sequence number and type of the message at the beginning of `bytes`.
 fn peek(bytes: &[u8]) -> Option<(usize, u32, u16)> {
-    let word = |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes);
+    let word = |at: usize| {
+        bytes
+            .get(at..at + 4)
+            .and_then(|b| b.try_into().ok())
+            .map(u32::from_ne_bytes)
+    };
     let length = word(0)? as usize;
     let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
-    (16..=bytes.len()).contains(&length).then_some((length, word(8)?, kind))
+    (16..=bytes.len())
+        .contains(&length)
+        .then_some((length, word(8)?, kind))
 }
 
 fn address_message(index: u32, addr: IpAddr, prefix_len: u8) -> AddressMessage {
@@ -300,7 +350,12 @@ fn next_hop(message: &RouteMessage, to: IpAddr) -> Option<NextHop> {
         RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),
         _ => None,
     };
-    let mut hop = NextHop { index: 0, addr: to, local: message.header.kind == RouteType::Local, source: None };
+    let mut hop = NextHop {
+        index: 0,
+        addr: to,
+        local: message.header.kind == RouteType::Local,
+        source: None,
+    };
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(index) => hop.index = *index,

@@ -15,7 +15,9 @@ impl LinkTable {
     /// A table of what a dump gave.
     #[must_use]
     pub fn new(links: Vec<Link>) -> Self {
-        LinkTable { by_index: links.into_iter().map(|l| (l.index, l)).collect() }
+        LinkTable {
+            by_index: links.into_iter().map(|l| (l.index, l)).collect(),
+        }
     }
 
     /// The interface with this index.
@@ -72,7 +74,10 @@ impl LinkTable {
     #[must_use]
     pub fn addresses_of(&self, name: &str, all: &[IfaceAddress]) -> Vec<(std::net::IpAddr, u8)> {
         self.by_name(name).map_or_else(Vec::new, |link| {
-            all.iter().filter(|a| a.index == link.index).map(|a| (a.addr, a.prefix_len)).collect()
+            all.iter()
+                .filter(|a| a.index == link.index)
+                .map(|a| (a.addr, a.prefix_len))
+                .collect()
         })
     }
 }

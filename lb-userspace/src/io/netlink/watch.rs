@@ -43,7 +43,9 @@ pub struct Watch {
 
 impl std::fmt::Debug for Watch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watch").field("pending", &self.pending.len()).finish_non_exhaustive()
+        f.debug_struct("Watch")
+            .field("pending", &self.pending.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -56,7 +58,9 @@ impl Watch {
         let fail = |action| move |source| NetlinkError::Socket { action, source };
         let mut socket = Socket::new(NETLINK_ROUTE).map_err(fail("socket"))?;
         socket.bind_auto().map_err(fail("bind"))?;
-        socket.set_non_blocking(true).map_err(fail("non-blocking"))?;
+        socket
+            .set_non_blocking(true)
+            .map_err(fail("non-blocking"))?;
         // More than the limit of the system when we may, else what it allows.
         if nix::sys::socket::setsockopt(
             &socket.as_fd(),
@@ -65,7 +69,9 @@ impl Watch {
         )
         .is_err()
         {
-            socket.set_rx_buf_sz(RECEIVE_BUFFER as libc::c_int).map_err(fail("receive buffer"))?;
+            socket
+                .set_rx_buf_sz(RECEIVE_BUFFER as libc::c_int)
+                .map_err(fail("receive buffer"))?;
         }
         for group in [
             MulticastGroup::Link,
@@ -77,10 +83,16 @@ impl Watch {
             MulticastGroup::Ipv4Rule,
             MulticastGroup::Ipv6Rule,
         ] {
-            socket.add_membership(group as u32).map_err(fail("subscribe"))?;
+            socket
+                .add_membership(group as u32)
+                .map_err(fail("subscribe"))?;
         }
         let socket = readable(Fd(socket)).map_err(fail("register"))?;
-        Ok(Watch { socket, pending: VecDeque::new(), undecoded: 0 })
+        Ok(Watch {
+            socket,
+            pending: VecDeque::new(),
+            undecoded: 0,
+        })
     }
 
     /// Waits for the next change. Cancellation loses nothing.
@@ -92,7 +104,10 @@ impl Watch {
             if let Some(change) = self.try_next()? {
                 return Ok(change);
             }
-            let fail = |source| NetlinkError::Socket { action: "wait", source };
+            let fail = |source| NetlinkError::Socket {
+                action: "wait",
+                source,
+            };
             let mut guard = self.socket.readable().await.map_err(fail)?;
             // Read until it blocks, or the next edge would be missed.
             match guard.try_io(|fd| fd.get_ref().0.recv_from_full()) {
@@ -138,7 +153,12 @@ fn take(
             return Ok(());
         }
         Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-        Err(source) => return Err(NetlinkError::Socket { action: "receive", source }),
+        Err(source) => {
+            return Err(NetlinkError::Socket {
+                action: "receive",
+                source,
+            });
+        }
     };
     let mut rest: &[u8] = &bytes;
     while rest.len() >= 16 {
@@ -146,7 +166,8 @@ fn take(
         if !(16..=rest.len()).contains(&length) {
             break;
         }
-        match NetlinkMessage::<RouteNetlinkMessage>::deserialize(&rest[..length]).map(|m| m.payload) {
+        match NetlinkMessage::<RouteNetlinkMessage>::deserialize(&rest[..length]).map(|m| m.payload)
+        {
             Ok(NetlinkPayload::InnerMessage(message)) => pending.extend(change(&message)),
             Ok(_) => {}
             Err(_) => *undecoded += 1,
@@ -161,13 +182,19 @@ fn change(message: &RouteNetlinkMessage) -> Option<Change> {
         RouteNetlinkMessage::NewLink(m) => link_of(m).map(Change::Link),
         RouteNetlinkMessage::DelLink(m) => {
             // A bridge tells of a port that left it by a DELLINK of its own family.
-            (u8::from(m.header.interface_family) == 0).then_some(Change::LinkGone { index: m.header.index })
+            (u8::from(m.header.interface_family) == 0).then_some(Change::LinkGone {
+                index: m.header.index,
+            })
         }
         RouteNetlinkMessage::NewAddress(m) => address_of(m).map(Change::AddressAdded),
         RouteNetlinkMessage::DelAddress(m) => address_of(m).map(Change::AddressRemoved),
         RouteNetlinkMessage::NewNeighbour(m) => neighbour_of(m).map(Change::Neighbour),
         RouteNetlinkMessage::DelNeighbour(m) => neighbour_of(m).map(|n| {
-            Change::Neighbour(Neighbour { mac: None, state: NeighbourState::Failed, ..n })
+            Change::Neighbour(Neighbour {
+                mac: None,
+                state: NeighbourState::Failed,
+                ..n
+            })
         }),
         RouteNetlinkMessage::NewRoute(_)
         | RouteNetlinkMessage::DelRoute(_)
@@ -192,8 +219,13 @@ pub(super) fn link_of(message: &LinkMessage) -> Option<Link> {
     } else {
         LinkState::Down
     };
-    let mut link =
-        Link { index: message.header.index, name: String::new(), mac: None, state, mtu: 0 };
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        mac: None,
+        state,
+        mtu: 0,
+    };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
@@ -217,7 +249,11 @@ pub(super) fn address_of(message: &AddressMessage) -> Option<IfaceAddress> {
         }
     }
     let addr: IpAddr = local.or(address)?;
-    Some(IfaceAddress { index: message.header.index, addr, prefix_len: message.header.prefix_len })
+    Some(IfaceAddress {
+        index: message.header.index,
+        addr,
+        prefix_len: message.header.prefix_len,
+    })
 }
 
 pub(super) fn neighbour_of(message: &NeighbourMessage) -> Option<Neighbour> {
@@ -225,8 +261,12 @@ pub(super) fn neighbour_of(message: &NeighbourMessage) -> Option<Neighbour> {
     let mut mac = None;
     for attribute in &message.attributes {
         match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => addr = Some(IpAddr::V4(*v4)),
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => addr = Some(IpAddr::V6(*v6)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => {
+                addr = Some(IpAddr::V4(*v4))
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => {
+                addr = Some(IpAddr::V6(*v6))
+            }
             NeighbourAttribute::LinkLayerAddress(bytes) => mac = mac_of(bytes),
             _ => {}
         }
@@ -238,5 +278,10 @@ pub(super) fn neighbour_of(message: &NeighbourMessage) -> Option<Neighbour> {
         Nud::Failed => NeighbourState::Failed,
         _ => NeighbourState::Resolving,
     };
-    Some(Neighbour { index: message.header.ifindex, addr: addr?, mac, state })
+    Some(Neighbour {
+        index: message.header.ifindex,
+        addr: addr?,
+        mac,
+        state,
+    })
 }

@@ -1,9 +1,11 @@
 //! The only place with sockets, netlink, BPF, clocks, files and processes. It makes no decisions.
 
+mod fd;
+
 pub mod arp;
 pub mod check;
 pub mod clock;
-mod fd;
+pub mod control;
 pub mod netlink;
 pub mod program;
 pub mod state;

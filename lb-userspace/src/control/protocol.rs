@@ -1,8 +1,8 @@
 //! The messages on the control socket and their framing.
 //!
 //! A message is a length (4 bytes, big endian) and that many bytes of JSON. The client speaks
-//! first, with [`Hello`]; the daemon answers with its own, or with [`ErrorKind::Version`] when the
-//! protocol numbers differ, and closes. Then each [`Request`] has one [`Response`], in order.
+//! first, with [`Hello`]; the daemon answers with [`Greeting`]: its own, or, when the protocol
+//! numbers differ, [`ErrorKind::Version`], and closes. Then each [`Request`] has one [`Response`], in order.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -50,6 +50,16 @@ impl Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
+}
+
+/// The daemon's answer to a client's [`Hello`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Greeting {
+    /// Ask away.
+    Hello(Hello),
+    /// No, and the connection is closed.
+    Error(ErrorReply),
 }
 
 /// What a client asks for.

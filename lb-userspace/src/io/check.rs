@@ -96,14 +96,11 @@ impl Prober {
     /// Starts a probe; never blocks.
     ///
     /// # Errors
-    /// Gives the probe back when there is no [`Prober::room`].
-    pub fn start(&self, probe: Probe) -> Result<(), Probe> {
-        match &self.probes {
-            Some(queue) => queue
-                .try_send(probe)
-                .map_err(mpsc::error::TrySendError::into_inner),
-            None => Err(probe),
-        }
+    /// Gives its id when there is no [`Prober::room`]: it was not started.
+    pub fn start(&self, probe: Probe) -> Result<(), ProbeId> {
+        let id = probe.id;
+        let queue = self.probes.as_ref().ok_or(id)?;
+        queue.try_send(probe).map_err(|_| id)
     }
 }
 

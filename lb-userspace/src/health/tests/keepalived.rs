@@ -37,31 +37,31 @@ struct Vs {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Cmd {
-    AddDest,
-    DelDest,
-    EditDest,
+    Add,
+    Del,
+    Edit,
 }
 
 fn ipvs_cmd(ipvs: &mut BTreeMap<u8, u16>, mut cmd: Cmd, rs: &mut Rs) {
     let mut weight = rs.weight;
-    if cmd == Cmd::DelDest && rs.inhibit {
+    if cmd == Cmd::Del && rs.inhibit {
         weight = 0;
-        cmd = Cmd::EditDest;
-    } else if cmd == Cmd::AddDest && rs.inhibit && rs.set {
-        cmd = Cmd::EditDest;
-    } else if cmd == Cmd::AddDest && !rs.set {
+        cmd = Cmd::Edit;
+    } else if cmd == Cmd::Add && rs.inhibit && rs.set {
+        cmd = Cmd::Edit;
+    } else if cmd == Cmd::Add && !rs.set {
         rs.set = true;
         if rs.inhibit && rs.num_failed_checkers > 0 {
             weight = 0;
         }
-    } else if cmd == Cmd::DelDest && rs.set {
+    } else if cmd == Cmd::Del && rs.set {
         rs.set = false;
     }
     match cmd {
-        Cmd::AddDest | Cmd::EditDest => {
+        Cmd::Add | Cmd::Edit => {
             ipvs.insert(rs.id, weight);
         }
-        Cmd::DelDest => {
+        Cmd::Del => {
             ipvs.remove(&rs.id);
         }
     }
@@ -114,7 +114,7 @@ impl Vs {
         // init_service_rs()
         for rs in &mut vs.rs {
             if (rs.num_failed_checkers == 0 && !rs.alive) || (rs.inhibit && !rs.set) {
-                ipvs_cmd(&mut vs.ipvs, Cmd::AddDest, rs);
+                ipvs_cmd(&mut vs.ipvs, Cmd::Add, rs);
                 if rs.num_failed_checkers == 0 {
                     rs.alive = true;
                 }
@@ -123,7 +123,7 @@ impl Vs {
         vs.update_quorum_state(true);
         if let Some(s) = vs.s_svr.as_mut().filter(|s| s.inhibit && !s.set) {
             s.num_failed_checkers = 1;
-            ipvs_cmd(&mut vs.ipvs, Cmd::AddDest, s);
+            ipvs_cmd(&mut vs.ipvs, Cmd::Add, s);
             s.num_failed_checkers = 0;
         }
         vs
@@ -144,7 +144,7 @@ impl Vs {
             }
             ipvs_cmd(
                 &mut self.ipvs,
-                if add { Cmd::AddDest } else { Cmd::DelDest },
+                if add { Cmd::Add } else { Cmd::Del },
                 rs,
             );
         }
@@ -163,7 +163,7 @@ impl Vs {
             self.quorum_state_up = true;
             if s_svr_alive {
                 let s = self.s_svr.as_mut().unwrap();
-                ipvs_cmd(&mut self.ipvs, Cmd::DelDest, s);
+                ipvs_cmd(&mut self.ipvs, Cmd::Del, s);
                 s.alive = false;
                 self.perform_quorum_state(true);
             }
@@ -174,7 +174,7 @@ impl Vs {
             if self.s_svr.is_some() && !s_svr_alive {
                 self.perform_quorum_state(false);
                 let s = self.s_svr.as_mut().unwrap();
-                ipvs_cmd(&mut self.ipvs, Cmd::AddDest, s);
+                ipvs_cmd(&mut self.ipvs, Cmd::Add, s);
                 s.alive = true;
             }
         }
@@ -187,7 +187,7 @@ impl Vs {
         if self.quorum_state_up || self.s_svr.as_ref().is_none_or(|s| !s.alive) {
             ipvs_cmd(
                 &mut self.ipvs,
-                if alive { Cmd::AddDest } else { Cmd::DelDest },
+                if alive { Cmd::Add } else { Cmd::Del },
                 &mut self.rs[rs],
             );
         }
@@ -221,9 +221,7 @@ impl Vs {
         if is_success || checker.retry_it >= checker.retry {
             delay_loop = true;
             checker.retry_it = 0;
-            if (is_success && (!checker.is_up || !checker.has_run))
-                || (!is_success && (checker.is_up || !checker.has_run))
-            {
+            if !checker.has_run || is_success != checker.is_up {
                 self.update_svr_checker_state(is_success, rs, c);
             }
         } else {

@@ -1,11 +1,12 @@
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
 use super::*;
 use crate::health::{Failure, NotRun};
+use crate::io::clock::now;
 use crate::model::Check;
 
 /// Long enough for any machine; a test that needs it has failed.
@@ -41,14 +42,11 @@ fn run(checks: impl IntoIterator<Item = Check>) -> Vec<Finished> {
     let (prober, mut results) = Prober::spawn().unwrap();
     let mut left = 0;
     for (check, n) in checks.into_iter().zip(0..) {
-        let mut probe = Probe {
-            id: ProbeId(n),
-            check,
-        };
-        while let Err(again) = prober.start(probe) {
-            probe = again;
+        while prober.room() == 0 {
             std::thread::yield_now();
         }
+        let id = ProbeId(n);
+        prober.start(Probe { id, check }).unwrap();
         left += 1;
     }
     let mut out: Vec<Finished> = (0..left)
@@ -92,7 +90,7 @@ fn silence_times_out_when_it_should() {
         full.push(c);
     }
     let timeouts = [50u64, 300, 1000].map(Duration::from_millis);
-    let begin = Instant::now();
+    let begin = now();
     let results = run(timeouts.map(|timeout| Check {
         timeout,
         ..check(addr)
@@ -102,7 +100,7 @@ fn silence_times_out_when_it_should() {
         assert!(f.took >= timeout, "{:?} before {timeout:?}", f.took);
         // A loaded machine may look late, which must not make it longer than the whole test.
         assert!(
-            f.took <= begin.elapsed() && f.took < timeout + Duration::from_secs(5),
+            f.took <= now().since(begin) && f.took < timeout + Duration::from_secs(5),
             "{:?}",
             f.took
         );
@@ -124,7 +122,8 @@ fn an_answer_that_was_there_in_time_counts_on_a_stalled_machine() {
         let probe = tokio::spawn(async move { tcp::probe(&hasty).await });
         tokio::task::yield_now().await;
         // The whole thread stands still for longer than the timeout.
-        std::thread::sleep(Duration::from_millis(60));
+        let until = now() + Duration::from_millis(60);
+        while now() < until {}
         probe.await.unwrap().0
     });
     assert_eq!(verdict, Verdict::Ok);
@@ -234,7 +233,7 @@ fn a_full_queue_gives_the_probe_back_and_dropping_ends_the_thread() {
             })
             .unwrap();
     }
-    let begin = Instant::now();
+    let begin = now();
     drop(prober);
-    assert!(begin.elapsed() < PATIENCE, "it waited for the probes");
+    assert!(now().since(begin) < PATIENCE, "it waited for the probes");
 }

@@ -1,0 +1,196 @@
+//! The flow table and the persistence table, read while the program works on them.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aya::maps::{HashMap, MapData};
+use lb_common::flow::split_tag;
+use lb_common::maps::{MAX_SERVICES, SLOT_DELETED, ServiceSlot, Settings, Template, name};
+use lb_common::tcp::State;
+
+use super::error::BpfError;
+use super::mapped::Mapped;
+use super::sys;
+use crate::plan::Refs;
+use crate::time::Time;
+
+/// Reads the tables of flows and of persistence; may live in another thread than the data plane,
+/// and outlive it.
+#[derive(Clone, Debug)]
+pub struct FlowScanner {
+    pub(super) flows: Arc<Mapped>,
+    pub(super) services: Arc<Mapped>,
+    pub(super) settings: Arc<Mapped>,
+    pub(super) templates: Arc<HashMap<MapData, u64, u64>>,
+    pub(super) clock: Arc<OwnedFd>,
+}
+
+/// A connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowEntry {
+    /// The client.
+    pub client: SocketAddrV4,
+    /// The service's id.
+    pub service: u16,
+    /// The backend's index.
+    pub backend: u16,
+    /// Its state; [`State::name`] is what `ipvsadm -Lc` prints.
+    pub state: State,
+    /// How long it stays when nothing comes.
+    pub left: Duration,
+}
+
+/// A client that persistence keeps at a real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TemplateEntry {
+    /// The client's address, masked as the service says.
+    pub client: Ipv4Addr,
+    /// The service's id.
+    pub service: u16,
+    /// The backend's index.
+    pub backend: u16,
+    /// How long it stays when the client makes no connection.
+    pub left: Duration,
+}
+
+/// Connections as IPVS counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnCount {
+    /// ActiveConn: TCP that is established or being so.
+    pub active: u32,
+    /// InActConn: TCP in any other state, and all UDP.
+    pub inactive: u32,
+}
+
+/// The kernel's clock as the flow table counts.
+#[derive(Clone, Copy, Debug)]
+struct Ticks {
+    now: u32,
+    /// Seconds of one tick.
+    length: f64,
+}
+
+impl Ticks {
+    fn duration(self, ticks: u32) -> Duration {
+        Duration::from_secs_f64(f64::from(ticks) * self.length)
+    }
+}
+
+impl FlowScanner {
+    /// All connections that have not timed out. The table is read while it changes: a connection
+    /// that moves at the very moment may be missing or there twice.
+    ///
+    /// # Errors
+    /// When the kernel's clock cannot be read.
+    pub fn flows(&self) -> Result<impl Iterator<Item = FlowEntry> + '_, BpfError> {
+        let settings = self.settings();
+        let ticks = self.ticks(&settings)?;
+        Ok(self.flows.flows().iter().filter_map(move |way| {
+            let (tag, value) = way.read()?;
+            let state = value.state()?;
+            let left = settings.timeouts[state as usize].checked_sub(value.idle(ticks.now))?;
+            let (client, port, service) = split_tag(tag);
+            let client = SocketAddrV4::new(Ipv4Addr::from(client.to_ne_bytes()), u16::from_be(port));
+            Some(FlowEntry { client, service, backend: value.backend(), state, left: ticks.duration(left) })
+        }))
+    }
+
+    /// All persistence entries that have not timed out.
+    ///
+    /// # Errors
+    /// When the kernel's clock or the table cannot be read.
+    pub fn templates(&self) -> Result<Vec<TemplateEntry>, BpfError> {
+        let ticks = self.ticks(&self.settings())?;
+        let timeouts = self.persistence();
+        let mut found = Vec::new();
+        for entry in self.templates.iter() {
+            let (key, value) = match entry {
+                Ok(entry) => entry,
+                // Evicted between the two calls that read one entry.
+                Err(aya::maps::MapError::KeyNotFound) => continue,
+                Err(source) => return Err(BpfError::Map { name: name::TEMPLATES, source }),
+            };
+            let (service, template) = ((key >> 32) as u16, Template(value));
+            let Some(timeout) = timeouts.get(&service) else { continue };
+            let idle = ticks.now.wrapping_sub(template.used());
+            let idle = if idle > i32::MAX as u32 { 0 } else { idle };
+            let Some(left) = timeout.checked_sub(idle) else { continue };
+            found.push(TemplateEntry {
+                client: Ipv4Addr::from((key as u32).to_ne_bytes()),
+                service,
+                backend: template.backend(),
+                left: ticks.duration(left),
+            });
+        }
+        Ok(found)
+    }
+
+    /// Which ids connections and persistence entries refer to, for [`plan`](crate::plan). `now` is
+    /// the time before the call.
+    ///
+    /// # Errors
+    /// As [`flows`](Self::flows) and [`templates`](Self::templates).
+    pub fn refs(&self, now: Time) -> Result<Refs, BpfError> {
+        let mut refs = Refs { taken_at: now, ..Refs::default() };
+        let mut last = (0, 0);
+        for flow in self.flows()? {
+            if last != (flow.backend, flow.service) {
+                last = (flow.backend, flow.service);
+                refs.backends.insert(flow.backend);
+                refs.services.insert(flow.service);
+            }
+        }
+        for template in self.templates()? {
+            refs.backends.insert(template.backend);
+            refs.services.insert(template.service);
+        }
+        Ok(refs)
+    }
+
+    /// How many connections each backend index has.
+    ///
+    /// # Errors
+    /// As [`flows`](Self::flows).
+    pub fn totals(&self) -> Result<BTreeMap<u16, ConnCount>, BpfError> {
+        let mut totals = vec![ConnCount::default(); 1 << 16];
+        for flow in self.flows()? {
+            let count = &mut totals[usize::from(flow.backend)];
+            if flow.state.is_active() {
+                count.active += 1;
+            } else {
+                count.inactive += 1;
+            }
+        }
+        Ok((0..=u16::MAX).zip(totals).filter(|(_, c)| *c != ConnCount::default()).collect())
+    }
+
+    fn settings(&self) -> Settings {
+        zerocopy::transmute!(self.settings.get::<{ size_of::<Settings>() / 8 }>(0))
+    }
+
+    fn ticks(&self, settings: &Settings) -> Result<Ticks, BpfError> {
+        let shift = settings.params.tick_shift & 31;
+        let now = (jiffies(&self.clock)? >> shift) as u32;
+        Ok(Ticks { now, length: f64::from(1u32 << shift) / f64::from(settings.hz.max(1)) })
+    }
+
+    /// Persistence time in ticks of each service id that has one.
+    fn persistence(&self) -> BTreeMap<u16, u32> {
+        (0..self.services.len())
+            .map(|slot| -> ServiceSlot { zerocopy::transmute!(self.services.get::<{ size_of::<ServiceSlot>() / 8 }>(slot)) })
+            .filter(|s| s.key != 0 && s.persist_ticks != 0 && u32::from(s.id) < MAX_SERVICES)
+            .filter(|s| s.key != SLOT_DELETED || s.removed_key != 0)
+            .map(|s| (s.id, s.persist_ticks))
+            .collect()
+    }
+}
+
+/// The kernel's 64-bit jiffies.
+fn jiffies(clock: &OwnedFd) -> Result<u64, BpfError> {
+    let run = sys::test_run(clock, &[0; 64], 1).map_err(BpfError::Clock)?;
+    let bytes = run.frame.first_chunk::<8>().ok_or_else(|| BpfError::Clock(std::io::ErrorKind::UnexpectedEof.into()))?;
+    Ok(u64::from_ne_bytes(*bytes))
+}

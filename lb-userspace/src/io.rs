@@ -3,6 +3,7 @@
 mod fd;
 
 pub mod arp;
+pub mod bpf;
 pub mod check;
 pub mod clock;
 pub mod control;

@@ -46,12 +46,15 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
-        Config { pin: "/sys/fs/bpf/lbd/default".into(), flow_buckets: FLOW_BUCKETS, mode: ModeWish::Auto }
+        Config {
+            pin: "/sys/fs/bpf/lbd/default".into(),
+            flow_buckets: FLOW_BUCKETS,
+            mode: ModeWish::Auto,
+        }
     }
 }
 
 /// The loaded program and its maps. Dropping it changes nothing in the kernel.
-#[derive(Debug)]
 pub struct DataPlane {
     dir: PathBuf,
     mode: ModeWish,
@@ -75,8 +78,12 @@ impl DataPlane {
         host::check()?;
         host::make_pin_dir(&config.pin)?;
         let object = object::load(&config.pin, config.flow_buckets, host::hz()?)?;
-        let program_id = sys::program_id(object.program.as_fd())
-            .map_err(|source| BpfError::Pin { action: "ask for the program of", path: config.pin.clone(), source })?;
+        let program_id =
+            sys::program_id(object.program.as_fd()).map_err(|source| BpfError::Pin {
+                action: "ask for the program of",
+                path: config.pin.clone(),
+                source,
+            })?;
         let mut dp = DataPlane {
             dir: config.pin.clone(),
             mode: config.mode,
@@ -122,7 +129,11 @@ impl DataPlane {
     pub fn pin_program(&self, name: &str) -> Result<PathBuf, BpfError> {
         let path = self.dir.join(name);
         object::remove_pin(&path)?;
-        sys::pin(self.program(), &path).map_err(|source| BpfError::Pin { action: "pin", path: path.clone(), source })?;
+        sys::pin(self.program(), &path).map_err(|source| BpfError::Pin {
+            action: "pin",
+            path: path.clone(),
+            source,
+        })?;
         Ok(path)
     }
 

@@ -15,7 +15,9 @@ const KEY: usize = 0;
 const TABLE: usize = 1;
 const PARAMS: [usize; 2] = [3, 2];
 const REMOVED_KEY: usize = std::mem::offset_of!(ServiceSlot, removed_key) / 8;
-const _: () = assert!(std::mem::offset_of!(ServiceSlot, table) == 8 && std::mem::offset_of!(ServiceSlot, id) == 16);
+const _: () = assert!(
+    std::mem::offset_of!(ServiceSlot, table) == 8 && std::mem::offset_of!(ServiceSlot, id) == 16
+);
 
 /// Words of a backend: two MACs and the interface, what it is, what is for people.
 const BACKEND_WORDS: usize = size_of::<Backend>() / 8;
@@ -49,10 +51,14 @@ impl DataPlane {
         match op {
             Op::ResetCounters { index } => {
                 let cpus = nr_cpus().map_err(|(_, e)| BpfError::Clock(e))?;
-                let zero = PerCpuValues::try_from(vec![[0u64; 4]; cpus]).map_err(BpfError::Clock)?;
+                let zero =
+                    PerCpuValues::try_from(vec![[0u64; 4]; cpus]).map_err(BpfError::Clock)?;
                 maps.counters
                     .set(u32::from(*index), zero, 0)
-                    .map_err(|source| BpfError::Map { name: name::COUNTERS, source })?;
+                    .map_err(|source| BpfError::Map {
+                        name: name::COUNTERS,
+                        source,
+                    })?;
             }
             Op::Backend { index, value } => {
                 let at = within(&maps.backends, name::BACKENDS, u32::from(*index))?;
@@ -62,7 +68,10 @@ impl DataPlane {
                 let last = base / 4 + (entries.len().div_ceil(4) as u32).max(1) - 1;
                 within(&maps.sched, name::SCHED, last)?;
                 for (word, lanes) in (base / 4..).zip(entries.chunks(4)) {
-                    let value = lanes.iter().rev().fold(0, |acc, e| acc << 16 | u64::from(*e));
+                    let value = lanes
+                        .iter()
+                        .rev()
+                        .fold(0, |acc, e| acc << 16 | u64::from(*e));
                     maps.sched.store(word, 0, value);
                 }
             }
@@ -137,12 +146,21 @@ impl DataPlane {
                 (0..4).map(move |lane| (value >> (16 * lane)) as u16)
             })
             .collect();
-        Ok(Dump { hz: self.object.hz, services, backends, sched })
+        Ok(Dump {
+            hz: self.object.hz,
+            services,
+            backends,
+            sched,
+        })
     }
 }
 
 fn within(map: &Mapped, name: &'static str, index: u32) -> Result<u32, BpfError> {
-    if index < map.len() { Ok(index) } else { Err(BpfError::OutOfRange { name, index }) }
+    if index < map.len() {
+        Ok(index)
+    } else {
+        Err(BpfError::OutOfRange { name, index })
+    }
 }
 
 /// Writes a backend word by word. One that moves to another interface is unusable for that moment,
@@ -151,7 +169,10 @@ fn write_backend(map: &Mapped, at: u32, value: &Backend) {
     let old: [u64; BACKEND_WORDS] = map.get(at);
     let new: [u64; BACKEND_WORDS] = zerocopy::transmute!(*value);
     if old[0] != new[0] && old[1] != new[1] && old[FLAGS] != 0 {
-        let unusable = Backend { flags: 0, ..zerocopy::transmute!(old) };
+        let unusable = Backend {
+            flags: 0,
+            ..zerocopy::transmute!(old)
+        };
         let words: [u64; BACKEND_WORDS] = zerocopy::transmute!(unusable);
         map.store(at, FLAGS, words[FLAGS]);
     }

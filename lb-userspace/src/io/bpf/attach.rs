@@ -72,31 +72,62 @@ impl DataPlane {
             None => {
                 let (link, why) = self.create_link(ifname, ifindex)?;
                 let path = self.link_path(ifindex);
-                sys::pin(link.as_fd(), &path).map_err(|source| BpfError::Pin { action: "pin", path, source })?;
+                sys::pin(link.as_fd(), &path).map_err(|source| BpfError::Pin {
+                    action: "pin",
+                    path,
+                    source,
+                })?;
                 (link, why, false)
             }
         };
-        let mode = iface::query(ifname)?.xdp.and_then(|(mode, _)| mode).unwrap_or(XdpMode::Native);
-        let how = if taken_over { "took over the program" } else { "attached" };
+        let mode = iface::query(ifname)?
+            .xdp
+            .and_then(|(mode, _)| mode)
+            .unwrap_or(XdpMode::Native);
+        let how = if taken_over {
+            "took over the program"
+        } else {
+            "attached"
+        };
         match &why_generic {
-            Some(why) => tracing::warn!("{ifname}: {how} in {} mode, native failed: {why}", mode.name()),
+            Some(why) => tracing::warn!(
+                "{ifname}: {how} in {} mode, native failed: {why}",
+                mode.name()
+            ),
             None => tracing::info!("{ifname}: {how} in {} mode", mode.name()),
         }
-        let attachment = Attachment { ifname: ifname.to_owned(), ifindex, mac, mode, why_generic, taken_over };
-        self.links.insert(ifindex, Held { attachment: attachment.clone(), _link: link });
+        let attachment = Attachment {
+            ifname: ifname.to_owned(),
+            ifindex,
+            mac,
+            mode,
+            why_generic,
+            taken_over,
+        };
+        self.links.insert(
+            ifindex,
+            Held {
+                attachment: attachment.clone(),
+                _link: link,
+            },
+        );
         Ok(attachment)
     }
 
     /// What this process has attached.
     #[must_use]
     pub fn attachments(&self) -> Vec<Attachment> {
-        self.links.values().map(|held| held.attachment.clone()).collect()
+        self.links
+            .values()
+            .map(|held| held.attachment.clone())
+            .collect()
     }
 
     /// Whether this process's program is on the interface, as the kernel says at this moment.
     #[must_use]
     pub fn is_attached(&self, ifname: &str) -> bool {
-        iface::query(ifname).is_ok_and(|state| state.xdp.is_some_and(|(_, id)| id == self.program_id))
+        iface::query(ifname)
+            .is_ok_and(|state| state.xdp.is_some_and(|(_, id)| id == self.program_id))
     }
 
     /// Takes up a changed MAC. True when it had changed; an interface that was made anew under the
@@ -106,7 +137,9 @@ impl DataPlane {
     /// When there is no such interface.
     pub fn refresh_iface(&mut self, ifname: &str) -> Result<bool, BpfError> {
         let state = iface::query(ifname)?;
-        let Some(mac) = state.mac else { return Ok(false) };
+        let Some(mac) = state.mac else {
+            return Ok(false);
+        };
         match self.links.get_mut(&state.ifindex) {
             Some(held) if held.attachment.mac != mac => held.attachment.mac = mac,
             Some(_) | None => return Ok(false),
@@ -128,7 +161,11 @@ impl DataPlane {
     /// # Errors
     /// When a pin cannot be removed.
     pub fn retain_interfaces(&mut self, ifnames: &[&str]) -> Result<(), BpfError> {
-        let keep: Vec<u32> = ifnames.iter().filter_map(|n| iface::query(n).ok()).map(|s| s.ifindex).collect();
+        let keep: Vec<u32> = ifnames
+            .iter()
+            .filter_map(|n| iface::query(n).ok())
+            .map(|s| s.ifindex)
+            .collect();
         for (ifindex, _) in self.link_pins()? {
             if !keep.contains(&ifindex) {
                 self.detach_index(ifindex)?;
@@ -145,11 +182,19 @@ impl DataPlane {
     pub fn unload(mut self) -> Result<(), BpfError> {
         self.retain_interfaces(&[])?;
         let dir = &self.dir;
-        let fail = |source| BpfError::Pin { action: "empty", path: dir.clone(), source };
+        let fail = |source| BpfError::Pin {
+            action: "empty",
+            path: dir.clone(),
+            source,
+        };
         for entry in std::fs::read_dir(dir).map_err(fail)? {
             object::remove_pin(&entry.map_err(fail)?.path())?;
         }
-        std::fs::remove_dir(dir).map_err(|source| BpfError::Pin { action: "remove", path: dir.clone(), source })
+        std::fs::remove_dir(dir).map_err(|source| BpfError::Pin {
+            action: "remove",
+            path: dir.clone(),
+            source,
+        })
     }
 
     /// Sets the MACs of the peer directors: what they send is never scheduled here again.
@@ -157,7 +202,10 @@ impl DataPlane {
     /// # Errors
     /// When the table is full or cannot be written.
     pub fn set_peers(&mut self, macs: &[[u8; 6]]) -> Result<(), BpfError> {
-        let fail = |source| BpfError::Map { name: name::PEERS, source };
+        let fail = |source| BpfError::Map {
+            name: name::PEERS,
+            source,
+        };
         let mut keys: Vec<u64> = macs.iter().map(|mac| mac_key(*mac)).collect();
         keys.sort_unstable();
         keys.dedup();
@@ -165,7 +213,12 @@ impl DataPlane {
         for key in keys.iter().filter(|k| !self.peers.contains(k)) {
             self.object.maps.peers.insert(key, 0, 0).map_err(fail)?;
         }
-        let gone: Vec<u64> = self.peers.iter().copied().filter(|k| !keys.contains(k)).collect();
+        let gone: Vec<u64> = self
+            .peers
+            .iter()
+            .copied()
+            .filter(|k| !keys.contains(k))
+            .collect();
         self.peers = keys;
         let ifaces = &self.object.maps.ifaces;
         for slot in (0..ifaces.len()).filter(|slot| ifaces.load(*slot, 0) != 0) {
@@ -184,15 +237,24 @@ impl DataPlane {
     /// When the table is full.
     pub fn set_iface(&mut self, ifname: &str, ifindex: u32, mac: [u8; 6]) -> Result<(), BpfError> {
         let ifaces = &self.object.maps.ifaces;
-        let slots: Vec<u32> = (0..IFACE_PROBES).map(|probe| iface_slot(ifindex, probe)).collect();
+        let slots: Vec<u32> = (0..IFACE_PROBES)
+            .map(|probe| iface_slot(ifindex, probe))
+            .collect();
         let index_of = |slot: u32| ifaces.load(slot, 0) as u32;
         let slot = slots
             .iter()
             .find(|s| index_of(**s) == ifindex)
             .or_else(|| slots.iter().find(|s| index_of(**s) == 0))
             .copied()
-            .ok_or_else(|| BpfError::TooManyInterfaces { ifname: ifname.to_owned() })?;
-        let value = Iface { ifindex, mac, peer_bloom: self.bloom(), ..Iface::default() };
+            .ok_or_else(|| BpfError::TooManyInterfaces {
+                ifname: ifname.to_owned(),
+            })?;
+        let value = Iface {
+            ifindex,
+            mac,
+            peer_bloom: self.bloom(),
+            ..Iface::default()
+        };
         let words: [u64; IFACE_WORDS] = zerocopy::transmute!(value);
         // The index, which makes it valid, is in the first word.
         for word in (0..IFACE_WORDS).rev() {
@@ -204,7 +266,10 @@ impl DataPlane {
     /// The peers that an earlier daemon knew.
     pub(super) fn read_peers(&mut self) -> Result<(), BpfError> {
         let keys: Result<Vec<u64>, _> = self.object.maps.peers.keys().collect();
-        self.peers = keys.map_err(|source| BpfError::Map { name: name::PEERS, source })?;
+        self.peers = keys.map_err(|source| BpfError::Map {
+            name: name::PEERS,
+            source,
+        })?;
         self.peers.sort_unstable();
         Ok(())
     }
@@ -229,7 +294,9 @@ impl DataPlane {
     }
 
     fn bloom(&self) -> u64 {
-        self.peers.iter().fold(0, |bits, key| bits | mac_bloom(*key))
+        self.peers
+            .iter()
+            .fold(0, |bits, key| bits | mac_bloom(*key))
     }
 
     fn link_path(&self, ifindex: u32) -> PathBuf {
@@ -238,12 +305,20 @@ impl DataPlane {
 
     /// The pinned links by interface index.
     fn link_pins(&self) -> Result<Vec<(u32, PathBuf)>, BpfError> {
-        let fail = |source| BpfError::Pin { action: "read", path: self.dir.clone(), source };
+        let fail = |source| BpfError::Pin {
+            action: "read",
+            path: self.dir.clone(),
+            source,
+        };
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&self.dir).map_err(fail)? {
             let entry = entry.map_err(fail)?;
             let name = entry.file_name();
-            if let Some(ifindex) = name.to_str().and_then(|n| n.strip_prefix(LINK)).and_then(|n| n.parse().ok()) {
+            if let Some(ifindex) = name
+                .to_str()
+                .and_then(|n| n.strip_prefix(LINK))
+                .and_then(|n| n.parse().ok())
+            {
                 found.push((ifindex, entry.path()));
             }
         }
@@ -256,7 +331,13 @@ impl DataPlane {
         let link = match sys::open_pin(&path) {
             Ok(link) => link,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(BpfError::Pin { action: "open", path, source }),
+            Err(source) => {
+                return Err(BpfError::Pin {
+                    action: "open",
+                    path,
+                    source,
+                });
+            }
         };
         let alive = sys::link_ifindex(link.as_fd()).is_ok_and(|now| now == ifindex);
         if alive {
@@ -264,24 +345,42 @@ impl DataPlane {
                 Ok(()) => return Ok(Some(link)),
                 // Taken off by force in this very moment.
                 Err(e) if e.raw_os_error() == Some(libc::ENOLINK) => {}
-                Err(source) => return Err(BpfError::Pin { action: "put the program into", path, source }),
+                Err(source) => {
+                    return Err(BpfError::Pin {
+                        action: "put the program into",
+                        path,
+                        source,
+                    });
+                }
             }
         }
         object::remove_pin(&path)?;
         Ok(None)
     }
 
-    fn create_link(&self, ifname: &str, ifindex: u32) -> Result<(OwnedFd, Option<String>), BpfError> {
+    fn create_link(
+        &self,
+        ifname: &str,
+        ifindex: u32,
+    ) -> Result<(OwnedFd, Option<String>), BpfError> {
         let create = |mode: XdpMode| {
             let flags = match mode {
                 XdpMode::Native => sys::XDP_NATIVE,
                 XdpMode::Generic => sys::XDP_GENERIC,
             };
-            sys::link_create(self.program(), ifindex, flags).map_err(|source| match source.raw_os_error() {
-                Some(libc::EBUSY | libc::EEXIST) => {
-                    BpfError::Busy { ifname: ifname.to_owned(), other: other_program(ifname) }
+            sys::link_create(self.program(), ifindex, flags).map_err(|source| {
+                match source.raw_os_error() {
+                    Some(libc::EBUSY | libc::EEXIST) => BpfError::Busy {
+                        ifname: ifname.to_owned(),
+                        other: other_program(ifname),
+                    },
+                    errno => BpfError::Attach {
+                        ifname: ifname.to_owned(),
+                        mode: mode.name(),
+                        source,
+                        hint: hint(errno),
+                    },
                 }
-                errno => BpfError::Attach { ifname: ifname.to_owned(), mode: mode.name(), source, hint: hint(errno) },
             })
         };
         match self.mode {
@@ -313,13 +412,21 @@ impl DataPlane {
 
 /// The XDP program on an interface, for people.
 fn other_program(ifname: &str) -> String {
-    let id = iface::query(ifname).ok().and_then(|state| state.xdp).map(|(_, id)| id);
-    let Some(id) = id else { return "of another owner".to_owned() };
+    let id = iface::query(ifname)
+        .ok()
+        .and_then(|state| state.xdp)
+        .map(|(_, id)| id);
+    let Some(id) = id else {
+        return "of another owner".to_owned();
+    };
     let name = aya::programs::loaded_programs()
         .filter_map(Result::ok)
         .find(|p| p.id() == id)
         .and_then(|p| p.name_as_str().map(str::to_owned));
-    format!("{} (id {id})", name.unwrap_or_else(|| "without a name".to_owned()))
+    format!(
+        "{} (id {id})",
+        name.unwrap_or_else(|| "without a name".to_owned())
+    )
 }
 
 /// What an error number of attaching usually means.
@@ -329,7 +436,9 @@ fn hint(errno: Option<i32>) -> &'static str {
         Some(libc::EINVAL | libc::ERANGE) => {
             "; the MTU is too large for this driver's XDP, or LRO is on (ethtool -K IF lro off)"
         }
-        Some(libc::ENOMEM | libc::ENOSPC) => "; the driver has too few queues or too little memory for XDP",
+        Some(libc::ENOMEM | libc::ENOSPC) => {
+            "; the driver has too few queues or too little memory for XDP"
+        }
         Some(libc::EPERM | libc::EACCES) => "; CAP_NET_ADMIN is missing in this network namespace",
         Some(_) | None => "",
     }

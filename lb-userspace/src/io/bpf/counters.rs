@@ -33,10 +33,13 @@ impl DataPlane {
             }
         }
         for reason in Reason::ALL {
-            let values = maps
-                .reasons
-                .get(&(*reason as u32), 0)
-                .map_err(|source| BpfError::Map { name: name::REASONS, source })?;
+            let values =
+                maps.reasons
+                    .get(&(*reason as u32), 0)
+                    .map_err(|source| BpfError::Map {
+                        name: name::REASONS,
+                        source,
+                    })?;
             counts.reasons.insert(*reason, values.iter().sum());
         }
         Ok(counts)
@@ -49,7 +52,10 @@ impl DataPlane {
             .maps
             .counters
             .get(&u32::from(index), 0)
-            .map_err(|source| BpfError::Map { name: name::COUNTERS, source })?;
+            .map_err(|source| BpfError::Map {
+                name: name::COUNTERS,
+                source,
+            })?;
         let mut sum = Counters::default();
         for cpu in values.iter() {
             let cpu: Counters = zerocopy::transmute!(*cpu);

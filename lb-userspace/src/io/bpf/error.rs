@@ -11,7 +11,9 @@ use aya::programs::ProgramError;
 #[derive(Debug, thiserror::Error)]
 pub enum BpfError {
     /// A capability is missing.
-    #[error("{capability} is missing: run as root, or give the process CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW")]
+    #[error(
+        "{capability} is missing: run as root, or give the process CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW"
+    )]
     Capability {
         /// Its name.
         capability: &'static str,
@@ -106,7 +108,9 @@ pub enum BpfError {
         source: io::Error,
     },
     /// Another XDP program holds the interface.
-    #[error("{ifname} already has the XDP program {other}: detach that one first (ip link set dev {ifname} xdp off, or stop who owns it)")]
+    #[error(
+        "{ifname} already has the XDP program {other}: detach that one first (ip link set dev {ifname} xdp off, or stop who owns it)"
+    )]
     Busy {
         /// The interface.
         ifname: String,

@@ -93,8 +93,15 @@ impl FlowScanner {
             let state = value.state()?;
             let left = settings.timeouts[state as usize].checked_sub(value.idle(ticks.now))?;
             let (client, port, service) = split_tag(tag);
-            let client = SocketAddrV4::new(Ipv4Addr::from(client.to_ne_bytes()), u16::from_be(port));
-            Some(FlowEntry { client, service, backend: value.backend(), state, left: ticks.duration(left) })
+            let client =
+                SocketAddrV4::new(Ipv4Addr::from(client.to_ne_bytes()), u16::from_be(port));
+            Some(FlowEntry {
+                client,
+                service,
+                backend: value.backend(),
+                state,
+                left: ticks.duration(left),
+            })
         }))
     }
 
@@ -111,13 +118,22 @@ impl FlowScanner {
                 Ok(entry) => entry,
                 // Evicted between the two calls that read one entry.
                 Err(aya::maps::MapError::KeyNotFound) => continue,
-                Err(source) => return Err(BpfError::Map { name: name::TEMPLATES, source }),
+                Err(source) => {
+                    return Err(BpfError::Map {
+                        name: name::TEMPLATES,
+                        source,
+                    });
+                }
             };
             let (service, template) = ((key >> 32) as u16, Template(value));
-            let Some(timeout) = timeouts.get(&service) else { continue };
+            let Some(timeout) = timeouts.get(&service) else {
+                continue;
+            };
             let idle = ticks.now.wrapping_sub(template.used());
             let idle = if idle > i32::MAX as u32 { 0 } else { idle };
-            let Some(left) = timeout.checked_sub(idle) else { continue };
+            let Some(left) = timeout.checked_sub(idle) else {
+                continue;
+            };
             found.push(TemplateEntry {
                 client: Ipv4Addr::from((key as u32).to_ne_bytes()),
                 service,
@@ -134,7 +150,10 @@ impl FlowScanner {
     /// # Errors
     /// As [`flows`](Self::flows) and [`templates`](Self::templates).
     pub fn refs(&self, now: Time) -> Result<Refs, BpfError> {
-        let mut refs = Refs { taken_at: now, ..Refs::default() };
+        let mut refs = Refs {
+            taken_at: now,
+            ..Refs::default()
+        };
         let mut last = (0, 0);
         for flow in self.flows()? {
             if last != (flow.backend, flow.service) {
@@ -164,7 +183,10 @@ impl FlowScanner {
                 count.inactive += 1;
             }
         }
-        Ok((0..=u16::MAX).zip(totals).filter(|(_, c)| *c != ConnCount::default()).collect())
+        Ok((0..=u16::MAX)
+            .zip(totals)
+            .filter(|(_, c)| *c != ConnCount::default())
+            .collect())
     }
 
     fn settings(&self) -> Settings {
@@ -174,13 +196,18 @@ impl FlowScanner {
     fn ticks(&self, settings: &Settings) -> Result<Ticks, BpfError> {
         let shift = settings.params.tick_shift & 31;
         let now = (jiffies(&self.clock)? >> shift) as u32;
-        Ok(Ticks { now, length: f64::from(1u32 << shift) / f64::from(settings.hz.max(1)) })
+        Ok(Ticks {
+            now,
+            length: f64::from(1u32 << shift) / f64::from(settings.hz.max(1)),
+        })
     }
 
     /// Persistence time in ticks of each service id that has one.
     fn persistence(&self) -> BTreeMap<u16, u32> {
         (0..self.services.len())
-            .map(|slot| -> ServiceSlot { zerocopy::transmute!(self.services.get::<{ size_of::<ServiceSlot>() / 8 }>(slot)) })
+            .map(|slot| -> ServiceSlot {
+                zerocopy::transmute!(self.services.get::<{ size_of::<ServiceSlot>() / 8 }>(slot))
+            })
             .filter(|s| s.key != 0 && s.persist_ticks != 0 && u32::from(s.id) < MAX_SERVICES)
             .filter(|s| s.key != SLOT_DELETED || s.removed_key != 0)
             .map(|s| (s.id, s.persist_ticks))
@@ -191,6 +218,9 @@ impl FlowScanner {
 /// The kernel's 64-bit jiffies.
 fn jiffies(clock: &OwnedFd) -> Result<u64, BpfError> {
     let run = sys::test_run(clock, &[0; 64], 1).map_err(BpfError::Clock)?;
-    let bytes = run.frame.first_chunk::<8>().ok_or_else(|| BpfError::Clock(std::io::ErrorKind::UnexpectedEof.into()))?;
+    let bytes = run
+        .frame
+        .first_chunk::<8>()
+        .ok_or_else(|| BpfError::Clock(std::io::ErrorKind::UnexpectedEof.into()))?;
     Ok(u64::from_ne_bytes(*bytes))
 }

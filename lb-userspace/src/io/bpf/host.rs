@@ -23,17 +23,26 @@ const CAP_BPF: u32 = 39;
 /// Checks privileges and kernel; raises the limit of locked memory where a kernel still counts
 /// maps against it.
 pub(super) fn check() -> Result<(), BpfError> {
-    let release = uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let release = uname()
+        .map(|u| u.release().to_string_lossy().into_owned())
+        .unwrap_or_default();
     if kernel_version(&release).is_some_and(|v| v < MIN_KERNEL.0) {
-        return Err(BpfError::Kernel { found: release, needed: MIN_KERNEL.1 });
+        return Err(BpfError::Kernel {
+            found: release,
+            needed: MIN_KERNEL.1,
+        });
     }
     let effective = effective_capabilities().unwrap_or(u64::MAX);
     let has = |cap: u32| effective >> cap & 1 != 0;
     if !has(CAP_BPF) && !has(CAP_SYS_ADMIN) {
-        return Err(BpfError::Capability { capability: "CAP_BPF" });
+        return Err(BpfError::Capability {
+            capability: "CAP_BPF",
+        });
     }
     if !has(CAP_NET_ADMIN) {
-        return Err(BpfError::Capability { capability: "CAP_NET_ADMIN" });
+        return Err(BpfError::Capability {
+            capability: "CAP_NET_ADMIN",
+        });
     }
     // Not needed since 5.11; where it fails, the load says so.
     let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
@@ -54,23 +63,47 @@ fn effective_capabilities() -> Option<u64> {
 
 /// Makes the pin directory; mounts bpffs at its usual place when nothing is there.
 pub(super) fn make_pin_dir(dir: &Path) -> Result<(), BpfError> {
-    let bad = |why: &str| BpfError::PinDir { path: dir.to_owned(), why: why.to_owned() };
+    let bad = |why: &str| BpfError::PinDir {
+        path: dir.to_owned(),
+        why: why.to_owned(),
+    };
     if !dir.is_absolute() {
         return Err(bad("must be an absolute path"));
     }
-    let below: PathBuf = dir.strip_prefix(BPFFS).map(Path::to_owned).unwrap_or_default();
-    if below.components().any(|c| c.as_os_str().to_string_lossy().contains('.')) {
+    let below: PathBuf = dir
+        .strip_prefix(BPFFS)
+        .map(Path::to_owned)
+        .unwrap_or_default();
+    if below
+        .components()
+        .any(|c| c.as_os_str().to_string_lossy().contains('.'))
+    {
         return Err(bad("a bpf filesystem takes no names with a dot"));
     }
     if !on_bpffs(dir) {
         if !dir.starts_with(BPFFS) {
-            return Err(bad("is not on a bpf filesystem; give a directory below /sys/fs/bpf"));
+            return Err(bad(
+                "is not on a bpf filesystem; give a directory below /sys/fs/bpf",
+            ));
         }
-        mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, Some("mode=0700"))
-            .map_err(|e| BpfError::Mount { path: BPFFS.into(), source: e.into() })?;
+        mount(
+            Some("bpf"),
+            BPFFS,
+            Some("bpf"),
+            MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+            Some("mode=0700"),
+        )
+        .map_err(|e| BpfError::Mount {
+            path: BPFFS.into(),
+            source: e.into(),
+        })?;
         tracing::info!("mounted a bpf filesystem on {BPFFS}");
     }
-    std::fs::create_dir_all(dir).map_err(|source| BpfError::Pin { action: "make", path: dir.to_owned(), source })
+    std::fs::create_dir_all(dir).map_err(|source| BpfError::Pin {
+        action: "make",
+        path: dir.to_owned(),
+        source,
+    })
 }
 
 /// Whether `dir`, or what of it exists, lies on bpffs.
@@ -82,18 +115,23 @@ fn on_bpffs(dir: &Path) -> bool {
 
 /// Jiffies per second: the coarse clock's resolution is one jiffy.
 pub(super) fn hz() -> Result<u32, BpfError> {
-    let res = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_err(|e| BpfError::Clock(e.into()))?;
+    let res =
+        clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_err(|e| BpfError::Clock(e.into()))?;
     let nanos = u64::try_from(res.tv_nsec()).unwrap_or(0);
     match hz_of(nanos) {
         Some(hz) if res.tv_sec() == 0 => Ok(hz),
-        Some(_) | None => Err(BpfError::Clock(io::Error::other("the coarse clock has no resolution"))),
+        Some(_) | None => Err(BpfError::Clock(io::Error::other(
+            "the coarse clock has no resolution",
+        ))),
     }
 }
 
 /// The whole number of jiffies per second of a jiffy of `nanos` nanoseconds.
 fn hz_of(nanos: u64) -> Option<u32> {
     let hz = (1_000_000_000 + nanos / 2).checked_div(nanos)?;
-    u32::try_from(hz).ok().filter(|hz| (1..=10_000).contains(hz))
+    u32::try_from(hz)
+        .ok()
+        .filter(|hz| (1..=10_000).contains(hz))
 }
 
 #[cfg(test)]
@@ -110,7 +148,9 @@ mod tests {
 
     #[test]
     fn a_jiffy_gives_hz() {
-        for hz in [24u64, 48, 100, 128, 200, 250, 256, 300, 500, 1000, 1024, 1200] {
+        for hz in [
+            24u64, 48, 100, 128, 200, 250, 256, 300, 500, 1000, 1024, 1200,
+        ] {
             assert_eq!(hz_of((1_000_000_000 + hz / 2) / hz), u32::try_from(hz).ok());
         }
         assert_eq!(hz_of(0), None);

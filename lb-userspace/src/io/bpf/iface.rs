@@ -53,14 +53,25 @@ pub(super) struct IfaceState {
 /// Asks for an interface of this thread's network namespace.
 pub(super) fn query(ifname: &str) -> Result<IfaceState, BpfError> {
     ask(ifname).map_err(|source| match source.raw_os_error() {
-        Some(libc::ENODEV) => BpfError::NoInterface { ifname: ifname.to_owned() },
-        _ => BpfError::Netlink { ifname: ifname.to_owned(), source },
+        Some(libc::ENODEV) => BpfError::NoInterface {
+            ifname: ifname.to_owned(),
+        },
+        _ => BpfError::Netlink {
+            ifname: ifname.to_owned(),
+            source,
+        },
     })
 }
 
 fn ask(ifname: &str) -> io::Result<IfaceState> {
     // SAFETY: a plain system call.
-    let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE) };
+    let fd = unsafe {
+        libc::socket(
+            libc::AF_NETLINK,
+            libc::SOCK_RAW | libc::SOCK_CLOEXEC,
+            libc::NETLINK_ROUTE,
+        )
+    };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -68,13 +79,27 @@ fn ask(ifname: &str) -> io::Result<IfaceState> {
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     let request = request(ifname)?;
     // SAFETY: the buffer lives through the call.
-    let sent = unsafe { libc::send(socket.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) };
+    let sent = unsafe {
+        libc::send(
+            socket.as_raw_fd(),
+            request.as_ptr().cast(),
+            request.len(),
+            0,
+        )
+    };
     if sent < 0 {
         return Err(io::Error::last_os_error());
     }
     let mut buffer = vec![0u8; 64 * 1024];
     // SAFETY: the buffer lives through the call and its size is given.
-    let got = unsafe { libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+    let got = unsafe {
+        libc::recv(
+            socket.as_raw_fd(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            0,
+        )
+    };
     let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
     answer(&buffer[..got.min(buffer.len())])
 }
@@ -102,16 +127,27 @@ fn request(ifname: &str) -> io::Result<Vec<u8>> {
 }
 
 fn answer(bytes: &[u8]) -> io::Result<IfaceState> {
-    let short = || io::Error::new(io::ErrorKind::UnexpectedEof, "a netlink answer that is cut off");
+    let short = || {
+        io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "a netlink answer that is cut off",
+        )
+    };
     let kind = u16_at(bytes, 4).ok_or_else(short)?;
     if kind == NLMSG_ERROR {
         let code = u32_at(bytes, HEADER).ok_or_else(short)? as i32;
         return Err(io::Error::from_raw_os_error(-code));
     }
     if kind != RTM_NEWLINK {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not the answer to the question"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "not the answer to the question",
+        ));
     }
-    let mut state = IfaceState { ifindex: u32_at(bytes, HEADER + 4).ok_or_else(short)?, ..IfaceState::default() };
+    let mut state = IfaceState {
+        ifindex: u32_at(bytes, HEADER + 4).ok_or_else(short)?,
+        ..IfaceState::default()
+    };
     for (kind, value) in attributes(bytes.get(HEADER + IFINFO..).ok_or_else(short)?) {
         match kind {
             IFLA_ADDRESS => state.mac = value.try_into().ok(),
@@ -167,8 +203,14 @@ mod tests {
     #[test]
     fn the_loopback_interface_has_index_1() {
         assert_eq!(query("lo").unwrap().ifindex, 1);
-        assert!(matches!(query("no-such-iface"), Err(BpfError::NoInterface { .. })));
-        assert!(matches!(query("a-name-that-is-too-long"), Err(BpfError::NoInterface { .. })));
+        assert!(matches!(
+            query("no-such-iface"),
+            Err(BpfError::NoInterface { .. })
+        ));
+        assert!(matches!(
+            query("a-name-that-is-too-long"),
+            Err(BpfError::NoInterface { .. })
+        ));
     }
 
     #[test]

@@ -26,7 +26,10 @@ impl Mapped {
     /// Maps an array of `len` elements of `size` bytes (a multiple of eight).
     pub(super) fn new(map: BorrowedFd<'_>, size: usize, len: u32) -> io::Result<Mapped> {
         let len = len as usize;
-        let bytes = size.checked_mul(len).filter(|b| *b > 0 && size.is_multiple_of(8)).ok_or(io::ErrorKind::InvalidInput)?;
+        let bytes = size
+            .checked_mul(len)
+            .filter(|b| *b > 0 && size.is_multiple_of(8))
+            .ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: a new mapping, placed by the kernel; the descriptor is a map's.
         let ptr = unsafe {
             libc::mmap(
@@ -42,7 +45,12 @@ impl Mapped {
             return Err(io::Error::last_os_error());
         }
         let words = NonNull::new(ptr.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Mapped { words, stride: size / 8, len, bytes })
+        Ok(Mapped {
+            words,
+            stride: size / 8,
+            len,
+            bytes,
+        })
     }
 
     /// Elements.
@@ -56,10 +64,17 @@ impl Mapped {
     /// When there is no such element or word: the caller's ids are checked against the same limits
     /// as the size of the map.
     fn word(&self, element: u32, word: usize) -> &AtomicU64 {
-        assert!((element as usize) < self.len && word < self.stride, "element {element} word {word}");
+        assert!(
+            (element as usize) < self.len && word < self.stride,
+            "element {element} word {word}"
+        );
         // SAFETY: within the mapping, which lives as long as `self`; aligned, since a mapping starts
         // on a page and a stride is whole words.
-        unsafe { self.words.add(element as usize * self.stride + word).as_ref() }
+        unsafe {
+            self.words
+                .add(element as usize * self.stride + word)
+                .as_ref()
+        }
     }
 
     /// Loads a word.
@@ -81,7 +96,12 @@ impl Mapped {
     pub(super) fn flows(&self) -> &[SharedFlow] {
         // SAFETY: two atomic words make one `SharedFlow` (both `repr(C)`), and the mapping lives as
         // long as `self`.
-        unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast(), self.bytes / size_of::<SharedFlow>()) }
+        unsafe {
+            std::slice::from_raw_parts(
+                self.words.as_ptr().cast(),
+                self.bytes / size_of::<SharedFlow>(),
+            )
+        }
     }
 }
 

@@ -10,8 +10,9 @@ use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use lb_common::flow::FlowBucket;
 use lb_common::maps::{
-    Backend, Counters, IFACE_SLOTS, Iface, LAYOUT_VERSION, MAX_BACKENDS, MAX_PEERS, MAX_SERVICES, MAX_TEMPLATES, Params,
-    SCHED_WORDS, SERVICE_SLOTS, ServiceSlot, Settings, TIMEOUTS, name, tick_shift, ticks,
+    Backend, Counters, IFACE_SLOTS, Iface, LAYOUT_VERSION, MAX_BACKENDS, MAX_PEERS, MAX_SERVICES,
+    MAX_TEMPLATES, Params, SCHED_WORDS, SERVICE_SLOTS, ServiceSlot, Settings, TIMEOUTS, name,
+    tick_shift, ticks,
 };
 use lb_common::reason::REASON_SLOTS;
 use lb_common::tcp::State;
@@ -30,7 +31,13 @@ struct Shape {
 }
 
 const fn array(name: &'static str, value: usize, len: u32) -> Shape {
-    Shape { name, kind: MapType::Array, key: 4, value, len }
+    Shape {
+        name,
+        kind: MapType::Array,
+        key: 4,
+        value,
+        len,
+    }
 }
 
 const SHAPES: [Shape; name::ALL.len()] = [
@@ -38,17 +45,34 @@ const SHAPES: [Shape; name::ALL.len()] = [
     array(name::SERVICE_CURSOR, 8, MAX_SERVICES),
     array(name::SCHED, 8, SCHED_WORDS),
     array(name::BACKENDS, size_of::<Backend>(), MAX_BACKENDS),
-    Shape { kind: MapType::PerCpuArray, ..array(name::COUNTERS, size_of::<Counters>(), MAX_BACKENDS) },
+    Shape {
+        kind: MapType::PerCpuArray,
+        ..array(name::COUNTERS, size_of::<Counters>(), MAX_BACKENDS)
+    },
     array(name::FLOWS, size_of::<FlowBucket>(), 0),
-    Shape { name: name::TEMPLATES, kind: MapType::LruHash, key: 8, value: 8, len: MAX_TEMPLATES },
+    Shape {
+        name: name::TEMPLATES,
+        kind: MapType::LruHash,
+        key: 8,
+        value: 8,
+        len: MAX_TEMPLATES,
+    },
     array(name::IFACES, size_of::<Iface>(), IFACE_SLOTS),
-    Shape { name: name::PEERS, kind: MapType::Hash, key: 8, value: 4, len: MAX_PEERS },
-    Shape { kind: MapType::PerCpuArray, ..array(name::REASONS, 8, REASON_SLOTS) },
+    Shape {
+        name: name::PEERS,
+        kind: MapType::Hash,
+        key: 8,
+        value: 4,
+        len: MAX_PEERS,
+    },
+    Shape {
+        kind: MapType::PerCpuArray,
+        ..array(name::REASONS, 8, REASON_SLOTS)
+    },
     array(name::SETTINGS, size_of::<Settings>(), 1),
 ];
 
 /// The maps.
-#[derive(Debug)]
 pub(super) struct Maps {
     pub(super) services: Arc<Mapped>,
     pub(super) cursors: Mapped,
@@ -65,7 +89,6 @@ pub(super) struct Maps {
 }
 
 /// What was loaded.
-#[derive(Debug)]
 pub(super) struct Object {
     pub(super) maps: Maps,
     pub(super) program: OwnedFd,
@@ -89,27 +112,46 @@ pub(super) fn load(dir: &Path, flow_buckets: u32, hz: u32) -> Result<Object, Bpf
     let clock = load_program(&mut ebpf, name::CLOCK)?;
     let maps = Maps::take(&mut ebpf, params.flow_mask + 1)?;
     maps.write_settings(&params, hz);
-    Ok(Object { maps, program, clock: Arc::new(clock), adopted, hz })
+    Ok(Object {
+        maps,
+        program,
+        clock: Arc::new(clock),
+        adopted,
+        hz,
+    })
 }
 
 /// The parameters of the pinned maps, or why they cannot be adopted.
 fn adoptable(dir: &Path, hz: u32) -> Result<Params, String> {
     let mut buckets = 0;
     for shape in &SHAPES {
-        let info = MapInfo::from_pin(dir.join(shape.name)).map_err(|_| format!("{} is not pinned", shape.name))?;
+        let info = MapInfo::from_pin(dir.join(shape.name))
+            .map_err(|_| format!("{} is not pinned", shape.name))?;
         let kind = info.map_type().map_err(|e| e.to_string())?;
         let len = info.max_entries();
-        let fits = if shape.len == 0 { len.is_power_of_two() } else { len == shape.len };
-        if kind != shape.kind || info.key_size() != shape.key || info.value_size() as usize != shape.value || !fits {
+        let fits = if shape.len == 0 {
+            len.is_power_of_two()
+        } else {
+            len == shape.len
+        };
+        if kind != shape.kind
+            || info.key_size() != shape.key
+            || info.value_size() as usize != shape.value
+            || !fits
+        {
             return Err(format!("the pinned {} is of another layout", shape.name));
         }
         if shape.name == name::FLOWS {
             buckets = len;
         }
     }
-    let settings = read_settings(dir).map_err(|e| format!("{} cannot be read: {e}", name::SETTINGS))?;
+    let settings =
+        read_settings(dir).map_err(|e| format!("{} cannot be read: {e}", name::SETTINGS))?;
     if settings.layout != LAYOUT_VERSION {
-        return Err(format!("the pinned maps are of layout {}, this program has {LAYOUT_VERSION}", settings.layout));
+        return Err(format!(
+            "the pinned maps are of layout {}, this program has {LAYOUT_VERSION}",
+            settings.layout
+        ));
     }
     if settings.hz != hz || settings.params.flow_mask != buckets.wrapping_sub(1) {
         return Err("the pinned maps were made for another kernel".to_owned());
@@ -120,7 +162,9 @@ fn adoptable(dir: &Path, hz: u32) -> Result<Params, String> {
 fn read_settings(dir: &Path) -> io::Result<Settings> {
     let pin = super::sys::open_pin(&dir.join(name::SETTINGS))?;
     let mapped = Mapped::new(pin.as_fd(), size_of::<Settings>(), 1)?;
-    Ok(zerocopy::transmute!(mapped.get::<{ size_of::<Settings>() / 8 }>(0)))
+    Ok(zerocopy::transmute!(
+        mapped.get::<{ size_of::<Settings>() / 8 }>(0)
+    ))
 }
 
 /// Removes the pins of maps. A program that is attached goes on with its maps until it is replaced.
@@ -134,9 +178,11 @@ pub(super) fn remove_maps(dir: &Path) -> Result<(), BpfError> {
 /// Removes a pin if it is there.
 pub(super) fn remove_pin(path: &Path) -> Result<(), BpfError> {
     match std::fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(BpfError::Pin { action: "remove", path: path.to_owned(), source })
-        }
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(BpfError::Pin {
+            action: "remove",
+            path: path.to_owned(),
+            source,
+        }),
         Ok(()) | Err(_) => Ok(()),
     }
 }
@@ -149,38 +195,64 @@ fn new_params(flow_buckets: u32, hz: u32) -> Result<Params, BpfError> {
         return Err(BpfError::Clock(io::Error::last_os_error()));
     }
     let buckets = flow_buckets.clamp(1 << 10, 1 << 26).next_power_of_two();
-    Ok(Params { hash_seed: u64::from_ne_bytes(seed), flow_mask: buckets - 1, tick_shift: tick_shift(hz) })
+    Ok(Params {
+        hash_seed: u64::from_ne_bytes(seed),
+        flow_mask: buckets - 1,
+        tick_shift: tick_shift(hz),
+    })
 }
 
 fn load_object(dir: &Path, params: &Params) -> Result<Ebpf, BpfError> {
     let words: [u64; 2] = zerocopy::transmute!(*params);
     let mut loader = EbpfLoader::new();
-    loader.override_global(name::PARAMS, &words, true).map_max_entries(name::FLOWS, params.flow_mask + 1);
+    loader
+        .override_global(name::PARAMS, &words, true)
+        .map_max_entries(name::FLOWS, params.flow_mask + 1);
     for name in name::ALL {
         loader.map_pin_path(name, dir.join(name));
     }
-    loader.load(crate::io::program::BYTES).map_err(|e| BpfError::Load(Box::new(e)))
+    loader
+        .load(crate::io::program::BYTES)
+        .map_err(|e| BpfError::Load(Box::new(e)))
 }
 
 fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, BpfError> {
-    let refused = |source| BpfError::Program { name, source: Box::new(source) };
-    let program: &mut Xdp =
-        ebpf.program_mut(name).ok_or(BpfError::Missing { name })?.try_into().map_err(refused)?;
+    let refused = |source| BpfError::Program {
+        name,
+        source: Box::new(source),
+    };
+    let program: &mut Xdp = ebpf
+        .program_mut(name)
+        .ok_or(BpfError::Missing { name })?
+        .try_into()
+        .map_err(refused)?;
     program.load().map_err(refused)?;
     let fd = program.fd().map_err(refused)?;
-    fd.as_fd().try_clone_to_owned().map_err(|source| BpfError::Mmap { name, source })
+    fd.as_fd()
+        .try_clone_to_owned()
+        .map_err(|source| BpfError::Mmap { name, source })
 }
 
 impl Maps {
     fn take(ebpf: &mut Ebpf, flow_buckets: u32) -> Result<Maps, BpfError> {
         Ok(Maps {
-            services: Arc::new(mapped(ebpf, name::SERVICES, size_of::<ServiceSlot>(), SERVICE_SLOTS)?),
+            services: Arc::new(mapped(
+                ebpf,
+                name::SERVICES,
+                size_of::<ServiceSlot>(),
+                SERVICE_SLOTS,
+            )?),
             cursors: mapped(ebpf, name::SERVICE_CURSOR, 8, MAX_SERVICES)?,
             sched: mapped(ebpf, name::SCHED, 8, SCHED_WORDS)?,
             backends: mapped(ebpf, name::BACKENDS, size_of::<Backend>(), MAX_BACKENDS)?,
             ifaces: mapped(ebpf, name::IFACES, size_of::<Iface>(), IFACE_SLOTS)?,
             settings: Arc::new(mapped(ebpf, name::SETTINGS, size_of::<Settings>(), 1)?),
-            flows: Arc::new(mapped(ebpf, name::FLOWS, size_of::<FlowBucket>(), flow_buckets)?),
+            flows: Arc::new(mapped(
+                ebpf,
+                name::FLOWS,
+                size_of::<FlowBucket>(),
+                flow_buckets,
+            )?),
             counters: take(ebpf, name::COUNTERS)?,
             reasons: take(ebpf, name::REASONS)?,
             templates: Arc::new(take(ebpf, name::TEMPLATES)?),
@@ -195,7 +267,13 @@ impl Maps {
         for state in State::ALL {
             timeouts[state as usize] = ticks(state.default_timeout(), hz);
         }
-        let settings = Settings { timeouts, layout: LAYOUT_VERSION, hz, params: *params, ..Settings::default() };
+        let settings = Settings {
+            timeouts,
+            layout: LAYOUT_VERSION,
+            hz,
+            params: *params,
+            ..Settings::default()
+        };
         let words: [u64; size_of::<Settings>() / 8] = zerocopy::transmute!(settings);
         let layout = std::mem::offset_of!(Settings, layout) / 8;
         for (at, word) in words.iter().enumerate() {
@@ -211,12 +289,17 @@ fn take_map(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, BpfError> {
     ebpf.take_map(name).ok_or(BpfError::Missing { name })
 }
 
-fn take<T: TryFrom<Map, Error = aya::maps::MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, BpfError> {
+fn take<T: TryFrom<Map, Error = aya::maps::MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<T, BpfError> {
     T::try_from(take_map(ebpf, name)?).map_err(|source| BpfError::Map { name, source })
 }
 
 fn mapped(ebpf: &mut Ebpf, name: &'static str, size: usize, len: u32) -> Result<Mapped, BpfError> {
     // Only the memory is used, which keeps the map alive.
-    let Map::Array(data) = take_map(ebpf, name)? else { return Err(BpfError::Missing { name }) };
+    let Map::Array(data) = take_map(ebpf, name)? else {
+        return Err(BpfError::Missing { name });
+    };
     Mapped::new(data.fd().as_fd(), size, len).map_err(|source| BpfError::Mmap { name, source })
 }

@@ -59,13 +59,17 @@ impl Attr {
 unsafe fn bpf(command: libc::c_long, attr: &mut Attr) -> io::Result<i32> {
     loop {
         // SAFETY: the attribute lives through the call and its size is given; the rest is the caller's.
-        let ret = unsafe { libc::syscall(libc::SYS_bpf, command, attr.0.as_mut_ptr(), attr.0.len()) };
+        let ret =
+            unsafe { libc::syscall(libc::SYS_bpf, command, attr.0.as_mut_ptr(), attr.0.len()) };
         if ret >= 0 {
             return Ok(ret as i32);
         }
         let error = io::Error::last_os_error();
         // A test run is interrupted by a signal, a load may be asked to be tried again.
-        if !matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) {
+        if !matches!(
+            error.kind(),
+            io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+        ) {
             return Err(error);
         }
     }
@@ -103,8 +107,16 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Attaches an XDP program to an interface.
-pub(super) fn link_create(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> io::Result<OwnedFd> {
-    let mut attr = Attr::new().fd(0, program).u32(4, ifindex).u32(8, BPF_XDP).u32(12, flags);
+pub(super) fn link_create(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    flags: u32,
+) -> io::Result<OwnedFd> {
+    let mut attr = Attr::new()
+        .fd(0, program)
+        .u32(4, ifindex)
+        .u32(8, BPF_XDP)
+        .u32(12, flags);
     // SAFETY: no pointers.
     unsafe { bpf_fd(BPF_LINK_CREATE, &mut attr) }
 }
@@ -120,7 +132,10 @@ pub(super) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
 pub(super) fn link_ifindex(link: BorrowedFd<'_>) -> io::Result<u32> {
     // struct bpf_link_info: type, id, prog_id, padding, then the union that begins with ifindex.
     let mut info = Attr::new();
-    let mut attr = Attr::new().fd(0, link).u32(4, info.0.len() as u32).ptr(8, info.0.as_mut_ptr());
+    let mut attr = Attr::new()
+        .fd(0, link)
+        .u32(4, info.0.len() as u32)
+        .ptr(8, info.0.as_mut_ptr());
     // SAFETY: the kernel writes at most the length given into the buffer, which lives through the call.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
     Ok(info.get_u32(16))
@@ -130,7 +145,10 @@ pub(super) fn link_ifindex(link: BorrowedFd<'_>) -> io::Result<u32> {
 pub(super) fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
     // struct bpf_prog_info: type, id, ...
     let mut info = Attr::new();
-    let mut attr = Attr::new().fd(0, program).u32(4, info.0.len() as u32).ptr(8, info.0.as_mut_ptr());
+    let mut attr = Attr::new()
+        .fd(0, program)
+        .u32(4, info.0.len() as u32)
+        .ptr(8, info.0.as_mut_ptr());
     // SAFETY: the kernel writes at most the length given into the buffer, which lives through the call.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
     Ok(info.get_u32(4))
@@ -161,5 +179,8 @@ pub fn test_run(program: impl AsFd, frame: &[u8], repeat: u32) -> io::Result<Tes
     // SAFETY: both buffers live through the call and their sizes are given.
     unsafe { bpf(BPF_PROG_TEST_RUN, &mut attr) }?;
     out.truncate(attr.get_u32(12) as usize);
-    Ok(TestRun { verdict: attr.get_u32(4), frame: out })
+    Ok(TestRun {
+        verdict: attr.get_u32(4),
+        frame: out,
+    })
 }

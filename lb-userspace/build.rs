@@ -36,14 +36,19 @@ fn main() -> Result<()> {
     if toolchain == DEBIAN {
         // A stable compiler: inline assembly for BPF is still unstable, so the two crates that use it
         // are named. (Naming them, rather than "1", also keeps aya-build from building `core`.)
-        // SAFETY: a build script has one thread.
-        unsafe { env::set_var("RUSTC_BOOTSTRAP", "aya_ebpf,lb") };
+        set_var("RUSTC_BOOTSTRAP", "aya_ebpf,lb");
     }
     // aya-build hands on each line that cargo prints as a warning; its progress is not one.
-    // SAFETY: as above.
-    unsafe { env::set_var("CARGO_TERM_QUIET", "true") };
+    set_var("CARGO_TERM_QUIET", "true");
     aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
         .with_context(|| format!("cannot build the XDP program with toolchain `{toolchain}`; `cargo xtask setup` repairs it"))
+}
+
+/// aya-build starts cargo itself, so this process's environment is the only way to reach it.
+#[expect(clippy::disallowed_methods, reason = "a build script with one thread")]
+fn set_var(name: &str, value: &str) {
+    // SAFETY: no other thread of this build script reads the environment.
+    unsafe { env::set_var(name, value) };
 }
 
 /// The toolchain that this machine has.

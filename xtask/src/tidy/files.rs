@@ -16,15 +16,16 @@ const MACHINE_PATHS: &[&str] = &["/home/", "/root/", "/work/", "/Users/", "/tmp/
 
 pub(super) fn check(files: &[File]) -> Vec<Problem> {
     let mut problems = lengths(files, LONG);
-    for file in files {
-        if file.path.ends_with("/mod.rs") {
-            problems.push(Problem::new(
-                file,
-                0,
-                "a module is `foo.rs` beside `foo/`, not `foo/mod.rs`",
-            ));
-        }
-        problems.extend(machine_paths(file));
+    problems.extend(files.iter().flat_map(single));
+    problems
+}
+
+/// The rules that look at one file.
+fn single(file: &File) -> Vec<Problem> {
+    let mut problems = machine_paths(file);
+    if file.path.ends_with("/mod.rs") {
+        let what = "a module is `foo.rs` beside `foo/`, not `foo/mod.rs`";
+        problems.push(Problem::new(file, 0, what));
     }
     problems
 }
@@ -129,20 +130,24 @@ mod tests {
 
     #[test]
     fn a_mod_rs_is_noticed() {
-        assert_eq!(check(&[file("lb-userspace/src/io/mod.rs", "")]).len(), 1);
+        assert_eq!(single(&file("lb-userspace/src/io/mod.rs", "")).len(), 1);
     }
 
     #[test]
     fn a_path_of_one_machine_is_noticed() {
         for path in MACHINE_PATHS {
             assert_eq!(
-                check(&[file("docs/a.md", &format!("see {path}x"))]).len(),
+                single(&file("docs/a.md", &format!("see {path}x"))).len(),
                 1,
                 "{path}"
             );
         }
         assert_eq!(
-            check(&[file("docs/a.md", "https://example.org/home/page, ./work/x")]).len(),
+            single(&file(
+                "docs/a.md",
+                "https://example.org/home/page, ./work/x"
+            ))
+            .len(),
             0
         );
     }

@@ -142,11 +142,7 @@ impl Vs {
             if !rs.alive {
                 continue;
             }
-            ipvs_cmd(
-                &mut self.ipvs,
-                if add { Cmd::Add } else { Cmd::Del },
-                rs,
-            );
+            ipvs_cmd(&mut self.ipvs, if add { Cmd::Add } else { Cmd::Del }, rs);
         }
     }
 

@@ -1,1 +1,169 @@
-//! See ARCHITECTURE.md.
+//! Configuration files: keepalived.conf and TOML, both into the one [`Model`], with everything that is
+//! wrong or has no effect named by file, line and column.
+//!
+//! Text goes through a reader that works on lines (`include`, `@id`, `$NAME`, `~SEQ`), a tree of
+//! statements, the table of keywords, and lowering, which fills in defaults and inheritance. Files are
+//! reached through [`FileSource`] only.
+
+mod codes;
+mod diag;
+pub mod keywords;
+mod lexer;
+mod lower;
+mod reader;
+mod source;
+mod tree;
+
+use std::collections::BTreeMap;
+
+pub use diag::{Code, Diagnostic, JsonDiagnostic, JsonPlace, JsonRelated, Label, Severity, render, to_json};
+pub use source::{Position, Source, SourceId, Sources, Span};
+
+use crate::model::Model;
+
+/// How files are reached.
+pub trait FileSource {
+    /// The contents of a file.
+    ///
+    /// # Errors
+    /// Why it cannot be read, for people.
+    fn read(&self, path: &str) -> Result<Vec<u8>, String>;
+
+    /// The files that a pattern (`glob(3)` with braces) matches, sorted.
+    ///
+    /// # Errors
+    /// Why the pattern is no pattern, for people.
+    fn glob(&self, pattern: &str) -> Result<Vec<String>, String>;
+
+    /// The host's name; its first part is the config id unless one is given.
+    fn hostname(&self) -> String;
+
+    /// An environment variable.
+    fn env(&self, name: &str) -> Option<String>;
+
+    /// The directory that relative names start from.
+    fn current_dir(&self) -> String;
+
+    /// Any number, for `${_RANDOM}`.
+    fn random(&self) -> u64;
+}
+
+/// Files in memory.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryFiles {
+    /// Contents by path.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// The host's name.
+    pub host: String,
+}
+
+impl MemoryFiles {
+    /// One file.
+    #[must_use]
+    pub fn one(path: &str, text: &str) -> Self {
+        MemoryFiles { files: BTreeMap::from([(path.to_owned(), text.as_bytes().to_vec())]), host: "host".to_owned() }
+    }
+}
+
+impl FileSource for MemoryFiles {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        self.files.get(path).cloned().ok_or_else(|| "no such file".to_owned())
+    }
+
+    /// Knows `*` in the last part of the path.
+    fn glob(&self, pattern: &str) -> Result<Vec<String>, String> {
+        let Some((before, after)) = pattern.split_once('*') else {
+            return Ok(self.files.keys().filter(|k| *k == pattern).cloned().collect());
+        };
+        Ok(self
+            .files
+            .keys()
+            .filter(|k| k.strip_prefix(before).and_then(|r| r.strip_suffix(after)).is_some_and(|m| !m.contains('/')))
+            .cloned()
+            .collect())
+    }
+
+    fn hostname(&self) -> String {
+        self.host.clone()
+    }
+
+    fn env(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    fn current_dir(&self) -> String {
+        "/".to_owned()
+    }
+
+    fn random(&self) -> u64 {
+        4
+    }
+}
+
+/// How a configuration is read.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The id that `@id` lines are compared with; by default the host's name up to the first dot.
+    pub config_id: Option<String>,
+    /// Services and instances of a kind that is not built yet are left out with a warning; otherwise
+    /// they are errors.
+    pub skip_unsupported: bool,
+}
+
+/// What reading a configuration gives.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration; `None` when there are errors.
+    pub model: Option<Model>,
+    /// Everything there is to say, in the order of the files.
+    pub diagnostics: Vec<Diagnostic>,
+    /// What is not in the model because it is not built yet, by its title.
+    pub left_out: Vec<String>,
+    /// The files that were read.
+    pub sources: Sources,
+}
+
+impl Loaded {
+    /// How many diagnostics there are of a severity.
+    #[must_use]
+    pub fn count(&self, severity: Severity) -> usize {
+        self.diagnostics.iter().filter(|d| d.severity == severity).count()
+    }
+
+    /// All diagnostics as rustc prints them.
+    #[must_use]
+    pub fn render(&self, color: bool) -> String {
+        render(&self.diagnostics, &self.sources, color)
+    }
+}
+
+/// Reads a configuration: TOML if the name ends in `.toml`, keepalived.conf otherwise.
+#[must_use]
+pub fn load(path: &str, files: &dyn FileSource, options: &Options) -> Loaded {
+    let read = reader::read(path, files, options.config_id.as_deref());
+    let mut diagnostics = read.diagnostics;
+    let mut left_out = Vec::new();
+    let mut model = None;
+    let template = diagnostics.iter().any(|d| d.code == Code::Placeholder);
+    if template {
+        // Nothing else that could be said about a template is worth saying.
+        diagnostics.retain(|d| d.code == Code::Placeholder);
+    } else {
+        let rules = lower::Rules { skip_unsupported: options.skip_unsupported, toml: false };
+        let lowered = lower::lower(&read.nodes, &read.sources, rules);
+        diagnostics.extend(lowered.diagnostics);
+        left_out = lowered.left_out;
+        model = Some(lowered.model);
+        if read.broken {
+            // A brace is missing somewhere: what would be said about the rest may be wrong.
+            diagnostics.retain(|d| d.severity == Severity::Error);
+        }
+    }
+    finish(model, diagnostics, left_out, read.sources)
+}
+
+fn finish(model: Option<Model>, mut diagnostics: Vec<Diagnostic>, left_out: Vec<String>, sources: Sources) -> Loaded {
+    diagnostics.sort_by_key(|d| d.primary.as_ref().map(|l| (l.span.source, l.span.start)));
+    let refused = diagnostics.iter().any(|d| d.severity == Severity::Error);
+    Loaded { model: model.filter(|_| !refused), diagnostics, left_out, sources }
+}

@@ -1,0 +1,195 @@
+//! Lines of `virtual_ipaddress`.
+
+use std::net::IpAddr;
+
+use super::Lower;
+use crate::config::diag::{Code, Diagnostic, Severity};
+use crate::config::tree::{Node, Word};
+use crate::model::{Broadcast, VirtualAddress};
+
+impl Lower<'_> {
+    /// One line; `None` when keepalived would skip it.
+    pub(super) fn address(&mut self, n: &Node, unsupported: &mut Vec<Diagnostic>) -> Option<VirtualAddress> {
+        let mut words = n.words.iter().peekable();
+        let mut first = words.next()?;
+        // `ip address add`'s own words may stand before it.
+        if first.text == "dev" || first.text == "label" {
+            first = n.words.iter().find(|w| split(&w.text).is_some())?;
+            words = n.words.iter().peekable();
+        }
+        let Some((addr, mask)) = split(&first.text) else {
+            let severity = self.replaced();
+            let mut d = Diagnostic::new(Code::InvalidValue, severity, format!("`{}` is not an IP address", first.text))
+                .at(first.span, "this line is ignored, as by keepalived");
+            if first.text.starts_with('$') {
+                d = d.help(format!("`{}` is not defined", first.text));
+            } else {
+                d = d.help("write IP[/MASK] [dev IF] [label L] [brd IP|+|-] [scope S]");
+            }
+            self.push(d);
+            return None;
+        };
+        let bits = if addr.is_ipv4() { 32 } else { 128 };
+        let mut prefix_len = bits;
+        if let Some(mask) = mask {
+            match prefix(mask, addr) {
+                Some(p) => prefix_len = p,
+                None => {
+                    let severity = self.replaced();
+                    self.push(
+                        Diagnostic::new(Code::InvalidValue, severity, format!("`/{mask}` is not a mask of `{addr}`"))
+                            .at(first.span, format!("/{bits} is taken")),
+                    );
+                }
+            }
+        }
+        let mut v = VirtualAddress { addr, prefix_len, dev: None, label: None, broadcast: None, scope: 0 };
+        let mut brd_at = None;
+        while let Some(w) = words.next() {
+            if std::ptr::eq(w, first) {
+                continue;
+            }
+            let mut value = |l: &mut Self| {
+                let v = words.next();
+                if v.is_none() {
+                    l.push(
+                        Diagnostic::new(Code::MissingParameter, Severity::Error, format!("`{}` needs a value", w.text))
+                            .at(w.span, "nothing follows it"),
+                    );
+                }
+                v
+            };
+            match w.text.as_str() {
+                "dev" => {
+                    let d = value(self)?;
+                    if d.text.len() > 15 {
+                        self.too_long(d, "an interface's name", 15);
+                        return None;
+                    }
+                    v.dev = Some(d.text.clone());
+                }
+                "label" => {
+                    let l = value(self)?;
+                    if l.text.len() > 15 {
+                        self.too_long(l, "a label", 15);
+                        return None;
+                    }
+                    v.label = Some(l.text.clone());
+                }
+                "scope" => {
+                    let s = value(self)?;
+                    match scope(&s.text) {
+                        Some(n) => v.scope = n,
+                        None => self.invalid_word(s, "a scope (site, link, host, nowhere, global)", "global is taken"),
+                    }
+                }
+                "brd" | "broadcast" => {
+                    let b = value(self)?;
+                    brd_at = Some(b);
+                    v.broadcast = match b.text.as_str() {
+                        "+" => Some(Broadcast::HostBitsSet),
+                        "-" => Some(Broadcast::HostBitsClear),
+                        text => match text.parse::<std::net::Ipv4Addr>() {
+                            Ok(a) if addr.is_ipv4() => Some(Broadcast::Addr(a)),
+                            _ => {
+                                self.invalid_word(b, "a broadcast address", "this line is ignored, as by keepalived");
+                                return None;
+                            }
+                        },
+                    };
+                }
+                "peer" => {
+                    let p = value(self)?;
+                    unsupported.push(
+                        Diagnostic::new(Code::Unsupported, Severity::Error, "`peer` of a virtual address is not supported yet")
+                            .at(w.span.to(p.span), "a point-to-point address"),
+                    );
+                }
+                "use_vmac" => unsupported.push(
+                    Diagnostic::new(Code::Unsupported, Severity::Error, "`use_vmac` is not supported yet").at(w.span, "the virtual router's own MAC"),
+                ),
+                "preferred_lft" => {
+                    value(self)?;
+                    self.no_effect(w);
+                }
+                "track_group" => {
+                    value(self)?;
+                    self.no_effect(w);
+                }
+                "home" | "-nodad" | "mngtmpaddr" | "noprefixroute" | "autojoin" | "no_track" => self.no_effect(w),
+                other => {
+                    let mut d = Diagnostic::new(Code::ExtraParameter, Severity::Warning, format!("`{other}` means nothing after a virtual address"))
+                        .at(w.span, "ignored");
+                    if split(other).is_some() {
+                        d = d.help("write one address a line");
+                    }
+                    self.push(d);
+                }
+            }
+        }
+        if let Some(b) = brd_at
+            && matches!(v.broadcast, Some(Broadcast::HostBitsSet | Broadcast::HostBitsClear))
+            && v.prefix_len > 30
+        {
+            let severity = self.replaced();
+            self.push(
+                Diagnostic::new(Code::Conflict, severity, format!("a /{} has no broadcast address", v.prefix_len))
+                    .at(b.span, "ignored, as by keepalived"),
+            );
+            v.broadcast = None;
+        }
+        if addr.is_ipv6() && v.label.take().is_some() {
+            self.push(Diagnostic::new(Code::Conflict, Severity::Warning, "an IPv6 address has no label").at(n.whole(), "ignored, as by keepalived"));
+        }
+        if addr.is_ipv6() {
+            v.scope = 0;
+        }
+        Some(v)
+    }
+
+    fn no_effect(&mut self, w: &Word) {
+        self.push(
+            Diagnostic::new(Code::NoEffect, Severity::Warning, format!("`{}` of a virtual address has no effect here yet", w.text)).at(w.span, "ignored"),
+        );
+    }
+
+    fn too_long(&mut self, w: &Word, what: &str, max: usize) {
+        let severity = self.replaced();
+        self.push(
+            Diagnostic::new(Code::InvalidValue, severity, format!("{what} has at most {max} bytes"))
+                .at(w.span, "this line is ignored, as by keepalived"),
+        );
+    }
+
+    pub(super) fn invalid_word(&mut self, w: &Word, want: &str, instead: &str) {
+        let severity = self.replaced();
+        self.push(
+            Diagnostic::new(Code::InvalidValue, severity, format!("`{}` is not {want}", w.text)).at(w.span, instead.to_owned()),
+        );
+    }
+}
+
+fn split(text: &str) -> Option<(IpAddr, Option<&str>)> {
+    let (ip, mask) = match text.split_once('/') {
+        Some((ip, mask)) => (ip, Some(mask)),
+        None => (text, None),
+    };
+    ip.parse().ok().map(|ip| (ip, mask))
+}
+
+/// `/24`.
+fn prefix(mask: &str, addr: IpAddr) -> Option<u8> {
+    let bits = if addr.is_ipv4() { 32 } else { 128 };
+    mask.parse::<u8>().ok().filter(|p| *p <= bits)
+}
+
+fn scope(text: &str) -> Option<u8> {
+    match text {
+        "global" => Some(0),
+        "site" => Some(200),
+        "link" => Some(253),
+        "host" => Some(254),
+        "nowhere" => Some(255),
+        other => other.parse().ok(),
+    }
+}

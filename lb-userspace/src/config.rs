@@ -150,7 +150,7 @@ pub fn load(path: &str, files: &dyn FileSource, options: &Options) -> Loaded {
         diagnostics.retain(|d| d.code == Code::Placeholder);
     } else {
         let rules = lower::Rules { skip_unsupported: options.skip_unsupported, toml: false };
-        let lowered = lower::lower(&read.nodes, &read.sources, rules);
+        let lowered = lower::lower(&read.nodes, rules);
         diagnostics.extend(lowered.diagnostics);
         left_out = lowered.left_out;
         model = Some(lowered.model);

@@ -5,6 +5,7 @@
 //! `lbctl` prints, [`rate`] IPVS's rate estimator. Nothing here does input or output; the sockets
 //! are in `io::control`.
 
+pub mod config_cli;
 pub mod protocol;
 pub mod rate;
 pub mod status;

@@ -7,6 +7,7 @@ pub mod bpf;
 pub mod check;
 pub mod clock;
 pub mod control;
+pub mod files;
 pub mod netlink;
 pub mod program;
 pub mod state;

@@ -70,7 +70,7 @@ pub(crate) fn cut(line: &Line, builder: &mut Builder, sources: &Sources, out: &m
         match bytes[i] {
             b if is_space(b) => i += 1,
             b'{' => {
-                builder.open(line.place(i, i + 1).0, sources, out);
+                builder.open(line.place(i, i + 1).0, out);
                 i += 1;
             }
             b'}' => {

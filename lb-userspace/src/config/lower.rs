@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 use super::diag::{Code, Diagnostic, Severity};
 use super::keywords::{self, Block, Body, Keyword, Status};
-use super::source::{Sources, Span};
+use super::source::Span;
 use super::tree::{Node, Word};
 use crate::model::Model;
 
@@ -34,11 +34,10 @@ pub(crate) struct Lowered {
 }
 
 /// The state of lowering.
-pub(crate) struct Lower<'a> {
+pub(crate) struct Lower {
     rules: Rules,
     out: Vec<Diagnostic>,
     left_out: Vec<String>,
-    sources: &'a Sources,
     suggestions: HashMap<(Block, String), Vec<String>>,
 }
 
@@ -51,13 +50,13 @@ pub(crate) struct Walked<'n> {
 }
 
 /// Lowers a tree.
-pub(crate) fn lower(nodes: &[Node], sources: &Sources, rules: Rules) -> Lowered {
-    let mut l = Lower { rules, out: Vec::new(), left_out: Vec::new(), sources, suggestions: HashMap::new() };
+pub(crate) fn lower(nodes: &[Node], rules: Rules) -> Lowered {
+    let mut l = Lower { rules, out: Vec::new(), left_out: Vec::new(), suggestions: HashMap::new() };
     let model = l.top(nodes);
     Lowered { model, diagnostics: l.out, left_out: l.left_out }
 }
 
-impl<'a> Lower<'a> {
+impl Lower {
     fn top(&mut self, nodes: &[Node]) -> Model {
         let walked = self.walk(nodes, Block::Top);
         self.out.extend(walked.unsupported);

@@ -66,7 +66,7 @@ pub(crate) fn read(path: &str, files: &dyn FileSource, config_id: Option<&str>) 
     };
     r.file(path, None);
     let Reader { sources, mut out, builder, .. } = r;
-    let (nodes, broken) = builder.finish(&sources, &mut out);
+    let (nodes, broken) = builder.finish(&mut out);
     Read { nodes, sources, diagnostics: out, broken }
 }
 

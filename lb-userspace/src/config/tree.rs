@@ -119,7 +119,7 @@ impl Builder {
         }
     }
 
-    pub(crate) fn open(&mut self, brace: Span, sources: &Sources, out: &mut Vec<Diagnostic>) {
+    pub(crate) fn open(&mut self, brace: Span, out: &mut Vec<Diagnostic>) {
         if self.too_deep > 0 || self.stack.len() >= MAX_DEPTH {
             if self.too_deep == 0 {
                 self.broken = true;
@@ -146,7 +146,7 @@ impl Builder {
         };
         self.glue = false;
         if !self.stack.is_empty() && keywords::only_at_top(node.keyword()) {
-            self.close_all(Some(&node), sources, out);
+            self.close_all(Some(&node), out);
         }
         self.stack.push(Frame { node, open: brace, children: Vec::new() });
     }
@@ -179,7 +179,7 @@ impl Builder {
 
     /// Closes every open block because `next`, which stands only at the top, begins (or the file
     /// ends): says which block was left open.
-    fn close_all(&mut self, next: Option<&Node>, sources: &Sources, out: &mut Vec<Diagnostic>) {
+    fn close_all(&mut self, next: Option<&Node>, out: &mut Vec<Diagnostic>) {
         self.broken = true;
         self.glue = false;
         let Some(outer) = self.stack.first() else { return };
@@ -204,10 +204,10 @@ impl Builder {
         self.suspect = None;
     }
 
-    pub(crate) fn finish(mut self, sources: &Sources, out: &mut Vec<Diagnostic>) -> (Vec<Node>, bool) {
+    pub(crate) fn finish(mut self, out: &mut Vec<Diagnostic>) -> (Vec<Node>, bool) {
         self.end_of_line();
         if !self.stack.is_empty() {
-            self.close_all(None, sources, out);
+            self.close_all(None, out);
         }
         (self.root, self.broken)
     }

@@ -9,7 +9,7 @@ pub(super) const TOP: &[Keyword] = &[
     b("global_defs", "", Of(Block::Global), Acted, "settings of the whole daemon"),
     b("vrrp_instance", "NAME", Of(Block::Instance), Acted, "a virtual router on an interface"),
     b("vrrp_sync_group", "NAME", Of(Block::SyncGroup), Acted, "instances that are master together or not at all"),
-    b("virtual_server", "IP [PORT] | fwmark [N] | group [NAME]", Of(Block::VirtualServer), Acted, "a service on a virtual address"),
+    b("virtual_server", "IP|fwmark|group [PORT|N|NAME]", Of(Block::VirtualServer), Acted, "a service on a virtual address"),
     b("virtual_server_group", "NAME", Lines, NoEffect, "addresses that several services share"),
     b("vrrp_script", "NAME", Of(Block::Script), NoEffect, "a script whose result instances follow (track_script)"),
     b("track_file", "NAME", Of(Block::TrackFile), NoEffect, "a file whose value is added to the priority"),

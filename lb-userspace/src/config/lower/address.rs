@@ -7,7 +7,7 @@ use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::tree::{Node, Word};
 use crate::model::{Broadcast, VirtualAddress};
 
-impl Lower<'_> {
+impl Lower {
     /// One line; `None` when keepalived would skip it.
     pub(super) fn address(&mut self, n: &Node, unsupported: &mut Vec<Diagnostic>) -> Option<VirtualAddress> {
         let mut words = n.words.iter().peekable();

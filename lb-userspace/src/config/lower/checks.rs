@@ -22,7 +22,7 @@ const MICRO: Duration = Duration::from_micros(1);
 /// keepalived's timers end here: 2^32 microseconds.
 const MAX: Duration = Duration::from_micros(u32::MAX as u64);
 
-impl Lower<'_> {
+impl Lower {
     /// The timing of one level; what it does not set is `above`'s.
     pub(super) fn timing(&mut self, walked: &Walked<'_>, above: Timing, min_retry: u64) -> Timing {
         let timer = |l: &mut Self, name: &str, min: Duration| {

@@ -23,7 +23,7 @@ pub(super) struct Defaults {
     pub(super) unsupported: Vec<Diagnostic>,
 }
 
-impl Lower<'_> {
+impl Lower {
     pub(super) fn global(&mut self, node: &Node, global: &mut Global, defaults: &mut Defaults) {
         let walked = self.walk(node.children(), Block::Global);
         for d in walked.unsupported {

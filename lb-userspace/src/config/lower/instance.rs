@@ -14,7 +14,7 @@ use crate::model::{Auth, Model, SyncGroup, VrrpInstance, VrrpVersion};
 /// An advert carries at most this many addresses.
 const MAX_ADDRESSES: usize = 255;
 
-impl Lower<'_> {
+impl Lower {
     pub(super) fn instances(&mut self, top: &[(&'static str, &Node)], defaults: &Defaults, model: &mut Model) {
         let mut names: HashMap<&str, Span> = HashMap::new();
         let mut routers: HashMap<(String, u8), Span> = HashMap::new();

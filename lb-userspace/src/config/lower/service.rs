@@ -30,7 +30,7 @@ fn unsupported(span: Span, message: impl Into<String>, label: &str) -> Diagnosti
     Diagnostic::new(Code::Unsupported, Severity::Error, message).at(span, label)
 }
 
-impl Lower<'_> {
+impl Lower {
     pub(super) fn services(&mut self, top: &[(&'static str, &Node)], model: &mut Model) {
         let mut keys: HashMap<ServiceKey, Span> = HashMap::new();
         for (_, n) in top.iter().filter(|(k, _)| *k == "virtual_server") {

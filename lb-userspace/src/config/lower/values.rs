@@ -7,7 +7,7 @@ use super::Lower;
 use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::tree::{Node, Word};
 
-impl Lower<'_> {
+impl Lower {
     /// A whole number within a range; `None` after saying what is wrong and what holds instead.
     pub(super) fn number(&mut self, n: &Node, word: &Word, min: u64, max: u64, instead: &str) -> Option<u64> {
         let text = word.text.trim_start_matches('+');

@@ -1,0 +1,155 @@
+//! `lbctl check`, `convert` and `explain`: what needs only files and no daemon.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::config::keywords::{Block, Body, Keyword, Status};
+use crate::config::{self, JsonDiagnostic, Loaded, Options, Severity};
+use crate::io::files::RealFiles;
+
+/// `lbctl check FILE...`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Configuration files: keepalived.conf, or TOML when the name ends in .toml.
+    #[arg(required = true)]
+    pub files: Vec<String>,
+    /// Warnings make the exit status 1.
+    #[arg(long)]
+    pub strict: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Leave out what is not supported yet, as lbd does with the same switch.
+    #[arg(long)]
+    pub skip_unsupported: bool,
+    /// The id that `@id` lines are compared with [default: the host's name].
+    #[arg(short = 'i', long)]
+    pub config_id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct FileReport {
+    file: String,
+    ok: bool,
+    errors: usize,
+    warnings: usize,
+    services: usize,
+    instances: usize,
+    left_out: Vec<String>,
+    diagnostics: Vec<JsonDiagnostic>,
+}
+
+fn report(file: &str, loaded: &Loaded) -> FileReport {
+    FileReport {
+        file: file.to_owned(),
+        ok: loaded.model.is_some(),
+        errors: loaded.count(Severity::Error),
+        warnings: loaded.count(Severity::Warning),
+        services: loaded.model.as_ref().map_or(0, |m| m.services.len()),
+        instances: loaded.model.as_ref().map_or(0, |m| m.instances.len()),
+        left_out: loaded.left_out.clone(),
+        diagnostics: loaded.diagnostics.iter().map(|d| config::to_json(d, &loaded.sources)).collect(),
+    }
+}
+
+/// Checks files. Exit status: 0 clean or with warnings, 1 with warnings under `--strict`, 2 refused.
+#[must_use]
+pub fn check(args: &CheckArgs) -> ExitCode {
+    let options = Options { config_id: args.config_id.clone(), skip_unsupported: args.skip_unsupported };
+    let color = std::io::stdout().is_terminal();
+    let mut worst = 0;
+    let mut reports = Vec::new();
+    let mut out = String::new();
+    for file in &args.files {
+        let loaded = config::load(file, &RealFiles, &options);
+        let r = report(file, &loaded);
+        worst = worst.max(match (r.ok, r.warnings) {
+            (false, _) => 2,
+            (true, w) if w > 0 && args.strict => 1,
+            (true, _) => 0,
+        });
+        if !args.json {
+            out.push_str(&loaded.render(color));
+            out.push_str(&summary(&r));
+        }
+        reports.push(r);
+    }
+    if args.json {
+        out = serde_json::to_string_pretty(&reports).unwrap_or_default();
+        out.push('\n');
+    }
+    print(&out);
+    ExitCode::from(worst)
+}
+
+fn summary(r: &FileReport) -> String {
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let found = format!("{}, {}", count(r.errors, "error"), count(r.warnings, "warning"));
+    let mut s = if r.ok {
+        format!("{}: ok: {}, {}; {found}\n", r.file, count(r.instances, "VRRP instance"), count(r.services, "service"))
+    } else {
+        format!("{}: refused: {found}\n", r.file)
+    };
+    for l in &r.left_out {
+        s.push_str(&format!("{}: {}: {l}\n", r.file, if r.ok { "left out" } else { "not supported yet" }));
+    }
+    s
+}
+
+/// `lbctl explain`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// A keyword of keepalived.conf.
+    #[arg(required_unless_present = "all")]
+    pub keyword: Option<String>,
+    /// All keywords.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Explains keywords. Exit status 1 when there is no such keyword.
+#[must_use]
+pub fn explain(args: &ExplainArgs) -> ExitCode {
+    let mut out = String::new();
+    for block in Block::ALL {
+        for k in block.keywords() {
+            if args.all || args.keyword.as_deref() == Some(k.name) {
+                explain_one(*block, k, &mut out);
+            }
+        }
+    }
+    if out.is_empty() {
+        eprintln!("lbctl: keepalived 2.2.7 has no keyword `{}`", args.keyword.as_deref().unwrap_or_default());
+        return ExitCode::from(1);
+    }
+    print(&out);
+    ExitCode::SUCCESS
+}
+
+fn explain_one(block: Block, k: &Keyword, out: &mut String) {
+    let args = if k.args.is_empty() { String::new() } else { format!(" {}", k.args) };
+    let body = if k.body == Body::None { "" } else { " { ... }" };
+    out.push_str(&format!("{}{args}{body}   (in {})\n    {}\n", k.name, block.name(), k.help));
+    if !k.default.is_empty() {
+        out.push_str(&format!("    default: {}\n", k.default));
+    }
+    let status = match k.status {
+        Status::Acted => String::new(),
+        Status::Own => "lbd's own: keepalived does not know it".to_owned(),
+        Status::NoEffect => "known, no effect here yet".to_owned(),
+        Status::NotNeeded => "known, has no meaning here".to_owned(),
+        Status::Unsupported => "not supported yet: what it stands in is refused".to_owned(),
+        Status::Old(now) => format!("old spelling: write `{now}`"),
+        Status::Removed(why) => format!("no effect any more: {why}"),
+    };
+    if !status.is_empty() {
+        out.push_str(&format!("    {status}\n"));
+    }
+}
+
+/// Writes to standard output; a reader that went away (`| head`) is no error.
+fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}

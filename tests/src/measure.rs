@@ -30,6 +30,7 @@ pub struct Bench {
     /// `advert_int`.
     pub advert: Duration,
     random: Random,
+    resets: usize,
 }
 
 /// What one event cost the client.
@@ -64,6 +65,7 @@ impl Bench {
             lab,
             advert,
             random: Random::new(seed),
+            resets: 0,
         };
         bench.settle()?;
         if kinds[0] == Kind::Lbd {
@@ -107,11 +109,22 @@ impl Bench {
         })
     }
 
-    /// Forgets what was recorded, so that a long run does not grow.
-    fn forget(&self) {
-        self.lab
-            .recorder
-            .forget_before(Instant::now().minus(self.advert * 4));
+    /// Forgets what was recorded, so that a long run does not grow; resets are counted before.
+    fn forget(&mut self) {
+        let before = Instant::now().minus(self.advert * 4);
+        self.resets += self
+            .lab
+            .director_resets(Instant(0))
+            .iter()
+            .filter(|f| f.at < before)
+            .count();
+        self.lab.recorder.forget_before(before);
+    }
+
+    /// RSTs that came from a director since the start.
+    #[must_use]
+    pub fn director_resets(&self) -> usize {
+        self.resets + self.lab.director_resets(Instant(0)).len()
     }
 
     /// One event on the master, and its return: the cost of each.

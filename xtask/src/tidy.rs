@@ -3,7 +3,6 @@
 //! A check is a function from files to problems, so that its tests can show it files that break
 //! the rule.
 
-mod codes;
 mod files;
 mod layers;
 mod links;
@@ -67,7 +66,6 @@ fn check(files: &[File]) -> Vec<Problem> {
     let mut problems = layers::check(files);
     problems.extend(files::check(files));
     problems.extend(links::check(files));
-    problems.extend(codes::check(files));
     problems
 }
 

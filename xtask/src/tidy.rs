@@ -3,6 +3,7 @@
 //! A check is a function from files to problems, so that its tests can show it files that break
 //! the rule.
 
+mod codes;
 mod files;
 mod layers;
 mod links;
@@ -66,6 +67,7 @@ fn check(files: &[File]) -> Vec<Problem> {
     let mut problems = layers::check(files);
     problems.extend(files::check(files));
     problems.extend(links::check(files));
+    problems.extend(codes::check(files));
     problems
 }
 

@@ -27,6 +27,8 @@ mod instance;
 mod net;
 pub mod packet;
 mod router;
+#[cfg(test)]
+mod sim;
 mod status;
 
 pub use config::{Policy, Resume};

@@ -25,9 +25,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use crate::control::status::Counts;
 use crate::health::Health;
 use crate::model::Model;
-use crate::plan::{DesiredService, Dump, Link, Op, Refs, Refusal, Tables};
+use crate::plan::{DesiredService, Dump, Link, Refs, Refusal, Tables};
 use crate::time::Time;
 use crate::vrrp::{self, Policy, Resume, Router};
 
@@ -107,7 +108,7 @@ impl Engine {
             health,
             tables,
             refs: Refs::default(),
-            neighbours: BTreeMap::new(),
+            neighbours: desired::known_links(dump),
             own: BTreeSet::new(),
             peers: BTreeSet::new(),
             attached,
@@ -187,8 +188,9 @@ impl Engine {
                 self.router.handle(vrrp::Event::Ready(self.ready()), now);
             }
             Event::Neighbours(neighbours) => {
-                self.plan_due |= self.neighbours != neighbours;
-                self.neighbours = neighbours;
+                for (addr, link) in neighbours {
+                    self.plan_due |= self.neighbours.insert(addr, link) != Some(link);
+                }
             }
             Event::HostAddresses(own) => {
                 self.plan_due |= self.own != own;
@@ -270,6 +272,13 @@ impl Engine {
         self.meter.tick(sample, &self.tables, now);
     }
 
+    /// What backends had counted whose index was given free: (index, service id, counts).
+    pub fn freed(&mut self, freed: &[(u16, u16, Counts)]) {
+        for (index, service, counts) in freed {
+            self.meter.freed(*index, self.tables.service_of(*service), *counts);
+        }
+    }
+
     /// A director without services has nothing to forward and may be MASTER without the program.
     fn ready(&self) -> bool {
         self.attached || self.model.services.is_empty()
@@ -325,11 +334,6 @@ impl Engine {
             }
         }
         self.refused = plan.refused;
-        for op in &plan.ops {
-            if let Op::FreeBackend { index } = op {
-                self.meter.forget(*index, &self.tables);
-            }
-        }
         self.tables = plan.next;
         if !plan.ops.is_empty() {
             self.actions.push_back(Action::Write(plan.ops));

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+use lb_common::maps::BACKEND_RESOLVED;
+
 use crate::health::{Health, Target};
 use crate::model::{Model, RealServer, Service};
-use crate::plan::{DesiredBackend, DesiredService, Link, Tables};
+use crate::plan::{DesiredBackend, DesiredService, Dump, Link, Tables};
 
 /// All services as they should be. A target that is not listed is left out: the plan keeps its
 /// established connections and gives it nothing new.
@@ -52,6 +54,19 @@ fn backend(
         link,
         local: own.contains(&target.addr),
     }
+}
+
+/// How real servers were reached when the maps were last written, so that adopting them stops no
+/// packet.
+pub(super) fn known_links(dump: &Dump) -> BTreeMap<Ipv4Addr, Link> {
+    dump.backends
+        .iter()
+        .filter(|(_, b)| b.flags & BACKEND_RESOLVED != 0 && b.ifindex != 0)
+        .map(|(_, b)| {
+            let addr = Ipv4Addr::from(b.addr.to_ne_bytes());
+            (addr, Link { dmac: b.dmac, smac: b.smac, ifindex: b.ifindex })
+        })
+        .collect()
 }
 
 /// Every address to which frames may have to be sent.

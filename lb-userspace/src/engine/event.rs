@@ -15,7 +15,8 @@ pub enum Event<'a> {
     Vrrp(vrrp::Event<'a>),
     /// Whether the program is attached to every interface that it is to run on.
     Attached(bool),
-    /// How each real server is reached now; one that is absent is not reached.
+    /// How real servers are reached now. One that is absent is reached as before: whether it is
+    /// dead is for its checks to say.
     Neighbours(BTreeMap<Ipv4Addr, Link>),
     /// The addresses of this host, to know a real server that is the director itself.
     HostAddresses(BTreeSet<IpAddr>),

@@ -18,7 +18,6 @@ pub struct Sample {
 /// What the daemon remembers of counters.
 #[derive(Debug, Default)]
 pub struct Meter {
-    last: Sample,
     at: Time,
     /// Counts of backends whose index was given free.
     freed: HashMap<ServiceKey, Counts>,
@@ -39,7 +38,6 @@ impl Meter {
     pub(super) fn tick(&mut self, sample: &Sample, tables: &Tables, now: Time) {
         let elapsed = now.since(self.at);
         self.at = now;
-        self.last = sample.clone();
         self.backends
             .retain(|index, _| sample.backends.contains_key(index));
         for (index, counts) in &sample.backends {
@@ -58,16 +56,9 @@ impl Meter {
         }
     }
 
-    /// Adds what a backend counted to its service, before its index gets a new owner.
-    pub(super) fn forget(&mut self, index: u16, tables: &Tables) {
+    /// Adds what a backend counted to its service: its index gets a new owner.
+    pub(super) fn freed(&mut self, index: u16, owner: Option<ServiceKey>, counts: Counts) {
         self.backends.remove(&index);
-        let Some(counts) = self.last.backends.remove(&index) else {
-            return;
-        };
-        let owner = tables
-            .backends()
-            .find(|b| b.0 == index)
-            .and_then(|b| tables.service_of(b.1));
         if let Some(key) = owner {
             let sum = self.freed.entry(key).or_default();
             *sum = add(*sum, counts);

@@ -1,0 +1,71 @@
+//! `lbd`: the shell around the engine. One thread, one loop: everything that has happened is given
+//! to the engine, what it wants done is done, in its order.
+
+mod interfaces;
+mod load;
+mod perform;
+mod report;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+use super::bpf;
+use super::options::Options;
+
+/// `lbd`'s `main`.
+#[must_use]
+pub fn main() -> ExitCode {
+    let options = Options::parse();
+    let filter = match EnvFilter::try_new(&options.log_level) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("lbd: --log-level {}: {error}", options.log_level);
+            return ExitCode::from(2);
+        }
+    };
+    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr())
+        && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .with_target(false)
+        .init();
+    if options.unload {
+        return unload(&options);
+    }
+    if options.test {
+        return load::test(&options);
+    }
+    match run::run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(run::Exit::Refused) => ExitCode::from(2),
+        Err(run::Exit::Failed(error)) => {
+            // The chain in one line, as the log has one event a line.
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Takes the program off and removes the pins.
+fn unload(options: &Options) -> ExitCode {
+    if !options.pin.exists() {
+        tracing::info!("nothing is pinned in {}", options.pin.display());
+        return ExitCode::SUCCESS;
+    }
+    let config = bpf::Config { pin: options.pin.clone(), ..bpf::Config::default() };
+    match bpf::DataPlane::open(&config).and_then(bpf::DataPlane::unload) {
+        Ok(()) => {
+            tracing::info!("the program is off all interfaces, {} is gone", options.pin.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! On which interfaces the program is to run, and whether it does.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::io::bpf::DataPlane;
+use crate::io::netlink::Control;
+use crate::model::Model;
+
+/// The interfaces named on the command line, else those of the VRRP instances and of their
+/// addresses, else those by which the real servers are reached. None without services.
+pub(super) fn wanted(model: &Model, named: &[String], control: &mut Control) -> BTreeSet<String> {
+    if model.services.is_empty() {
+        return BTreeSet::new();
+    }
+    if !named.is_empty() {
+        return named.iter().cloned().collect();
+    }
+    let mut wanted = BTreeSet::new();
+    for instance in &model.instances {
+        wanted.insert(instance.interface.clone());
+        let addresses = instance.addresses.iter().chain(&instance.excluded);
+        wanted.extend(addresses.filter_map(|a| a.dev.clone()));
+    }
+    if wanted.is_empty() {
+        let names = control.links().unwrap_or_default();
+        let servers: BTreeSet<IpAddr> =
+            model.services.iter().flat_map(|s| &s.real_servers).map(|r| r.addr).collect();
+        for server in servers {
+            let hop = control.route_to(server).ok().filter(|h| !h.local);
+            let link = hop.and_then(|h| names.iter().find(|l| l.index == h.index));
+            wanted.extend(link.map(|l| l.name.clone()));
+        }
+    }
+    wanted
+}
+
+/// Puts the program on every wanted interface and takes it off the others; what goes wrong is said
+/// once. True when it runs on all of them.
+pub(super) fn attach(
+    plane: &mut DataPlane,
+    wanted: &BTreeSet<String>,
+    said: &mut BTreeSet<String>,
+) -> bool {
+    let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    if let Err(error) = plane.retain_interfaces(&names) {
+        say_once(said, error.to_string());
+    }
+    let mut all = true;
+    for name in wanted {
+        if plane.is_attached(name) {
+            continue;
+        }
+        match plane.attach(name) {
+            Ok(attachment) => {
+                said.retain(|text| !text.contains(name.as_str()));
+                let mode = attachment.mode.name();
+                let how = if attachment.taken_over { "took over" } else { "attached to" };
+                match &attachment.why_generic {
+                    None => tracing::info!("XDP program {how} {name}, {mode} mode"),
+                    Some(why) => {
+                        tracing::warn!("XDP program {how} {name}, {mode} mode: {why}");
+                    }
+                }
+            }
+            Err(error) => {
+                all = false;
+                say_once(said, error.to_string());
+            }
+        }
+    }
+    all
+}
+
+fn say_once(said: &mut BTreeSet<String>, text: String) {
+    if !said.contains(&text) {
+        tracing::error!("{text}");
+        said.insert(text);
+    }
+}

@@ -34,7 +34,7 @@ use crate::vrrp::{self, Policy, Resume, Router};
 
 pub use event::{Action, Event};
 pub use meter::{Meter, Sample};
-pub use status::Surroundings;
+pub use status::{Surroundings, mac_text};
 
 /// How many probes are started at a time; the next ones follow in the same turn of the loop, after
 /// what has arrived meanwhile.

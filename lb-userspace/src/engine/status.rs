@@ -35,7 +35,8 @@ pub struct Surroundings {
 }
 
 /// `aa:bb:cc:dd:ee:ff`.
-pub(crate) fn mac_text(mac: [u8; 6]) -> String {
+#[must_use]
+pub fn mac_text(mac: [u8; 6]) -> String {
     mac.map(|b| format!("{b:02x}")).join(":")
 }
 

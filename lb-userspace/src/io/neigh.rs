@@ -85,6 +85,12 @@ impl Resolver {
         changed
     }
 
+    /// Whether there is a server whose MAC is not known.
+    #[must_use]
+    pub fn has_unknown(&self) -> bool {
+        self.followed.values().any(|f| f.mac.is_none() && f.hop.is_none_or(|h| !h.local))
+    }
+
     /// How each server is reached, those that are.
     #[must_use]
     pub fn links(&self, table: &LinkTable) -> BTreeMap<Ipv4Addr, Link> {

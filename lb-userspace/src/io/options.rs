@@ -26,7 +26,7 @@ pub struct Options {
     pub pin: PathBuf,
 
     /// The socket for lbctl.
-    #[arg(long, value_name = "SOCKET", default_value = crate::control::DEFAULT_SOCKET)]
+    #[arg(long, value_name = "SOCKET", default_value = crate::control::protocol::SOCKET_PATH)]
     pub control: PathBuf,
 
     /// Where the daemon keeps what its successor needs (on tmpfs).

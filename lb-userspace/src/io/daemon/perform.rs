@@ -1,0 +1,163 @@
+//! Carries out what the engine wants done.
+
+use super::run::Daemon;
+use crate::control::status::Counts;
+use crate::engine::{Action, Event};
+use crate::health::{NotRun, Verdict};
+use crate::io::clock::now;
+use crate::io::state::Record;
+use crate::plan::Op;
+use crate::vrrp::{self, Address, Applied, State, Transition};
+
+impl Daemon<'_> {
+    /// Does one thing. What fails is said; nothing stops the loop.
+    pub(super) fn perform(&mut self, action: Action) {
+        match action {
+            Action::Vrrp(action) => self.perform_vrrp(action),
+            Action::Write(ops) => self.write(&ops),
+            Action::Probe(probes) => {
+                for probe in probes {
+                    if let Err(probe) = self.prober.start(probe) {
+                        let why = NotRun { why: "the prober is gone".to_owned() };
+                        let (id, verdict) = (probe.id, Verdict::NotRun(why));
+                        let took = std::time::Duration::ZERO;
+                        self.engine.handle(Event::Verdict { id, verdict, took }, now());
+                    }
+                }
+            }
+            Action::Follow(wanted) => {
+                self.resolver.follow(&wanted, &mut self.control);
+                self.tell_neighbours();
+            }
+            Action::Peers(macs) => {
+                let macs: Vec<[u8; 6]> = macs.into_iter().collect();
+                if let Some(plane) = &mut self.plane
+                    && let Err(error) = plane.set_peers(&macs)
+                {
+                    tracing::error!("{error}");
+                }
+            }
+            Action::Health(transition) => {
+                if transition.change.is_bad() {
+                    tracing::warn!("{transition}");
+                } else {
+                    tracing::info!("{transition}");
+                }
+            }
+            Action::Refused(refusal) => tracing::error!("{refusal}"),
+            Action::Stopped => self.stopped = true,
+        }
+    }
+
+    fn perform_vrrp(&mut self, action: vrrp::Action) {
+        match action {
+            vrrp::Action::SendAdvert { instance, iface, packet, priority } => {
+                let name = self.engine.router().name(instance).cloned();
+                let Some(name) = name else { return };
+                match self.sockets.send(&iface, &packet) {
+                    Ok(()) => {
+                        self.mute.remove(&name);
+                        let at = now();
+                        let record =
+                            Record { master: priority > 0, last_advert: at, followed: None };
+                        self.note(&name, record);
+                    }
+                    Err(error) => {
+                        if self.mute.insert(name.clone()) {
+                            tracing::warn!("({name}) {error}");
+                        }
+                    }
+                }
+            }
+            vrrp::Action::AddAddress { address, .. } => self.address(&address, true),
+            vrrp::Action::DelAddress { address, .. } => self.address(&address, false),
+            vrrp::Action::SendGarp { iface, addr, .. } => {
+                let link = self.links.by_name(&iface);
+                let Some((index, mac)) = link.and_then(|l| Some((l.index, l.mac?))) else { return };
+                if let Err(error) = self.arp.send_garp(index, mac, addr) {
+                    tracing::debug!("{error}");
+                }
+            }
+            vrrp::Action::Transition(transition) => self.transition(&transition),
+            vrrp::Action::LearnedPeer { iface, mac, addr } => {
+                let mac = crate::engine::mac_text(mac);
+                tracing::info!("peer director {addr} ({mac}) on {iface}");
+            }
+            vrrp::Action::Notice { instance, notice } => {
+                let name = self.engine.router().name(instance).cloned().unwrap_or_default();
+                tracing::warn!("({name}) {notice}");
+            }
+        }
+    }
+
+    /// Adds or removes an address, and tells the router at once what came of it.
+    fn address(&mut self, address: &Address, add: bool) {
+        let index = self.links.by_name(&address.iface).map(|l| l.index);
+        let outcome = match index {
+            None if add => Applied::Failed,
+            // With its interface the address went too.
+            None => Applied::NotThere,
+            Some(index) => {
+                let done = if add {
+                    self.control.add_address(index, address)
+                } else {
+                    self.control.del_address(index, address.addr, address.prefix_len)
+                };
+                done.unwrap_or_else(|error| {
+                    tracing::debug!("{error}");
+                    Applied::Failed
+                })
+            }
+        };
+        let event = vrrp::Event::Applied {
+            iface: &address.iface,
+            addr: address.addr,
+            prefix_len: address.prefix_len,
+            outcome,
+        };
+        self.engine.handle(Event::Vrrp(event), now());
+    }
+
+    fn transition(&mut self, t: &Transition) {
+        let Transition { name, from, to, reason, priority, .. } = t;
+        match to {
+            State::Fault => tracing::warn!("({name}) {from} -> {to}: {reason}"),
+            State::Init | State::Backup | State::Master | State::Stopped => {
+                tracing::info!("({name}) {from} -> {to}: {reason} (priority {priority})");
+            }
+        }
+        if *from == State::Master && *to != State::Master {
+            let record = Record { master: false, last_advert: now(), followed: None };
+            self.note(name, record);
+        }
+    }
+
+    fn write(&mut self, ops: &[Op]) {
+        let Some(plane) = &mut self.plane else {
+            // Without services there is nothing to write but what a reload takes away, and then
+            // there was a plane.
+            return;
+        };
+        match plane.apply(ops) {
+            Ok(applied) => {
+                let freed: Vec<(u16, u16, Counts)> = applied
+                    .freed
+                    .iter()
+                    .map(|(index, service, c)| {
+                        let counts =
+                            Counts { conns: c.conns, packets: c.packets, bytes: c.bytes };
+                        (*index, *service, counts)
+                    })
+                    .collect();
+                self.engine.freed(&freed);
+            }
+            Err(error) => {
+                tracing::error!("{error}; comparing with what the maps hold");
+                match plane.dump() {
+                    Ok(dump) => self.engine.handle(Event::Observed(&dump), now()),
+                    Err(error) => tracing::error!("{error}"),
+                }
+            }
+        }
+    }
+}

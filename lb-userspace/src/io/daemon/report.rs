@@ -1,0 +1,242 @@
+//! Answers to the control socket.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::run::{Daemon, Found};
+use crate::control::protocol::{
+    Connection, ConnectionsPage, ConnectionsRequest, ErrorKind, ErrorReply, MAX_CONNECTIONS,
+    Request, Response,
+};
+use crate::control::status::{
+    self, Counts, InterfaceStatus, ReasonAction, ReasonStatus, XdpMode,
+};
+use crate::engine::{Sample, Surroundings, mac_text};
+use crate::io::bpf::{self, FlowScanner};
+use crate::io::clock::now;
+use crate::io::control::Call;
+use crate::model::ServiceKey;
+use lb_common::reason::Kind;
+
+/// Seconds since 1970; 0 when the clock is before.
+pub(super) fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// Who owns which ids, for a task beside the loop.
+struct Owners {
+    services: BTreeMap<u16, ServiceKey>,
+    backends: BTreeMap<u16, (IpAddr, u16)>,
+}
+
+impl Daemon<'_> {
+    /// Serves one call. What reads the flow table does so beside the loop.
+    pub(super) fn call(&mut self, call: Call) {
+        match &call.request {
+            Request::Status => match &self.plane {
+                None => self.answer_status(call, BTreeMap::new()),
+                Some(plane) => {
+                    let (scanner, found) = (plane.scanner(), self.found.clone());
+                    tokio::task::spawn_blocking(move || {
+                        let totals = totals(&scanner);
+                        drop(found.blocking_send(Found::Totals(call, totals)));
+                    });
+                }
+            },
+            Request::Connections(wanted) => self.connections(wanted.clone(), call),
+            Request::Reload { dry_run } => {
+                let report = self.reload(*dry_run);
+                drop(call.reply.send(Response::Reload(report)));
+            }
+        }
+    }
+
+    fn connections(&self, wanted: ConnectionsRequest, call: Call) {
+        let Some(plane) = &self.plane else {
+            drop(call.reply.send(Response::Connections(ConnectionsPage::default())));
+            return;
+        };
+        let tables = self.engine.tables();
+        let mut owners = Owners { services: BTreeMap::new(), backends: BTreeMap::new() };
+        for (index, id, addr, port, _) in tables.backends() {
+            owners.backends.insert(index, (IpAddr::V4(addr), port));
+            if let Some(key) = tables.service_of(id) {
+                owners.services.insert(id, key);
+            }
+        }
+        let scanner = plane.scanner();
+        tokio::task::spawn_blocking(move || {
+            let answer = match page(&scanner, &wanted, &owners) {
+                Ok(page) => Response::Connections(page),
+                Err(error) => Response::Error(ErrorReply {
+                    kind: ErrorKind::Failed,
+                    message: error.to_string(),
+                }),
+            };
+            drop(call.reply.send(answer));
+        });
+    }
+
+    /// Builds the status with the connections that were counted for it.
+    pub(super) fn answer_status(&mut self, call: Call, totals: BTreeMap<u16, (u64, u64)>) {
+        let around = self.surroundings(totals);
+        let status = self.engine.status(around, now());
+        drop(call.reply.send(Response::Status(Box::new(status))));
+    }
+
+    /// Reads the counters for the rates.
+    pub(super) fn sample(&mut self) {
+        let Some(sample) = self.read_counters().map(|(sample, _)| sample) else { return };
+        self.engine.sample(&sample, now());
+    }
+
+    fn read_counters(&self) -> Option<(Sample, Vec<ReasonStatus>)> {
+        let counts = match self.plane.as_ref()?.counters() {
+            Ok(counts) => counts,
+            Err(error) => {
+                tracing::warn!("{error}");
+                return None;
+            }
+        };
+        let backends = counts
+            .backends
+            .iter()
+            .map(|(index, c)| {
+                (*index, Counts { conns: c.conns, packets: c.packets, bytes: c.bytes })
+            })
+            .collect();
+        let reasons = counts
+            .reasons
+            .iter()
+            .map(|(reason, count)| ReasonStatus {
+                name: reason.name().to_owned(),
+                action: match reason.kind() {
+                    Kind::Pass => ReasonAction::Pass,
+                    Kind::Drop => ReasonAction::Drop,
+                    Kind::Note => ReasonAction::Note,
+                },
+                help: reason.help().to_owned(),
+                count: *count,
+            })
+            .collect();
+        Some((Sample { backends }, reasons))
+    }
+
+    fn surroundings(&self, totals: BTreeMap<u16, (u64, u64)>) -> Surroundings {
+        let (sample, reasons) = self.read_counters().unwrap_or_default();
+        let host = nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok());
+        let router_id = self.engine.model().global.router_id.clone().or(host);
+        let uptime = now().since(self.started);
+        Surroundings {
+            daemon: status::Daemon {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                router_id: router_id.unwrap_or_default(),
+                uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+            },
+            config: self.config.clone(),
+            data_plane: self.data_plane(&totals),
+            sample,
+            connections: totals,
+            reasons,
+            interfaces: self.links.iter().map(|l| (l.index, l.name.clone())).collect(),
+            unix_now: unix_now(),
+        }
+    }
+
+    fn data_plane(&self, totals: &BTreeMap<u16, (u64, u64)>) -> status::DataPlane {
+        let Some(plane) = &self.plane else { return status::DataPlane::default() };
+        let interfaces = plane
+            .attachments()
+            .into_iter()
+            .map(|a| {
+                let attached = plane.is_attached(&a.ifname);
+                InterfaceStatus {
+                    ifindex: a.ifindex,
+                    mac: mac_text(a.mac),
+                    mode: attached.then_some(match a.mode {
+                        bpf::XdpMode::Native => XdpMode::Native,
+                        bpf::XdpMode::Generic => XdpMode::Generic,
+                    }),
+                    program_id: if attached { plane.program_id() } else { 0 },
+                    note: if attached { a.why_generic } else { Some("not attached".to_owned()) },
+                    name: a.ifname,
+                }
+            })
+            .collect();
+        status::DataPlane {
+            layout: lb_common::maps::LAYOUT_VERSION,
+            interfaces,
+            hz: plane.hz(),
+            flow_slots: plane.flow_slots(),
+            flows_used: totals.values().map(|(a, i)| a + i).sum(),
+            adopted: plane.adopted(),
+        }
+    }
+}
+
+fn totals(scanner: &FlowScanner) -> BTreeMap<u16, (u64, u64)> {
+    match scanner.totals() {
+        Ok(totals) => totals
+            .into_iter()
+            .map(|(index, c)| (index, (u64::from(c.active), u64::from(c.inactive))))
+            .collect(),
+        Err(error) => {
+            tracing::warn!("{error}");
+            BTreeMap::new()
+        }
+    }
+}
+
+/// One page of connections: the cursor is how many matching ones came before.
+fn page(
+    scanner: &FlowScanner,
+    wanted: &ConnectionsRequest,
+    owners: &Owners,
+) -> Result<ConnectionsPage, bpf::BpfError> {
+    let limit = wanted.limit.clamp(1, MAX_CONNECTIONS) as usize;
+    let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+    let flows = scanner.flows()?.filter_map(|flow| {
+        let key = owners.services.get(&flow.service)?;
+        let (server, server_port) = owners.backends.get(&flow.backend)?;
+        Some(Connection {
+            protocol: key.protocol,
+            expires_ms: millis(flow.left),
+            state: flow.state.name().to_owned(),
+            client: IpAddr::V4(*flow.client.ip()),
+            client_port: flow.client.port(),
+            vip: key.addr,
+            vip_port: key.port,
+            server: *server,
+            server_port: *server_port,
+        })
+    });
+    let templates = scanner.templates()?;
+    let templates = templates.iter().filter_map(|t| {
+        let key = owners.services.get(&t.service)?;
+        let (server, server_port) = owners.backends.get(&t.backend)?;
+        Some(Connection {
+            protocol: key.protocol,
+            expires_ms: millis(t.left),
+            state: "TEMPLATE".to_owned(),
+            client: IpAddr::V4(t.client),
+            client_port: 0,
+            vip: key.addr,
+            vip_port: key.port,
+            server: *server,
+            server_port: *server_port,
+        })
+    });
+    let skip = usize::try_from(wanted.cursor).unwrap_or(usize::MAX);
+    let mut connections: Vec<Connection> = flows
+        .chain(templates)
+        .filter(|c| wanted.filter.matches(c))
+        .skip(skip)
+        .take(limit + 1)
+        .collect();
+    let more = connections.len() > limit;
+    connections.truncate(limit);
+    let next = more.then_some(wanted.cursor + limit as u64);
+    Ok(ConnectionsPage { connections, next })
+}

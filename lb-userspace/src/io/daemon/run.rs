@@ -1,0 +1,554 @@
+//! Start, the loop, reload, stop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::{interfaces, load, report};
+use crate::control::protocol::{SOCKET_GROUP, ReloadOutcome, ReloadReport};
+use crate::control::status::{ConfigStatus, LeftOut};
+use crate::engine::{Engine, Event, Start, diff};
+use crate::io::arp::ArpSocket;
+use crate::io::bpf::{self, DataPlane};
+use crate::io::check::{Finished, Prober};
+use crate::io::clock::now;
+use crate::io::control::{Call, Limits, Server};
+use crate::io::neigh::Resolver;
+use crate::io::netlink::{Change, Control, LinkTable, Watch};
+use crate::io::options::Options;
+use crate::io::state::{Record, StateFile};
+use crate::io::vrrp::VrrpSockets;
+use crate::model::Model;
+use crate::plan::{Dump, Refs};
+use crate::time::Time;
+use crate::vrrp::{self, Resume};
+
+/// Packets taken from one VRRP socket before the engine gets a turn.
+const DRAIN: usize = 256;
+/// Calls from the control socket that may wait.
+const CALLS: usize = 64;
+/// How often attachments and what the kernel holds are looked at, whatever events say.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Every so many of them, routes, neighbours and addresses are read again.
+const RESYNC_EVERY: u64 = 30;
+/// Every so many of them, removed real servers are looked for in the flow table.
+const SCAN_EVERY: u64 = 5;
+
+/// Why the daemon ends other than as asked.
+#[derive(Debug)]
+pub(super) enum Exit {
+    /// The configuration is refused; everything was said.
+    Refused,
+    /// It cannot run here.
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Exit {
+    fn from(error: anyhow::Error) -> Self {
+        Exit::Failed(error)
+    }
+}
+
+/// What a task beside the loop found out.
+pub(super) enum Found {
+    /// What the flows refer to.
+    Refs(Refs),
+    /// The connections of each backend index, for a call that waits.
+    Totals(Call, BTreeMap<u16, (u64, u64)>),
+}
+
+/// Everything that the loop owns.
+pub(super) struct Daemon<'o> {
+    pub(super) options: &'o Options,
+    pub(super) engine: Engine,
+    pub(super) plane: Option<DataPlane>,
+    pub(super) control: Control,
+    pub(super) links: LinkTable,
+    pub(super) host: BTreeSet<(u32, IpAddr, u8)>,
+    pub(super) resolver: Resolver,
+    pub(super) sockets: VrrpSockets,
+    pub(super) arp: ArpSocket,
+    pub(super) prober: Prober,
+    pub(super) state: StateFile,
+    pub(super) found: mpsc::Sender<Found>,
+    /// Errors that were said and are not repeated while they last.
+    pub(super) said: BTreeSet<String>,
+    /// Instances whose last advert was not taken by the kernel.
+    pub(super) mute: BTreeSet<Arc<str>>,
+    pub(super) config: ConfigStatus,
+    pub(super) started: Time,
+    pub(super) stopped: bool,
+    pub(super) random: u64,
+}
+
+/// Runs until it is asked to stop.
+pub(super) fn run(options: &Options) -> Result<(), Exit> {
+    let read = load::read(options);
+    say_diagnostics(&read);
+    let Some(model) = read.model.clone() else { return Err(Exit::Refused) };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the event loop")?;
+    runtime.block_on(serve(options, model, &read))?;
+    // What still reads the flow table must not hold up the exit.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+fn say_diagnostics(read: &load::Read) {
+    for line in read.text.lines() {
+        eprintln!("{line}");
+    }
+    for what in &read.left_out {
+        tracing::warn!("left out: {what}");
+    }
+    if read.model.is_none() {
+        tracing::error!("the configuration is refused: {} error(s)", read.errors);
+    }
+}
+
+async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyhow::Result<()> {
+    let (found, mut finds) = mpsc::channel(16);
+    let (prober, mut verdicts) = Prober::spawn()?;
+    let (server, mut calls) =
+        Server::spawn(&options.control, SOCKET_GROUP, CALLS, Limits::default())?;
+    let mut watch = Watch::open()?;
+    let mut daemon = Daemon::start(options, model, read, found, prober)?;
+    let mut hup = signal(SignalKind::hangup())?;
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    let mut house = interval(HOUSEKEEPING);
+    house.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut turns: u64 = 0;
+    daemon.resync();
+    daemon.turn();
+    tracing::info!("lbd {} runs, {}", env!("CARGO_PKG_VERSION"), options.config.display());
+
+    while !daemon.stopped {
+        let wake = wake(daemon.engine.next_deadline());
+        tokio::select! {
+            ready = daemon.sockets.ready() => ready?,
+            change = watch.next() => daemon.network(&change?),
+            Some(done) = verdicts.recv() => daemon.verdict(done),
+            Some(found) = finds.recv() => daemon.found(found),
+            Some(call) = calls.recv() => daemon.call(call),
+            _ = hup.recv() => {
+                let report = daemon.reload(false);
+                tracing::info!("reload: {}", outcome_word(report.outcome));
+            }
+            _ = term.recv() => daemon.shut_down("SIGTERM"),
+            _ = int.recv() => daemon.shut_down("SIGINT"),
+            _ = house.tick() => {
+                turns += 1;
+                daemon.housekeeping(turns);
+            }
+            () = sleep_until(wake) => {}
+        }
+        // Whatever else has arrived comes before the timers.
+        while let Some(change) = watch.try_next()? {
+            daemon.network(&change);
+        }
+        while let Ok(done) = verdicts.try_recv() {
+            daemon.verdict(done);
+        }
+        daemon.drain();
+        daemon.turn();
+    }
+    drop(server);
+    tracing::info!("stopped; the program stays attached (lbd --unload takes it off)");
+    Ok(())
+}
+
+/// When to wake up for the engine's deadline; far away when it has none.
+fn wake(deadline: Option<Time>) -> Instant {
+    let after = deadline.map_or(Duration::from_secs(3600), |t| t.since(now()));
+    Instant::now() + after
+}
+
+fn outcome_word(outcome: ReloadOutcome) -> &'static str {
+    match outcome {
+        ReloadOutcome::Applied => "applied",
+        ReloadOutcome::Unchanged => "nothing to change",
+        ReloadOutcome::WouldApply => "would be applied",
+        ReloadOutcome::Refused => "refused, the old configuration stays in force",
+    }
+}
+
+impl<'o> Daemon<'o> {
+    fn start(
+        options: &'o Options,
+        model: Arc<Model>,
+        read: &load::Read,
+        found: mpsc::Sender<Found>,
+        prober: Prober,
+    ) -> anyhow::Result<Self> {
+        let mut random = seed();
+        let (state, left) = StateFile::open(&options.state_dir)?;
+        let mut control = Control::open()?;
+        let mut said = BTreeSet::new();
+        let mut plane = None;
+        let mut attached = false;
+        let mut dump = Dump { hz: 250, ..Dump::default() };
+        if !model.services.is_empty() || options.pin.exists() {
+            let opened = open_plane(options)?;
+            dump = opened.dump()?;
+            let plane = plane.insert(opened);
+            let wanted = interfaces::wanted(&model, &options.iface, &mut control);
+            attached = interfaces::attach(plane, &wanted, &mut said);
+        }
+        let resume: BTreeMap<String, Resume> = left
+            .iter()
+            .map(|(name, r)| {
+                let resume = Resume {
+                    was_master: r.master,
+                    last_advert_sent: r.last_advert,
+                    master: r.followed,
+                };
+                (name.clone(), resume)
+            })
+            .collect();
+        let links = LinkTable::new(control.links()?);
+        let start = Start { model, dump: &dump, resume: &resume, attached };
+        let begun = now();
+        let engine = Engine::new(start, begun, &mut || next(&mut random));
+        let mut daemon = Daemon {
+            options,
+            engine,
+            plane,
+            control,
+            links,
+            host: BTreeSet::new(),
+            resolver: Resolver::default(),
+            sockets: VrrpSockets::new()?,
+            arp: ArpSocket::open()?,
+            prober,
+            state,
+            found,
+            said,
+            mute: BTreeSet::new(),
+            config: ConfigStatus::default(),
+            started: begun,
+            stopped: false,
+            random,
+        };
+        for (name, record) in left {
+            daemon.note(&name, record);
+        }
+        daemon.in_force(read);
+        Ok(daemon)
+    }
+
+    /// Notes which configuration is in force.
+    fn in_force(&mut self, read: &load::Read) {
+        self.config = ConfigStatus {
+            path: self.options.config.display().to_string(),
+            loaded_unix: report::unix_now(),
+            warnings: read.warnings,
+            reloads: self.config.reloads,
+            refused: None,
+            left_out: read
+                .left_out
+                .iter()
+                .map(|what| LeftOut {
+                    what: what.clone(),
+                    place: String::new(),
+                    why: "not built yet (--skip-unsupported)".to_owned(),
+                })
+                .collect(),
+        };
+    }
+
+    /// The timers, then everything that is to be done.
+    fn turn(&mut self) {
+        // An action may cause an event that makes more actions; a deadline that has passed
+        // meanwhile waits for the next turn, after what has arrived.
+        self.engine.tick(now(), self.prober.room());
+        while let Some(action) = self.engine.poll_action() {
+            self.perform(action);
+        }
+    }
+
+    /// Gives the engine every advert that has arrived.
+    fn drain(&mut self) {
+        let engine = &mut self.engine;
+        self.sockets.drain(DRAIN, |iface, packet, src_mac| {
+            engine.handle(Event::Vrrp(vrrp::Event::Advert { iface, packet, src_mac }), now());
+        });
+    }
+
+    fn verdict(&mut self, done: Finished) {
+        let Finished { id, verdict, took } = done;
+        self.engine.handle(Event::Verdict { id, verdict, took }, now());
+    }
+
+    fn found(&mut self, found: Found) {
+        match found {
+            Found::Refs(refs) => self.engine.handle(Event::Refs(refs), now()),
+            Found::Totals(call, totals) => self.answer_status(call, totals),
+        }
+    }
+
+    fn shut_down(&mut self, signal: &str) {
+        tracing::info!("{signal}: handing over");
+        self.engine.handle(Event::Shutdown, now());
+    }
+
+    /// A change of the host's network.
+    fn network(&mut self, change: &Change) {
+        let told = self.links.apply(change);
+        let interfaces = self.engine.router().interfaces();
+        for (name, state) in told {
+            if interfaces.contains(name.as_str()) {
+                self.open_sockets();
+                let event = vrrp::Event::Link { iface: &name, state };
+                self.engine.handle(Event::Vrrp(event), now());
+            }
+            if self.plane.is_some() {
+                self.check_attached();
+            }
+            self.resolve();
+        }
+        match change {
+            Change::Link(_) | Change::LinkGone { .. } => {}
+            Change::AddressAdded(a) | Change::AddressRemoved(a) => {
+                let added = matches!(change, Change::AddressAdded(_));
+                let entry = (a.index, a.addr, a.prefix_len);
+                if added {
+                    self.host.insert(entry);
+                } else {
+                    self.host.remove(&entry);
+                }
+                if let Some(name) = self.links.get(a.index).map(|l| l.name.clone()) {
+                    let (iface, addr, prefix_len) = (name.as_str(), a.addr, a.prefix_len);
+                    let event = if added {
+                        vrrp::Event::AddressAdded { iface, addr, prefix_len }
+                    } else {
+                        vrrp::Event::AddressRemoved { iface, addr, prefix_len }
+                    };
+                    self.engine.handle(Event::Vrrp(event), now());
+                }
+                self.tell_host();
+            }
+            Change::Neighbour(entry) => {
+                if self.resolver.learn(entry) {
+                    self.tell_neighbours();
+                }
+            }
+            Change::Routes => self.resolve(),
+            Change::Overrun => {
+                tracing::warn!("netlink messages were lost, reading everything again");
+                self.resync();
+            }
+        }
+    }
+
+    /// Reads links, addresses, routes and neighbours anew and tells the engine.
+    fn resync(&mut self) {
+        match self.control.links() {
+            Ok(links) => self.links = LinkTable::new(links),
+            Err(error) => tracing::error!("{error}"),
+        }
+        self.open_sockets();
+        let addresses = match self.control.addresses() {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                tracing::error!("{error}");
+                return;
+            }
+        };
+        self.host = addresses.iter().map(|a| (a.index, a.addr, a.prefix_len)).collect();
+        for name in self.engine.router().interfaces() {
+            let own = self.links.addresses_of(&name, &addresses);
+            let snapshot = vrrp::Event::AddressSnapshot { iface: &name, addresses: &own };
+            self.engine.handle(Event::Vrrp(snapshot), now());
+            let link = vrrp::Event::Link { iface: &name, state: self.links.state(&name) };
+            self.engine.handle(Event::Vrrp(link), now());
+        }
+        self.tell_host();
+        self.resolve();
+    }
+
+    fn tell_host(&mut self) {
+        let own = self.host.iter().map(|(_, addr, _)| *addr).collect();
+        self.engine.handle(Event::HostAddresses(own), now());
+    }
+
+    pub(super) fn resolve(&mut self) {
+        self.resolver.refresh(&mut self.control);
+        self.tell_neighbours();
+    }
+
+    pub(super) fn tell_neighbours(&mut self) {
+        let links = self.resolver.links(&self.links);
+        self.engine.handle(Event::Neighbours(links), now());
+    }
+
+    /// Opens the VRRP sockets of every interface that is there, closes those not needed any more.
+    fn open_sockets(&mut self) {
+        let wanted = self.engine.router().advert_interfaces();
+        let open: Vec<Arc<str>> =
+            self.sockets.open_interfaces().map(|(name, _)| Arc::clone(name)).collect();
+        for name in open.iter().filter(|n| !wanted.contains(*n)) {
+            self.sockets.close(name);
+        }
+        for name in &wanted {
+            let Some(index) = self.links.by_name(name).map(|l| l.index) else { continue };
+            if let Err(error) = self.sockets.open(name, index) {
+                tracing::error!("{error}");
+            }
+        }
+    }
+
+    /// Asks the kernel whether the program still runs everywhere, and puts it back where not.
+    fn check_attached(&mut self) {
+        let wanted =
+            interfaces::wanted(self.engine.model(), &self.options.iface, &mut self.control);
+        let Some(plane) = &mut self.plane else { return };
+        for name in &wanted {
+            if plane.is_attached(name) {
+                if let Err(error) = plane.refresh_iface(name) {
+                    tracing::warn!("{error}");
+                }
+            } else {
+                tracing::warn!("the XDP program is not on {name}, putting it back");
+                self.engine.handle(Event::Attached(false), now());
+            }
+        }
+        let attached = interfaces::attach(plane, &wanted, &mut self.said);
+        self.engine.handle(Event::Attached(attached), now());
+    }
+
+    fn housekeeping(&mut self, turns: u64) {
+        if self.plane.is_some() {
+            self.check_attached();
+        }
+        if turns.is_multiple_of(RESYNC_EVERY) {
+            self.resync();
+        } else if self.resolver.has_unknown() {
+            self.resolve();
+        }
+        self.sample();
+        for seen in self.engine.router().status() {
+            if seen.state == vrrp::State::Backup {
+                let followed = seen.master.map(|(a, _)| a);
+                let record = Record { master: false, last_advert: Time::ZERO, followed };
+                self.note(&seen.name, record);
+            }
+        }
+        let scan = turns.is_multiple_of(SCAN_EVERY) && self.engine.wants_refs();
+        if let (true, Some(plane)) = (scan, &self.plane) {
+            let (scanner, found, begun) = (plane.scanner(), self.found.clone(), now());
+            tokio::task::spawn_blocking(move || match scanner.refs(begun) {
+                Ok(refs) => drop(found.try_send(Found::Refs(refs))),
+                Err(error) => tracing::warn!("{error}"),
+            });
+        }
+    }
+
+    /// Reads the configuration again and takes it over, unless it is refused or only tried.
+    pub(super) fn reload(&mut self, dry_run: bool) -> ReloadReport {
+        let read = load::read(self.options);
+        let mut report = ReloadReport {
+            outcome: ReloadOutcome::Refused,
+            path: self.options.config.display().to_string(),
+            plan: Vec::new(),
+            diagnostics: read.text.clone(),
+            errors: read.errors,
+            warnings: read.warnings,
+        };
+        let Some(model) = read.model.clone() else {
+            if !dry_run {
+                say_diagnostics(&read);
+                self.config.refused = Some(format!("{} error(s)", read.errors));
+            }
+            return report;
+        };
+        report.plan =
+            diff::diff(self.engine.model(), &model).iter().map(ToString::to_string).collect();
+        if dry_run {
+            report.outcome = if report.plan.is_empty() {
+                ReloadOutcome::Unchanged
+            } else {
+                ReloadOutcome::WouldApply
+            };
+            return report;
+        }
+        if let Err(error) = self.prepare(&model) {
+            tracing::error!("reload: {error:#}");
+            self.config.refused = Some(format!("{error:#}"));
+            report.diagnostics.push_str(&format!("error: {error:#}\n"));
+            report.errors += 1;
+            return report;
+        }
+        for line in &report.plan {
+            tracing::info!("reload: {line}");
+        }
+        let random = &mut self.random;
+        self.engine.reload(model, now(), &mut || next(random));
+        self.resync();
+        self.check_attached();
+        self.config.reloads += 1;
+        self.in_force(&read);
+        report.outcome = if report.plan.is_empty() {
+            ReloadOutcome::Unchanged
+        } else {
+            ReloadOutcome::Applied
+        };
+        report
+    }
+
+    /// What a new configuration needs before it can be taken over: a data plane, when the old one
+    /// had no services.
+    fn prepare(&mut self, model: &Model) -> anyhow::Result<()> {
+        if model.services.is_empty() || self.plane.is_some() {
+            return Ok(());
+        }
+        let plane = open_plane(self.options)?;
+        let dump = plane.dump()?;
+        let plane = self.plane.insert(plane);
+        let wanted = interfaces::wanted(model, &self.options.iface, &mut self.control);
+        let attached = interfaces::attach(plane, &wanted, &mut self.said);
+        self.engine.handle(Event::Observed(&dump), now());
+        self.engine.handle(Event::Attached(attached), now());
+        Ok(())
+    }
+
+    /// Writes a record for the daemon after this one.
+    pub(super) fn note(&mut self, name: &str, record: Record) {
+        if let Err(error) = self.state.note(name, record) {
+            let text = error.to_string();
+            if self.said.insert(text.clone()) {
+                tracing::warn!("{text}");
+            }
+        }
+    }
+}
+
+fn open_plane(options: &Options) -> Result<DataPlane, bpf::BpfError> {
+    let config = bpf::Config { pin: options.pin.clone(), ..bpf::Config::default() };
+    let plane = DataPlane::open(&config)?;
+    if plane.adopted() {
+        tracing::info!("adopted the tables in {}", options.pin.display());
+    }
+    Ok(plane)
+}
+
+/// A seed that differs between starts and hosts; it only spreads the first health checks.
+fn seed() -> u64 {
+    now().as_nanos() ^ (u64::from(std::process::id()) << 32) | 1
+}
+
+/// xorshift64*: uniform enough to spread health checks.
+fn next(state: &mut u64) -> u64 {
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    state.wrapping_mul(0x2545_f491_4f6c_dd1d)
+}

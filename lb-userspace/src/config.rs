@@ -16,7 +16,9 @@ mod tree;
 
 use std::collections::BTreeMap;
 
-pub use diag::{Code, Diagnostic, JsonDiagnostic, JsonPlace, JsonRelated, Label, Severity, render, to_json};
+pub use diag::{
+    Code, Diagnostic, JsonDiagnostic, JsonPlace, JsonRelated, Label, Severity, render, to_json,
+};
 pub use source::{Position, Source, SourceId, Sources, Span};
 
 use crate::model::Model;
@@ -61,24 +63,39 @@ impl MemoryFiles {
     /// One file.
     #[must_use]
     pub fn one(path: &str, text: &str) -> Self {
-        MemoryFiles { files: BTreeMap::from([(path.to_owned(), text.as_bytes().to_vec())]), host: "host".to_owned() }
+        MemoryFiles {
+            files: BTreeMap::from([(path.to_owned(), text.as_bytes().to_vec())]),
+            host: "host".to_owned(),
+        }
     }
 }
 
 impl FileSource for MemoryFiles {
     fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        self.files.get(path).cloned().ok_or_else(|| "no such file".to_owned())
+        self.files
+            .get(path)
+            .cloned()
+            .ok_or_else(|| "no such file".to_owned())
     }
 
     /// Knows `*` in the last part of the path.
     fn glob(&self, pattern: &str) -> Result<Vec<String>, String> {
         let Some((before, after)) = pattern.split_once('*') else {
-            return Ok(self.files.keys().filter(|k| *k == pattern).cloned().collect());
+            return Ok(self
+                .files
+                .keys()
+                .filter(|k| *k == pattern)
+                .cloned()
+                .collect());
         };
         Ok(self
             .files
             .keys()
-            .filter(|k| k.strip_prefix(before).and_then(|r| r.strip_suffix(after)).is_some_and(|m| !m.contains('/')))
+            .filter(|k| {
+                k.strip_prefix(before)
+                    .and_then(|r| r.strip_suffix(after))
+                    .is_some_and(|m| !m.contains('/'))
+            })
             .cloned()
             .collect())
     }
@@ -127,7 +144,10 @@ impl Loaded {
     /// How many diagnostics there are of a severity.
     #[must_use]
     pub fn count(&self, severity: Severity) -> usize {
-        self.diagnostics.iter().filter(|d| d.severity == severity).count()
+        self.diagnostics
+            .iter()
+            .filter(|d| d.severity == severity)
+            .count()
     }
 
     /// All diagnostics as rustc prints them.
@@ -149,7 +169,10 @@ pub fn load(path: &str, files: &dyn FileSource, options: &Options) -> Loaded {
         // Nothing else that could be said about a template is worth saying.
         diagnostics.retain(|d| d.code == Code::Placeholder);
     } else {
-        let rules = lower::Rules { skip_unsupported: options.skip_unsupported, toml: false };
+        let rules = lower::Rules {
+            skip_unsupported: options.skip_unsupported,
+            toml: false,
+        };
         let lowered = lower::lower(&read.nodes, rules);
         diagnostics.extend(lowered.diagnostics);
         left_out = lowered.left_out;
@@ -162,8 +185,18 @@ pub fn load(path: &str, files: &dyn FileSource, options: &Options) -> Loaded {
     finish(model, diagnostics, left_out, read.sources)
 }
 
-fn finish(model: Option<Model>, mut diagnostics: Vec<Diagnostic>, left_out: Vec<String>, sources: Sources) -> Loaded {
+fn finish(
+    model: Option<Model>,
+    mut diagnostics: Vec<Diagnostic>,
+    left_out: Vec<String>,
+    sources: Sources,
+) -> Loaded {
     diagnostics.sort_by_key(|d| d.primary.as_ref().map(|l| (l.span.source, l.span.start)));
     let refused = diagnostics.iter().any(|d| d.severity == Severity::Error);
-    Loaded { model: model.filter(|_| !refused), diagnostics, left_out, sources }
+    Loaded {
+        model: model.filter(|_| !refused),
+        diagnostics,
+        left_out,
+        sources,
+    }
 }

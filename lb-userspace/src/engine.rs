@@ -275,7 +275,8 @@ impl Engine {
     /// What backends had counted whose index was given free: (index, service id, counts).
     pub fn freed(&mut self, freed: &[(u16, u16, Counts)]) {
         for (index, service, counts) in freed {
-            self.meter.freed(*index, self.tables.service_of(*service), *counts);
+            self.meter
+                .freed(*index, self.tables.service_of(*service), *counts);
         }
     }
 

@@ -6,7 +6,11 @@ use lb_userspace::config::{self, Code, Loaded, MemoryFiles, Options, Severity};
 use lb_userspace::model::{Auth, Protocol, Scheduler};
 
 fn load(text: &str) -> Loaded {
-    config::load("test.conf", &MemoryFiles::one("test.conf", text), &Options::default())
+    config::load(
+        "test.conf",
+        &MemoryFiles::one("test.conf", text),
+        &Options::default(),
+    )
 }
 
 fn codes(l: &Loaded) -> Vec<(Code, Severity)> {
@@ -52,7 +56,11 @@ fn a_pair_with_old_spellings_is_read_with_their_old_meaning() {
     let l = load(PAIR);
     assert_eq!(
         codes(&l),
-        [(Code::OldSpelling, Severity::Note), (Code::OldSpelling, Severity::Note), (Code::OldSpelling, Severity::Note)],
+        [
+            (Code::OldSpelling, Severity::Note),
+            (Code::OldSpelling, Severity::Note),
+            (Code::OldSpelling, Severity::Note)
+        ],
         "{}",
         l.render(false)
     );
@@ -64,10 +72,21 @@ fn a_pair_with_old_spellings_is_read_with_their_old_meaning() {
     assert_eq!(i.addresses[0].prefix_len, 24);
     assert_eq!(i.addresses[0].label.as_deref(), Some("eth0:1"));
     let s = &m.services[0];
-    assert_eq!((s.key.protocol, s.scheduler, s.persistence), (Protocol::Tcp, Scheduler::Rr, None));
+    assert_eq!(
+        (s.key.protocol, s.scheduler, s.persistence),
+        (Protocol::Tcp, Scheduler::Rr, None)
+    );
     assert_eq!(s.real_servers[0].weight, 3);
     let c = &s.real_servers[1].checks[0];
-    assert_eq!((c.retry, c.timeout, c.interval, c.warmup), (3, Duration::from_millis(2500), Duration::from_secs(3), Duration::from_secs(3)));
+    assert_eq!(
+        (c.retry, c.timeout, c.interval, c.warmup),
+        (
+            3,
+            Duration::from_millis(2500),
+            Duration::from_secs(3),
+            Duration::from_secs(3)
+        )
+    );
 }
 
 #[test]
@@ -75,8 +94,15 @@ fn a_lost_brace_is_one_error_at_the_block_that_was_left_open() {
     let text = PAIR.replace("label eth0:1\n  }\n}", "label eth0:1\n  }\n");
     assert_ne!(text, PAIR);
     let l = load(&text);
-    assert_eq!(codes(&l), [(Code::UnclosedBlock, Severity::Error)], "{}", l.render(false));
-    let place = l.sources.position(l.diagnostics[0].primary.as_ref().expect("a place").span);
+    assert_eq!(
+        codes(&l),
+        [(Code::UnclosedBlock, Severity::Error)],
+        "{}",
+        l.render(false)
+    );
+    let place = l
+        .sources
+        .position(l.diagnostics[0].primary.as_ref().expect("a place").span);
     assert_eq!((place.line, place.column), (6, 1));
     assert!(l.diagnostics[0].message.contains("vrrp_instance VI_1"));
     assert!(l.model.is_none());

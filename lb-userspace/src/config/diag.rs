@@ -47,18 +47,31 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     pub(crate) fn new(code: Code, severity: Severity, message: impl Into<String>) -> Self {
-        Diagnostic { code, severity, message: message.into(), primary: None, secondary: Vec::new(), help: Vec::new() }
+        Diagnostic {
+            code,
+            severity,
+            message: message.into(),
+            primary: None,
+            secondary: Vec::new(),
+            help: Vec::new(),
+        }
     }
 
     #[must_use]
     pub(crate) fn at(mut self, span: Span, text: impl Into<String>) -> Self {
-        self.primary = Some(Label { span, text: text.into() });
+        self.primary = Some(Label {
+            span,
+            text: text.into(),
+        });
         self
     }
 
     #[must_use]
     pub(crate) fn also(mut self, span: Span, text: impl Into<String>) -> Self {
-        self.secondary.push(Label { span, text: text.into() });
+        self.secondary.push(Label {
+            span,
+            text: text.into(),
+        });
         self
     }
 
@@ -115,8 +128,15 @@ pub struct JsonRelated {
 
 fn place(span: Span, sources: &Sources) -> JsonPlace {
     let p = sources.position(span);
-    let file = sources.get(span.source).map(|f| f.name.clone()).unwrap_or_default();
-    JsonPlace { file, line: p.line, column: p.column }
+    let file = sources
+        .get(span.source)
+        .map(|f| f.name.clone())
+        .unwrap_or_default();
+    JsonPlace {
+        file,
+        line: p.line,
+        column: p.column,
+    }
 }
 
 /// Resolves the places of a diagnostic.
@@ -127,8 +147,19 @@ pub fn to_json(d: &Diagnostic, sources: &Sources) -> JsonDiagnostic {
         severity: d.severity,
         message: d.message.clone(),
         place: d.primary.as_ref().map(|l| place(l.span, sources)),
-        label: d.primary.as_ref().map(|l| l.text.clone()).unwrap_or_default(),
-        related: d.secondary.iter().map(|l| JsonRelated { place: place(l.span, sources), label: l.text.clone() }).collect(),
+        label: d
+            .primary
+            .as_ref()
+            .map(|l| l.text.clone())
+            .unwrap_or_default(),
+        related: d
+            .secondary
+            .iter()
+            .map(|l| JsonRelated {
+                place: place(l.span, sources),
+                label: l.text.clone(),
+            })
+            .collect(),
         help: d.help.clone(),
     }
 }
@@ -136,7 +167,11 @@ pub fn to_json(d: &Diagnostic, sources: &Sources) -> JsonDiagnostic {
 /// Renders diagnostics as rustc does, one after the other.
 #[must_use]
 pub fn render(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> String {
-    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+    let renderer = if color {
+        Renderer::styled()
+    } else {
+        Renderer::plain()
+    };
     let mut out = String::new();
     for d in diagnostics {
         out.push_str(&render_one(d, sources, &renderer));
@@ -147,8 +182,19 @@ pub fn render(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> Str
 
 /// The lines around a span (one before, one after), so that the renderer need not walk a long file
 /// for each diagnostic: the text, its offset in the file, and the number of its first line.
-fn window(text: &str, from: usize, to: usize, sources: &Sources, span: Span) -> (usize, usize, usize) {
-    let line = sources.position(Span { start: span.start.min(u32::try_from(from).unwrap_or(u32::MAX)), ..span }).line;
+fn window(
+    text: &str,
+    from: usize,
+    to: usize,
+    sources: &Sources,
+    span: Span,
+) -> (usize, usize, usize) {
+    let line = sources
+        .position(Span {
+            start: span.start.min(u32::try_from(from).unwrap_or(u32::MAX)),
+            ..span
+        })
+        .line;
     let start = text[..from].rfind('\n').map_or(0, |i| i + 1);
     let end = text[to..].find('\n').map_or(text.len(), |i| to + i);
     (start, end, line)
@@ -160,7 +206,8 @@ fn render_one(d: &Diagnostic, sources: &Sources, renderer: &Renderer) -> String 
         Severity::Warning => Level::WARNING,
         Severity::Note => Level::NOTE,
     };
-    let mut group: Group<'_> = Group::with_title(level.primary_title(d.message.as_str()).id(d.code.name()));
+    let mut group: Group<'_> =
+        Group::with_title(level.primary_title(d.message.as_str()).id(d.code.name()));
     let mut done: Vec<bool> = vec![false; d.secondary.len()];
     if let Some(primary) = &d.primary {
         group = group.element(snippet(Some(primary), d, &mut done, sources));
@@ -203,7 +250,9 @@ fn snippet_of<'a>(
             labels.push((l, AnnotationKind::Context));
         }
     }
-    let (name, text) = sources.get(source).map_or(("", ""), |f| (f.name.as_str(), f.text.as_str()));
+    let (name, text) = sources
+        .get(source)
+        .map_or(("", ""), |f| (f.name.as_str(), f.text.as_str()));
     let at = |n: u32| {
         let mut n = (n as usize).min(text.len());
         while !text.is_char_boundary(n) {
@@ -211,14 +260,42 @@ fn snippet_of<'a>(
         }
         n
     };
-    let from = labels.iter().map(|(l, _)| at(l.span.start)).min().unwrap_or(0);
-    let to = labels.iter().map(|(l, _)| at(l.span.end)).max().unwrap_or(0).max(from);
-    let (start, end, line) = window(text, from, to, sources, Span { source, start: u32::try_from(from).unwrap_or(0), end: 0 });
-    let mut s = Snippet::source(&text[start..end]).line_start(line).path(name).fold(true);
+    let from = labels
+        .iter()
+        .map(|(l, _)| at(l.span.start))
+        .min()
+        .unwrap_or(0);
+    let to = labels
+        .iter()
+        .map(|(l, _)| at(l.span.end))
+        .max()
+        .unwrap_or(0)
+        .max(from);
+    let (start, end, line) = window(
+        text,
+        from,
+        to,
+        sources,
+        Span {
+            source,
+            start: u32::try_from(from).unwrap_or(0),
+            end: 0,
+        },
+    );
+    let mut s = Snippet::source(&text[start..end])
+        .line_start(line)
+        .path(name)
+        .fold(true);
     for (l, kind) in labels {
-        let (a, b) = (at(l.span.start) - start, at(l.span.end).max(at(l.span.start)) - start);
+        let (a, b) = (
+            at(l.span.start) - start,
+            at(l.span.end).max(at(l.span.start)) - start,
+        );
         // A label may not run over the end of its line: the first line says enough.
-        let b = text[start..end].get(a..b).and_then(|t| t.find('\n')).map_or(b, |n| a + n);
+        let b = text[start..end]
+            .get(a..b)
+            .and_then(|t| t.find('\n'))
+            .map_or(b, |n| a + n);
         let mut ann = kind.span(a..b);
         if !l.text.is_empty() {
             ann = ann.label(l.text.as_str());

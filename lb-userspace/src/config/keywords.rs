@@ -219,15 +219,45 @@ const MANY: usize = usize::MAX;
 
 /// A keyword without a block. `args` tells how many parameters there are: words in `[]` may be left
 /// out, `...` stands for any number more.
-const fn k(name: &'static str, args: &'static str, status: Status, default: &'static str, help: &'static str) -> Keyword {
+const fn k(
+    name: &'static str,
+    args: &'static str,
+    status: Status,
+    default: &'static str,
+    help: &'static str,
+) -> Keyword {
     let (min, max) = count(args);
-    Keyword { name, args, min, max, body: Body::None, status, default, help }
+    Keyword {
+        name,
+        args,
+        min,
+        max,
+        body: Body::None,
+        status,
+        default,
+        help,
+    }
 }
 
 /// A keyword with a block.
-const fn b(name: &'static str, args: &'static str, body: Body, status: Status, help: &'static str) -> Keyword {
+const fn b(
+    name: &'static str,
+    args: &'static str,
+    body: Body,
+    status: Status,
+    help: &'static str,
+) -> Keyword {
     let (min, max) = count(args);
-    Keyword { name, args, min, max, body, status, default: "", help }
+    Keyword {
+        name,
+        args,
+        min,
+        max,
+        body,
+        status,
+        default: "",
+        help,
+    }
 }
 
 const fn count(args: &str) -> (usize, usize) {
@@ -258,11 +288,20 @@ const fn count(args: &str) -> (usize, usize) {
     (min, if many { MANY } else { max })
 }
 
-static INDEX: LazyLock<HashMap<(Block, &'static str), &'static Keyword>> =
-    LazyLock::new(|| Block::ALL.iter().flat_map(|b| b.keywords().iter().map(|k| ((*b, k.name), k))).collect());
+static INDEX: LazyLock<HashMap<(Block, &'static str), &'static Keyword>> = LazyLock::new(|| {
+    Block::ALL
+        .iter()
+        .flat_map(|b| b.keywords().iter().map(|k| ((*b, k.name), k)))
+        .collect()
+});
 
 static BELOW_TOP: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
-    Block::ALL.iter().filter(|b| **b != Block::Top).flat_map(|b| b.keywords()).map(|k| k.name).collect()
+    Block::ALL
+        .iter()
+        .filter(|b| **b != Block::Top)
+        .flat_map(|b| b.keywords())
+        .map(|k| k.name)
+        .collect()
 });
 
 /// The keyword `name` of a block.
@@ -273,7 +312,10 @@ pub fn find(block: Block, name: &str) -> Option<&'static Keyword> {
 
 /// All blocks that know `name`.
 pub fn blocks_of(name: &str) -> impl Iterator<Item = Block> + '_ {
-    Block::ALL.iter().copied().filter(move |b| find(*b, name).is_some())
+    Block::ALL
+        .iter()
+        .copied()
+        .filter(move |b| find(*b, name).is_some())
 }
 
 /// A keyword with a block that stands at the top level and nowhere else.

@@ -28,7 +28,10 @@ pub(crate) fn comment_start(text: &str) -> usize {
     }
     // A quote that is never closed ends nothing: `! don't` must still be a comment.
     if quote.is_some() {
-        return text.find(['#', '!']).filter(|&i| !text[..i].contains(['"', '\''])).unwrap_or(text.len());
+        return text
+            .find(['#', '!'])
+            .filter(|&i| !text[..i].contains(['"', '\'']))
+            .unwrap_or(text.len());
     }
     text.len()
 }
@@ -42,7 +45,9 @@ pub(crate) fn placeholder(text: &str) -> Option<(usize, usize)> {
         let rest = &bytes[i..];
         for (open, close) in [("{{", "}}"), ("{%", "%}"), ("<%", "%>")] {
             if rest.starts_with(open.as_bytes()) {
-                let end = text[i..].find(close).map_or(text.trim_end().len(), |n| i + n + close.len());
+                let end = text[i..]
+                    .find(close)
+                    .map_or(text.trim_end().len(), |n| i + n + close.len());
                 return Some((i, end.max(i + 2)));
             }
         }
@@ -50,7 +55,10 @@ pub(crate) fn placeholder(text: &str) -> Option<(usize, usize)> {
             (Some(q), b) if q == b => quote = None,
             (None, b @ (b'"' | b'\'')) => quote = Some(b),
             (None, b'<') if bytes.get(i + 1).is_some_and(u8::is_ascii_alphabetic) => {
-                if let Some(n) = text[i + 1..].find(['<', '>']).filter(|n| bytes[i + 1 + n] == b'>') {
+                if let Some(n) = text[i + 1..]
+                    .find(['<', '>'])
+                    .filter(|n| bytes[i + 1 + n] == b'>')
+                {
                     return Some((i, i + n + 2));
                 }
             }
@@ -62,7 +70,12 @@ pub(crate) fn placeholder(text: &str) -> Option<(usize, usize)> {
 }
 
 /// Cuts a logical line into words and braces.
-pub(crate) fn cut(line: &Line, builder: &mut Builder, sources: &Sources, out: &mut Vec<Diagnostic>) {
+pub(crate) fn cut(
+    line: &Line,
+    builder: &mut Builder,
+    sources: &Sources,
+    out: &mut Vec<Diagnostic>,
+) {
     let text = line.text.as_str();
     let bytes = text.as_bytes();
     let mut i = 0;
@@ -107,8 +120,15 @@ fn word(line: &Line, start: usize, builder: &mut Builder, out: &mut Vec<Diagnost
                     match bytes.get(i) {
                         None => {
                             out.push(
-                                Diagnostic::new(Code::UnterminatedQuote, Severity::Error, "this quote is never closed")
-                                    .at(line.place(open, open + 1).0, "opened here, and the line ends before it is closed"),
+                                Diagnostic::new(
+                                    Code::UnterminatedQuote,
+                                    Severity::Error,
+                                    "this quote is never closed",
+                                )
+                                .at(
+                                    line.place(open, open + 1).0,
+                                    "opened here, and the line ends before it is closed",
+                                ),
                             );
                             break;
                         }
@@ -133,7 +153,11 @@ fn word(line: &Line, start: usize, builder: &mut Builder, out: &mut Vec<Diagnost
     }
     let i = i.max(start + 1).min(bytes.len());
     let (span, _) = line.place(start, i);
-    builder.word(Word { text: String::from_utf8_lossy(&text).into_owned(), span, quoted });
+    builder.word(Word {
+        text: String::from_utf8_lossy(&text).into_owned(),
+        span,
+        quoted,
+    });
     i
 }
 
@@ -143,7 +167,9 @@ fn escape(bytes: &[u8], i: usize, text: &mut Vec<u8>) -> usize {
         text.push(b'\\');
         return i + 1;
     };
-    let digits = |from: usize, max: usize, ok: fn(&u8) -> bool| bytes[from..].iter().take(max).take_while(|b| ok(b)).count();
+    let digits = |from: usize, max: usize, ok: fn(&u8) -> bool| {
+        bytes[from..].iter().take(max).take_while(|b| ok(b)).count()
+    };
     let simple = match c {
         b'a' => Some(7),
         b'b' => Some(8),
@@ -162,13 +188,17 @@ fn escape(bytes: &[u8], i: usize, text: &mut Vec<u8>) -> usize {
     match c {
         b'0'..=b'7' => {
             let n = digits(i + 1, 3, |b| (b'0'..=b'7').contains(b));
-            let v = bytes[i + 1..i + 1 + n].iter().fold(0u32, |v, b| v * 8 + u32::from(b - b'0'));
+            let v = bytes[i + 1..i + 1 + n]
+                .iter()
+                .fold(0u32, |v, b| v * 8 + u32::from(b - b'0'));
             text.push((v & 0xff) as u8);
             i + 1 + n
         }
         b'x' => {
             let n = digits(i + 2, 2, u8::is_ascii_hexdigit);
-            let v = bytes[i + 2..i + 2 + n].iter().fold(0u32, |v, &b| v * 16 + char::from(b).to_digit(16).unwrap_or(0));
+            let v = bytes[i + 2..i + 2 + n].iter().fold(0u32, |v, &b| {
+                v * 16 + char::from(b).to_digit(16).unwrap_or(0)
+            });
             if n > 0 {
                 text.push((v & 0xff) as u8);
             }

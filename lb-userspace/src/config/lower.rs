@@ -51,9 +51,18 @@ pub(crate) struct Walked<'n> {
 
 /// Lowers a tree.
 pub(crate) fn lower(nodes: &[Node], rules: Rules) -> Lowered {
-    let mut l = Lower { rules, out: Vec::new(), left_out: Vec::new(), suggestions: HashMap::new() };
+    let mut l = Lower {
+        rules,
+        out: Vec::new(),
+        left_out: Vec::new(),
+        suggestions: HashMap::new(),
+    };
     let model = l.top(nodes);
-    Lowered { model, diagnostics: l.out, left_out: l.left_out }
+    Lowered {
+        model,
+        diagnostics: l.out,
+        left_out: l.left_out,
+    }
 }
 
 impl Lower {
@@ -65,7 +74,10 @@ impl Lower {
         for (_, n) in walked.acted.iter().filter(|(k, _)| *k == "global_defs") {
             self.global(n, &mut global, &mut defaults);
         }
-        let mut model = Model { global, ..Model::default() };
+        let mut model = Model {
+            global,
+            ..Model::default()
+        };
         self.instances(&walked.acted, &defaults, &mut model);
         self.sync_groups(&walked.acted, &mut model);
         self.services(&walked.acted, &mut model);
@@ -78,14 +90,20 @@ impl Lower {
 
     /// A value that keepalived replaces by another: a warning, or an error in TOML.
     fn replaced(&self) -> Severity {
-        if self.rules.toml { Severity::Error } else { Severity::Warning }
+        if self.rules.toml {
+            Severity::Error
+        } else {
+            Severity::Warning
+        }
     }
 
     /// Sorts the statements of a block, and names everything in it that has no effect.
     fn walk<'n>(&mut self, nodes: &'n [Node], block: Block) -> Walked<'n> {
         let mut walked = Walked::default();
         for n in nodes {
-            let Some(word) = n.words.first() else { continue };
+            let Some(word) = n.words.first() else {
+                continue;
+            };
             let Some(keyword) = keywords::find(block, &word.text) else {
                 self.unknown(n, word, block);
                 continue;
@@ -96,26 +114,42 @@ impl Lower {
             match keyword.status {
                 Status::Acted | Status::Own => walked.acted.push((keyword.name, n)),
                 Status::NoEffect => self.push(
-                    Diagnostic::new(Code::NoEffect, Severity::Warning, format!("`{}` has no effect here yet", keyword.name))
-                        .at(n.whole(), keyword.help),
+                    Diagnostic::new(
+                        Code::NoEffect,
+                        Severity::Warning,
+                        format!("`{}` has no effect here yet", keyword.name),
+                    )
+                    .at(n.whole(), keyword.help),
                 ),
                 Status::NotNeeded => self.push(
-                    Diagnostic::new(Code::NoEffect, Severity::Note, format!("`{}` has no meaning here", keyword.name))
-                        .at(n.whole(), keyword.help),
+                    Diagnostic::new(
+                        Code::NoEffect,
+                        Severity::Note,
+                        format!("`{}` has no meaning here", keyword.name),
+                    )
+                    .at(n.whole(), keyword.help),
                 ),
                 Status::Unsupported => walked.unsupported.push(self.unsupported(n, keyword)),
                 Status::Old(now) => {
                     self.push(
-                        Diagnostic::new(Code::OldSpelling, Severity::Note, format!("`{}` is the old spelling of `{now}`", keyword.name))
-                            .at(word.span, "it is taken in its old meaning")
-                            .help(format!("write `{now}`")),
+                        Diagnostic::new(
+                            Code::OldSpelling,
+                            Severity::Note,
+                            format!("`{}` is the old spelling of `{now}`", keyword.name),
+                        )
+                        .at(word.span, "it is taken in its old meaning")
+                        .help(format!("write `{now}`")),
                     );
                     walked.acted.push((now, n));
                 }
                 Status::Removed(why) => self.push(
-                    Diagnostic::new(Code::OldSpelling, Severity::Note, format!("`{}` has no effect any more", keyword.name))
-                        .at(n.whole(), keyword.help)
-                        .help(why),
+                    Diagnostic::new(
+                        Code::OldSpelling,
+                        Severity::Note,
+                        format!("`{}` has no effect any more", keyword.name),
+                    )
+                    .at(n.whole(), keyword.help)
+                    .help(why),
                 ),
             }
         }
@@ -123,32 +157,48 @@ impl Lower {
     }
 
     fn unsupported(&self, n: &Node, keyword: &Keyword) -> Diagnostic {
-        Diagnostic::new(Code::Unsupported, Severity::Error, format!("`{}` is not supported yet", keyword.name))
-            .at(n.whole(), keyword.help)
+        Diagnostic::new(
+            Code::Unsupported,
+            Severity::Error,
+            format!("`{}` is not supported yet", keyword.name),
+        )
+        .at(n.whole(), keyword.help)
     }
 
     /// Number of parameters, and a block where one belongs. False: the statement is to be left out.
     fn shape(&mut self, n: &Node, keyword: &Keyword) -> bool {
         let args = n.args().len();
         if args < keyword.min {
-            let d = Diagnostic::new(Code::MissingParameter, Severity::Error, format!("`{}` needs {}", keyword.name, keyword.args))
-                .at(n.whole(), "a parameter is missing")
-                .help(format!("{}: {}", keyword.name, keyword.help));
+            let d = Diagnostic::new(
+                Code::MissingParameter,
+                Severity::Error,
+                format!("`{}` needs {}", keyword.name, keyword.args),
+            )
+            .at(n.whole(), "a parameter is missing")
+            .help(format!("{}: {}", keyword.name, keyword.help));
             self.push(d);
             return false;
         }
         match (keyword.body, &n.block) {
             (Body::None, Some(b)) => {
                 self.push(
-                    Diagnostic::new(Code::BlockMismatch, Severity::Warning, format!("`{}` takes no block", keyword.name))
-                        .at(b.open, "what stands in this block is ignored"),
+                    Diagnostic::new(
+                        Code::BlockMismatch,
+                        Severity::Warning,
+                        format!("`{}` takes no block", keyword.name),
+                    )
+                    .at(b.open, "what stands in this block is ignored"),
                 );
             }
             (Body::Block(_) | Body::Lines, None) => {
                 self.push(
-                    Diagnostic::new(Code::BlockMismatch, Severity::Warning, format!("`{}` is a block, but there is no `{{`", keyword.name))
-                        .at(n.whole(), "ignored")
-                        .help(format!("write `{} {{ ... }}`", n.title())),
+                    Diagnostic::new(
+                        Code::BlockMismatch,
+                        Severity::Warning,
+                        format!("`{}` is a block, but there is no `{{`", keyword.name),
+                    )
+                    .at(n.whole(), "ignored")
+                    .help(format!("write `{} {{ ... }}`", n.title())),
                 );
                 return false;
             }
@@ -160,13 +210,27 @@ impl Lower {
             let mut d = Diagnostic::new(
                 Code::ExtraParameter,
                 Severity::Warning,
-                format!("`{}` takes {}", keyword.name, if keyword.args.is_empty() { "no parameter" } else { keyword.args }),
+                format!(
+                    "`{}` takes {}",
+                    keyword.name,
+                    if keyword.args.is_empty() {
+                        "no parameter"
+                    } else {
+                        keyword.args
+                    }
+                ),
             )
             .at(span, "ignored");
             if let [w, ..] = extra
-                && matches!(w.text.as_str(), "off" | "false" | "no" | "FALSE" | "OFF" | "NO" | "0")
+                && matches!(
+                    w.text.as_str(),
+                    "off" | "false" | "no" | "FALSE" | "OFF" | "NO" | "0"
+                )
             {
-                d = d.help(format!("`{}` is on by being there; to turn it off, remove the line", keyword.name));
+                d = d.help(format!(
+                    "`{}` is on by being there; to turn it off, remove the line",
+                    keyword.name
+                ));
             }
             self.push(d);
         }
@@ -176,16 +240,30 @@ impl Lower {
     fn unknown(&mut self, n: &Node, word: &Word, block: Block) {
         let mut d = Diagnostic::new(Code::UnknownKeyword, Severity::Warning, String::new());
         if let Some((i, c, latin, meant)) = suggest::look_alike(&word.text, block) {
-            let place = if word.quoted { word.span } else { sub(word.span, &word.text, i, c) };
-            d.message = format!("unknown keyword `{}`: it only looks like `{meant}`", word.text);
+            let place = if word.quoted {
+                word.span
+            } else {
+                sub(word.span, &word.text, i, c)
+            };
+            d.message = format!(
+                "unknown keyword `{}`: it only looks like `{meant}`",
+                word.text
+            );
             d = d
-                .at(place, format!("this is {}, not the Latin `{latin}`", suggest::letter(c)))
+                .at(
+                    place,
+                    format!("this is {}, not the Latin `{latin}`", suggest::letter(c)),
+                )
                 .help(format!("type `{meant}` again"));
             self.push(d);
             return;
         }
         let elsewhere: Vec<Block> = keywords::blocks_of(&word.text).collect();
-        let what = if n.block.is_some() { "this block is ignored" } else { "ignored" };
+        let what = if n.block.is_some() {
+            "this block is ignored"
+        } else {
+            "ignored"
+        };
         if elsewhere.is_empty() {
             d.message = format!("unknown keyword `{}` in {}", word.text, place_name(block));
             d = d.at(word.span, what);
@@ -207,10 +285,14 @@ impl Lower {
 
     fn suggest(&mut self, block: Block, word: &str) -> Vec<String> {
         // Text that is no configuration at all must not cost a search for each of its words.
-        if self.suggestions.len() > 64 && !self.suggestions.contains_key(&(block, word.to_owned())) {
+        if self.suggestions.len() > 64 && !self.suggestions.contains_key(&(block, word.to_owned()))
+        {
             return Vec::new();
         }
-        self.suggestions.entry((block, word.to_owned())).or_insert_with(|| suggest::did_you_mean(word, block)).clone()
+        self.suggestions
+            .entry((block, word.to_owned()))
+            .or_insert_with(|| suggest::did_you_mean(word, block))
+            .clone()
     }
 
     /// Takes in what is unsupported about one thing. True: it is to be left out.
@@ -223,7 +305,8 @@ impl Lower {
                 d.severity = Severity::Warning;
                 d.help.push(format!("{what} is left out"));
             } else {
-                d.help.push("`--skip-unsupported` leaves it out and runs the rest".to_owned());
+                d.help
+                    .push("`--skip-unsupported` leaves it out and runs the rest".to_owned());
             }
             self.out.push(d);
         }
@@ -233,13 +316,21 @@ impl Lower {
 
     /// The last of several statements of the same name wins; the earlier are named.
     fn last<'n>(&mut self, walked: &Walked<'n>, name: &str) -> Option<&'n Node> {
-        let mut found = walked.acted.iter().filter(|(k, _)| *k == name).map(|(_, n)| *n);
+        let mut found = walked
+            .acted
+            .iter()
+            .filter(|(k, _)| *k == name)
+            .map(|(_, n)| *n);
         let mut last = found.next()?;
         for n in found {
             self.push(
-                Diagnostic::new(Code::Duplicate, Severity::Warning, format!("`{name}` is set twice"))
-                    .at(n.whole(), "this one counts")
-                    .also(last.whole(), "this one has no effect"),
+                Diagnostic::new(
+                    Code::Duplicate,
+                    Severity::Warning,
+                    format!("`{name}` is set twice"),
+                )
+                .at(n.whole(), "this one counts")
+                .also(last.whole(), "this one has no effect"),
             );
             last = n;
         }
@@ -255,7 +346,11 @@ fn place_name(block: Block) -> String {
 }
 
 fn in_block(name: &str) -> String {
-    if name == Block::Top.name() { "the top level, outside of any block".to_owned() } else { format!("a `{name}` block") }
+    if name == Block::Top.name() {
+        "the top level, outside of any block".to_owned()
+    } else {
+        format!("a `{name}` block")
+    }
 }
 
 /// The place of the character at byte `i` of a word that was written without quotes.
@@ -265,5 +360,9 @@ fn sub(span: Span, text: &str, i: usize, c: char) -> Span {
         return span;
     }
     let start = span.start + u32::try_from(i).unwrap_or(0);
-    Span { start, end: start + u32::try_from(c.len_utf8()).unwrap_or(1), ..span }
+    Span {
+        start,
+        end: start + u32::try_from(c.len_utf8()).unwrap_or(1),
+        ..span
+    }
 }

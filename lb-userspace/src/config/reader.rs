@@ -45,7 +45,14 @@ pub(crate) struct Read {
 /// Reads a file and all that it includes.
 pub(crate) fn read(path: &str, files: &dyn FileSource, config_id: Option<&str>) -> Read {
     let config_id = config_id.map_or_else(
-        || files.hostname().split('.').next().unwrap_or_default().to_owned(),
+        || {
+            files
+                .hostname()
+                .split('.')
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        },
         str::to_owned,
     );
     let mut r = Reader {
@@ -55,7 +62,11 @@ pub(crate) fn read(path: &str, files: &dyn FileSource, config_id: Option<&str>) 
         out: Vec::new(),
         builder: Builder::default(),
         definitions: HashMap::new(),
-        expansions: vec![Expansion { used: Span::default(), defined: Span::default(), outer: 0 }],
+        expansions: vec![Expansion {
+            used: Span::default(),
+            defined: Span::default(),
+            outer: 0,
+        }],
         open_files: Vec::new(),
         opened: 0,
         expanded: 0,
@@ -65,9 +76,19 @@ pub(crate) fn read(path: &str, files: &dyn FileSource, config_id: Option<&str>) 
         pending: None,
     };
     r.file(path, None);
-    let Reader { sources, mut out, builder, .. } = r;
+    let Reader {
+        sources,
+        mut out,
+        builder,
+        ..
+    } = r;
     let (nodes, broken) = builder.finish(&mut out);
-    Read { nodes, sources, diagnostics: out, broken }
+    Read {
+        nodes,
+        sources,
+        diagnostics: out,
+        broken,
+    }
 }
 
 struct Reader<'a> {
@@ -96,32 +117,53 @@ impl Reader<'_> {
             None => d,
         };
         if self.open_files.iter().any(|f| f == path) {
-            self.out.push(at(Diagnostic::new(Code::IncludeLoop, Severity::Error, format!("`{path}` includes itself"))));
+            self.out.push(at(Diagnostic::new(
+                Code::IncludeLoop,
+                Severity::Error,
+                format!("`{path}` includes itself"),
+            )));
             return;
         }
         self.opened += 1;
         if self.opened > MAX_FILES {
             if self.opened == MAX_FILES + 1 {
-                self.out.push(at(Diagnostic::new(Code::IncludeLoop, Severity::Error, format!("more than {MAX_FILES} files are included"))));
+                self.out.push(at(Diagnostic::new(
+                    Code::IncludeLoop,
+                    Severity::Error,
+                    format!("more than {MAX_FILES} files are included"),
+                )));
             }
             return;
         }
         let bytes = match self.files.read(path) {
             Ok(b) => b,
             Err(e) => {
-                self.out.push(at(Diagnostic::new(Code::CannotRead, Severity::Error, format!("cannot read `{path}`: {e}"))));
+                self.out.push(at(Diagnostic::new(
+                    Code::CannotRead,
+                    Severity::Error,
+                    format!("cannot read `{path}`: {e}"),
+                )));
                 return;
             }
         };
         if bytes.len() > MAX_FILE {
-            self.out.push(at(Diagnostic::new(Code::CannotRead, Severity::Error, format!("`{path}` is larger than {MAX_FILE} bytes"))));
+            self.out.push(at(Diagnostic::new(
+                Code::CannotRead,
+                Severity::Error,
+                format!("`{path}` is larger than {MAX_FILE} bytes"),
+            )));
             return;
         }
-        let text = String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+        let text = String::from_utf8(bytes)
+            .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
         let id = self.sources.add(path, text);
         self.open_files.push(path.to_owned());
         // The text is needed while `self` changes; files are small.
-        let text = self.sources.get(id).map(|s| s.text.clone()).unwrap_or_default();
+        let text = self
+            .sources
+            .get(id)
+            .map(|s| s.text.clone())
+            .unwrap_or_default();
         let mut start = 0;
         for raw in text.split_inclusive('\n') {
             if self.stopped {
@@ -155,7 +197,10 @@ impl Reader<'_> {
                 return;
             }
             let (body, goes_on) = continued(text);
-            def.lines.push(Line::verbatim(body, Span::new(id, from + lead, from + lead + body.len())));
+            def.lines.push(Line::verbatim(
+                body,
+                Span::new(id, from + lead, from + lead + body.len()),
+            ));
             if goes_on {
                 self.pending = Some((name, def));
             } else {
@@ -211,7 +256,11 @@ impl Reader<'_> {
             if self.stopped {
                 return;
             }
-            let lead = line.text.bytes().take_while(|b| lexer::is_space(*b)).count();
+            let lead = line
+                .text
+                .bytes()
+                .take_while(|b| lexer::is_space(*b))
+                .count();
             if lead > 0 {
                 line = line.slice(lead, line.text.len());
             }
@@ -253,15 +302,26 @@ impl Reader<'_> {
             self.stopped = true;
             self.builder.broken = true;
             self.out.push(
-                Diagnostic::new(Code::ExpansionTooLarge, Severity::Error, "this definition never comes to an end")
-                    .at(line.place(0, line.text.len()).0, "a definition that uses itself, or too many in one another"),
+                Diagnostic::new(
+                    Code::ExpansionTooLarge,
+                    Severity::Error,
+                    "this definition never comes to an end",
+                )
+                .at(
+                    line.place(0, line.text.len()).0,
+                    "a definition that uses itself, or too many in one another",
+                ),
             );
         }
     }
 
     /// The rest of an `@id` line whose condition holds.
     fn condition(&self, line: &Line) -> Option<Line> {
-        let word = line.text.bytes().position(lexer::is_space).unwrap_or(line.text.len());
+        let word = line
+            .text
+            .bytes()
+            .position(lexer::is_space)
+            .unwrap_or(line.text.len());
         let id = &line.text[1..word];
         let holds = match id.strip_prefix('^') {
             Some(id) => id != self.config_id,
@@ -274,8 +334,16 @@ impl Reader<'_> {
         let (body, goes_on) = continued(&line.text[value..]);
         let first = line.slice(value, value + body.len());
         let span = line.place(0, line.text.len()).0;
-        let lines = if goes_on && body.is_empty() { Vec::new() } else { vec![first] };
-        let def = Definition { lines, multiline: goes_on, span };
+        let lines = if goes_on && body.is_empty() {
+            Vec::new()
+        } else {
+            vec![first]
+        };
+        let def = Definition {
+            lines,
+            multiline: goes_on,
+            span,
+        };
         if goes_on {
             self.pending = Some((name, def));
         } else {
@@ -309,11 +377,26 @@ impl Reader<'_> {
             if !def.multiline {
                 let value = def.lines.first().map_or("", |l| l.text.as_str()).to_owned();
                 // The value stands for `$NAME` where it is used; the definition is one step away.
-                self.expansions.push(Expansion { used: span, defined: def.span, outer });
+                self.expansions.push(Expansion {
+                    used: span,
+                    defined: def.span,
+                    outer,
+                });
                 let expansion = u32::try_from(self.expansions.len() - 1).unwrap_or(0);
-                return self.substitute(line, at, end, &Line::synthetic(&value, span, expansion), 0, span);
+                return self.substitute(
+                    line,
+                    at,
+                    end,
+                    &Line::synthetic(&value, span, expansion),
+                    0,
+                    span,
+                );
             }
-            self.expansions.push(Expansion { used: span, defined: def.span, outer });
+            self.expansions.push(Expansion {
+                used: span,
+                defined: def.span,
+                outer,
+            });
             let expansion = u32::try_from(self.expansions.len() - 1).unwrap_or(0);
             // Text before and after stands on lines of its own with the first and the last line.
             let last = def.lines.len().saturating_sub(1);
@@ -336,12 +419,24 @@ impl Reader<'_> {
         Replaced::Nothing
     }
 
-    fn substitute(&mut self, line: &Line, at: usize, end: usize, with: &Line, expansion: u32, span: Span) -> Replaced {
+    fn substitute(
+        &mut self,
+        line: &Line,
+        at: usize,
+        end: usize,
+        with: &Line,
+        expansion: u32,
+        span: Span,
+    ) -> Replaced {
         let mut l = Line::default();
         l.push_slice(line, 0, at);
         l.push(with, expansion);
         l.push_slice(line, end, line.text.len());
-        if self.spend(l.text.len(), span) { Replaced::Line(l) } else { Replaced::Done }
+        if self.spend(l.text.len(), span) {
+            Replaced::Line(l)
+        } else {
+            Replaced::Done
+        }
     }
 
     fn predefined(&self, name: &str, params: &str, span: Span) -> Option<String> {
@@ -376,31 +471,45 @@ impl Reader<'_> {
             let end = text.find(')').map_or(text.len(), |i| i + 1);
             r.builder.broken = true;
             r.out.push(
-                Diagnostic::new(Code::BadSequence, Severity::Error, format!("this sequence cannot be read: {why}"))
-                    .at(line.place(0, end).0, "")
-                    .help("write `~SEQ(NAME, START, STEP, END) TEXT` or `~LST(NAME, A, B ...) TEXT`"),
+                Diagnostic::new(
+                    Code::BadSequence,
+                    Severity::Error,
+                    format!("this sequence cannot be read: {why}"),
+                )
+                .at(line.place(0, end).0, "")
+                .help("write `~SEQ(NAME, START, STEP, END) TEXT` or `~LST(NAME, A, B ...) TEXT`"),
             );
         };
         if depth > MAX_DEPTH {
             self.too_deep(line);
             return;
         }
-        let Some(open) = text.find('(') else { return bad(self, "no `(`") };
+        let Some(open) = text.find('(') else {
+            return bad(self, "no `(`");
+        };
         let kind = text[..open].trim_end();
         if !matches!(kind, "~SEQ" | "~SEQx" | "~LST") {
             return bad(self, "it is neither ~SEQ, ~SEQx nor ~LST");
         }
-        let Some(close) = text[open..].find(')').map(|n| open + n) else { return bad(self, "no `)`") };
+        let Some(close) = text[open..].find(')').map(|n| open + n) else {
+            return bad(self, "no `)`");
+        };
         let mut inner = line.slice(open + 1, close);
         for _ in 0..MAX_REPLACEMENTS {
             match self.replace(&inner, depth) {
                 Replaced::Nothing => break,
                 Replaced::Line(l) => inner = l,
-                Replaced::Done => return bad(self, "a definition of several lines cannot stand in it"),
+                Replaced::Done => {
+                    return bad(self, "a definition of several lines cannot stand in it");
+                }
             }
         }
         let rest = line.slice(close + 1, text.len());
-        let steps = if kind == "~LST" { list(&inner.text) } else { numbers(&inner.text, kind == "~SEQx") };
+        let steps = if kind == "~LST" {
+            list(&inner.text)
+        } else {
+            numbers(&inner.text, kind == "~SEQx")
+        };
         let steps = match steps {
             Ok(s) => s,
             Err(why) => return bad(self, why),
@@ -412,7 +521,11 @@ impl Reader<'_> {
                 break;
             }
             for (name, value) in values {
-                let def = Definition { lines: vec![Line::synthetic(&value, span, 0)], multiline: false, span };
+                let def = Definition {
+                    lines: vec![Line::synthetic(&value, span, 0)],
+                    multiline: false,
+                    span,
+                };
                 let old = self.definitions.insert(name.clone(), def);
                 if !saved.iter().any(|(n, _)| *n == name) {
                     saved.push((name, old));
@@ -435,7 +548,10 @@ impl Reader<'_> {
     fn statement(&mut self, line: &Line) {
         let text = line.text.as_str();
         let word = text.bytes().position(lexer::is_space).unwrap_or(text.len());
-        if matches!(&text[..word], "include" | "includer" | "includem" | "includew" | "includeb" | "includea") {
+        if matches!(
+            &text[..word],
+            "include" | "includer" | "includem" | "includew" | "includeb" | "includea"
+        ) {
             self.include(line, word);
             return;
         }
@@ -443,9 +559,17 @@ impl Reader<'_> {
         lexer::cut(line, &mut self.builder, &self.sources, &mut self.out);
         // A finding inside an expansion says where the definition was used.
         let (_, expansion) = line.place(0, 1);
-        if let Some(e) = self.expansions.get(expansion as usize).filter(|_| expansion != 0).copied() {
+        if let Some(e) = self
+            .expansions
+            .get(expansion as usize)
+            .filter(|_| expansion != 0)
+            .copied()
+        {
             for d in &mut self.out[before..] {
-                d.secondary.push(super::diag::Label { span: e.used, text: "expanded from here".to_owned() });
+                d.secondary.push(super::diag::Label {
+                    span: e.used,
+                    text: "expanded from here".to_owned(),
+                });
             }
         }
     }
@@ -453,17 +577,29 @@ impl Reader<'_> {
     fn include(&mut self, line: &Line, word: usize) {
         self.builder.end_of_line();
         let strict = &line.text[..word] != "include";
-        let start = word + line.text[word..].bytes().take_while(|b| lexer::is_space(*b)).count();
+        let start = word
+            + line.text[word..]
+                .bytes()
+                .take_while(|b| lexer::is_space(*b))
+                .count();
         let pattern = line.text[start..].trim_matches(['"', '\'']).to_owned();
         let (span, _) = line.place(start.min(line.text.len()), line.text.len());
         if pattern.is_empty() {
             self.out.push(
-                Diagnostic::new(Code::MissingParameter, Severity::Error, "`include` needs the name of a file")
-                    .at(line.place(0, word).0, "no file is named"),
+                Diagnostic::new(
+                    Code::MissingParameter,
+                    Severity::Error,
+                    "`include` needs the name of a file",
+                )
+                .at(line.place(0, word).0, "no file is named"),
             );
             return;
         }
-        let includer = self.sources.get(span.source).map(|s| s.name.clone()).unwrap_or_default();
+        let includer = self
+            .sources
+            .get(span.source)
+            .map(|s| s.name.clone())
+            .unwrap_or_default();
         let path = match includer.rfind('/') {
             Some(i) if !pattern.starts_with('/') => format!("{}/{pattern}", &includer[..i]),
             _ => pattern.clone(),
@@ -478,9 +614,17 @@ impl Reader<'_> {
                 self.pending = pending;
             }
             other => {
-                let severity = if strict { Severity::Error } else { Severity::Warning };
-                let mut d = Diagnostic::new(Code::IncludeNothing, severity, format!("no file matches `{path}`"))
-                    .at(span, "nothing is included");
+                let severity = if strict {
+                    Severity::Error
+                } else {
+                    Severity::Warning
+                };
+                let mut d = Diagnostic::new(
+                    Code::IncludeNothing,
+                    severity,
+                    format!("no file matches `{path}`"),
+                )
+                .at(span, "nothing is included");
                 if let Err(e) = other {
                     d = d.help(e);
                 }
@@ -512,7 +656,10 @@ fn name_length(text: &str) -> usize {
     if bytes.first().is_none_or(u8::is_ascii_digit) {
         return 0;
     }
-    bytes.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count()
+    bytes
+        .iter()
+        .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_')
+        .count()
 }
 
 /// `$NAME=value`: the name and where the value starts.
@@ -522,7 +669,14 @@ fn definition(text: &str) -> Option<(&str, usize)> {
         return None;
     }
     let value = 2 + n;
-    Some((&text[1..=n], value + text[value..].bytes().take_while(|b| lexer::is_space(*b)).count()))
+    Some((
+        &text[1..=n],
+        value
+            + text[value..]
+                .bytes()
+                .take_while(|b| lexer::is_space(*b))
+                .count(),
+    ))
 }
 
 /// The reference at `at`: its name, its parameters, and where it ends.
@@ -533,10 +687,19 @@ fn reference(text: &str, at: usize) -> Option<(&str, &str, usize)> {
         // Bounded, so that a line full of `${` costs no more than its length.
         let close = inner.bytes().take(256).position(|b| b == b'}')?;
         let params = inner.get(n..close)?;
-        if n == 0 || !params.bytes().next().is_none_or(|b| lexer::is_space(b) || b == b':') {
+        if n == 0
+            || !params
+                .bytes()
+                .next()
+                .is_none_or(|b| lexer::is_space(b) || b == b':')
+        {
             return None;
         }
-        return Some((&inner[..n], params.trim_start_matches(':'), at + 2 + close + 1));
+        return Some((
+            &inner[..n],
+            params.trim_start_matches(':'),
+            at + 2 + close + 1,
+        ));
     }
     let n = name_length(rest);
     let after = rest.as_bytes().get(n).copied();
@@ -548,19 +711,28 @@ type Steps = Box<dyn Iterator<Item = Vec<(String, String)>>>;
 /// The values of a `~SEQ`.
 fn numbers(text: &str, hex: bool) -> Result<Steps, &'static str> {
     let parts: Vec<&str> = text.split(',').map(str::trim).collect();
-    let Some((&name, rest)) = parts.split_first() else { return Err("it is empty") };
+    let Some((&name, rest)) = parts.split_first() else {
+        return Err("it is empty");
+    };
     if name_length(name) != name.len() || name.is_empty() {
         return Err("its name is not made of letters, digits and `_`");
     }
     let number = |s: &str| -> Result<i64, &'static str> {
         let (neg, digits) = s.strip_prefix('-').map_or((false, s), |d| (true, d));
-        let v = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        let v = match digits
+            .strip_prefix("0x")
+            .or_else(|| digits.strip_prefix("0X"))
+        {
             Some(h) => i64::from_str_radix(h, 16),
             None => digits.parse(),
         };
-        v.map(|v| if neg { -v } else { v }).map_err(|_| "a bound is not a number")
+        v.map(|v| if neg { -v } else { v })
+            .map_err(|_| "a bound is not a number")
     };
-    let n = rest.iter().map(|s| number(s)).collect::<Result<Vec<_>, _>>()?;
+    let n = rest
+        .iter()
+        .map(|s| number(s))
+        .collect::<Result<Vec<_>, _>>()?;
     let (start, step, end) = match n[..] {
         [end] => (if end < 0 { -1 } else { 1 }, None, end),
         [start, end] => (start, None, end),
@@ -579,7 +751,10 @@ fn numbers(text: &str, hex: bool) -> Result<Steps, &'static str> {
     Ok(Box::new(std::iter::from_fn(move || {
         let v = next.filter(|&v| if step > 0 { v <= end } else { v >= end })?;
         next = v.checked_add(step);
-        Some(vec![(name.clone(), if hex { format!("{v:x}") } else { v.to_string() })])
+        Some(vec![(
+            name.clone(),
+            if hex { format!("{v:x}") } else { v.to_string() },
+        )])
     })))
 }
 
@@ -590,7 +765,13 @@ fn list(text: &str) -> Result<Steps, &'static str> {
     while !rest.is_empty() {
         let (group, after) = if let Some(inner) = rest.strip_prefix('{') {
             let close = inner.find('}').ok_or("a `{` is not closed")?;
-            (inner[..close].split(',').map(|s| s.trim().to_owned()).collect(), &inner[close + 1..])
+            (
+                inner[..close]
+                    .split(',')
+                    .map(|s| s.trim().to_owned())
+                    .collect(),
+                &inner[close + 1..],
+            )
         } else {
             let end = rest.find(',').unwrap_or(rest.len());
             (vec![rest[..end].trim().to_owned()], &rest[end..])
@@ -605,7 +786,10 @@ fn list(text: &str) -> Result<Steps, &'static str> {
     }
     let mut groups = groups.into_iter();
     let names = groups.next().ok_or("it is empty")?;
-    if names.iter().any(|n| n.is_empty() || name_length(n) != n.len()) {
+    if names
+        .iter()
+        .any(|n| n.is_empty() || name_length(n) != n.len())
+    {
         return Err("its name is not made of letters, digits and `_`");
     }
     let values: Vec<Vec<String>> = groups.collect();
@@ -615,5 +799,9 @@ fn list(text: &str) -> Result<Steps, &'static str> {
     if values.iter().any(|v| v.len() != names.len()) {
         return Err("a group has more or fewer values than there are names");
     }
-    Ok(Box::new(values.into_iter().map(move |v| names.iter().cloned().zip(v).collect())))
+    Ok(Box::new(
+        values
+            .into_iter()
+            .map(move |v| names.iter().cloned().zip(v).collect()),
+    ))
 }

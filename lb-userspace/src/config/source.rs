@@ -19,14 +19,21 @@ pub struct Span {
 
 impl Span {
     pub(crate) fn new(source: SourceId, start: usize, end: usize) -> Self {
-        Span { source, start: clamp(start), end: clamp(end) }
+        Span {
+            source,
+            start: clamp(start),
+            end: clamp(end),
+        }
     }
 
     /// From the start of `self` to the end of `other`, when both lie in one file.
     #[must_use]
     pub(crate) fn to(self, other: Span) -> Span {
         if self.source == other.source && other.end >= self.start {
-            Span { end: other.end, ..self }
+            Span {
+                end: other.end,
+                ..self
+            }
         } else {
             self
         }
@@ -67,8 +74,17 @@ impl Sources {
     /// Adds a file.
     pub(crate) fn add(&mut self, name: &str, text: String) -> SourceId {
         let mut lines = vec![0];
-        lines.extend(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| clamp(i + 1)));
-        self.files.push(Source { name: name.to_owned(), text, lines });
+        lines.extend(
+            text.bytes()
+                .enumerate()
+                .filter(|(_, b)| *b == b'\n')
+                .map(|(i, _)| clamp(i + 1)),
+        );
+        self.files.push(Source {
+            name: name.to_owned(),
+            text,
+            lines,
+        });
         SourceId(clamp(self.files.len() - 1))
     }
 
@@ -86,25 +102,34 @@ impl Sources {
     /// Line and column of a span's first byte.
     #[must_use]
     pub fn position(&self, span: Span) -> Position {
-        let Some(file) = self.get(span.source) else { return Position { line: 1, column: 1 } };
+        let Some(file) = self.get(span.source) else {
+            return Position { line: 1, column: 1 };
+        };
         let at = (span.start as usize).min(file.text.len());
         let line = file.lines.partition_point(|&l| l as usize <= at).max(1);
         let start = file.lines.get(line - 1).map_or(0, |&l| l as usize);
-        let column = file.text.get(start..at).map_or(1, |t| t.chars().count() + 1);
+        let column = file
+            .text
+            .get(start..at)
+            .map_or(1, |t| t.chars().count() + 1);
         Position { line, column }
     }
 
     /// The text of a span.
     #[must_use]
     pub fn text(&self, span: Span) -> &str {
-        self.get(span.source).and_then(|f| f.text.get(span.start as usize..span.end as usize)).unwrap_or("")
+        self.get(span.source)
+            .and_then(|f| f.text.get(span.start as usize..span.end as usize))
+            .unwrap_or("")
     }
 
     /// How far the line on which `span` starts is indented, in columns (a tab counts to the next
     /// multiple of 8).
     #[must_use]
     pub(crate) fn indent(&self, span: Span) -> usize {
-        let Some(file) = self.get(span.source) else { return 0 };
+        let Some(file) = self.get(span.source) else {
+            return 0;
+        };
         let line = file.lines.partition_point(|&l| l <= span.start).max(1);
         let start = file.lines.get(line - 1).map_or(0, |&l| l as usize);
         let mut n = 0;
@@ -150,27 +175,59 @@ pub(crate) struct Line {
 impl Line {
     /// A line as it stands in a file.
     pub(crate) fn verbatim(text: &str, span: Span) -> Self {
-        Line { text: text.to_owned(), pieces: vec![Piece { at: 0, span, verbatim: true, expansion: 0 }] }
+        Line {
+            text: text.to_owned(),
+            pieces: vec![Piece {
+                at: 0,
+                span,
+                verbatim: true,
+                expansion: 0,
+            }],
+        }
     }
 
     /// Text that was not written as such but stands for `span`.
     pub(crate) fn synthetic(text: &str, span: Span, expansion: u32) -> Self {
-        Line { text: text.to_owned(), pieces: vec![Piece { at: 0, span, verbatim: false, expansion }] }
+        Line {
+            text: text.to_owned(),
+            pieces: vec![Piece {
+                at: 0,
+                span,
+                verbatim: false,
+                expansion,
+            }],
+        }
     }
 
     /// The place of the bytes `start..end`, and the expansion they come from.
     pub(crate) fn place(&self, start: usize, end: usize) -> (Span, u32) {
-        let Some((first, expansion)) = self.byte(start) else { return (Span::default(), 0) };
-        let last = if end > start { self.byte(end - 1).map_or(first, |(s, _)| s) } else { Span { end: first.start, ..first } };
+        let Some((first, expansion)) = self.byte(start) else {
+            return (Span::default(), 0);
+        };
+        let last = if end > start {
+            self.byte(end - 1).map_or(first, |(s, _)| s)
+        } else {
+            Span {
+                end: first.start,
+                ..first
+            }
+        };
         (first.to(last), expansion)
     }
 
     fn byte(&self, at: usize) -> Option<(Span, u32)> {
-        let i = self.pieces.partition_point(|p| p.at as usize <= at).checked_sub(1)?;
+        let i = self
+            .pieces
+            .partition_point(|p| p.at as usize <= at)
+            .checked_sub(1)?;
         let p = self.pieces[i];
         let span = if p.verbatim {
             let start = p.span.start.saturating_add(clamp(at - p.at as usize));
-            Span { start, end: start.saturating_add(1), ..p.span }
+            Span {
+                start,
+                end: start.saturating_add(1),
+                ..p.span
+            }
         } else {
             p.span
         };
@@ -190,7 +247,10 @@ impl Line {
             return;
         }
         let base = self.text.len();
-        let first = other.pieces.partition_point(|p| p.at as usize <= start).saturating_sub(1);
+        let first = other
+            .pieces
+            .partition_point(|p| p.at as usize <= start)
+            .saturating_sub(1);
         for p in &other.pieces[first.min(other.pieces.len())..] {
             if p.at as usize >= end {
                 break;

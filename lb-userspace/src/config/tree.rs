@@ -43,7 +43,11 @@ impl Node {
 
     /// The keyword's place, or that of the block's brace.
     pub(crate) fn span(&self) -> Span {
-        self.words.first().map(|w| w.span).or(self.block.as_ref().map(|b| b.open)).unwrap_or_default()
+        self.words
+            .first()
+            .map(|w| w.span)
+            .or(self.block.as_ref().map(|b| b.open))
+            .unwrap_or_default()
     }
 
     /// The place of the keyword with all its parameters.
@@ -64,7 +68,11 @@ impl Node {
 
     /// `vrrp_instance VI_1`.
     pub(crate) fn title(&self) -> String {
-        self.words.iter().map(|w| w.text.as_str()).collect::<Vec<_>>().join(" ")
+        self.words
+            .iter()
+            .map(|w| w.text.as_str())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 
@@ -100,7 +108,12 @@ impl Builder {
     pub(crate) fn word(&mut self, word: Word) {
         match &mut self.current {
             Some(n) => n.words.push(word),
-            None => self.current = Some(Node { words: vec![word], block: None }),
+            None => {
+                self.current = Some(Node {
+                    words: vec![word],
+                    block: None,
+                })
+            }
         }
         self.glue = false;
     }
@@ -124,8 +137,12 @@ impl Builder {
             if self.too_deep == 0 {
                 self.broken = true;
                 out.push(
-                    Diagnostic::new(Code::UnexpectedBrace, Severity::Error, format!("blocks are nested more than {MAX_DEPTH} deep"))
-                        .at(brace, "this one is left out"),
+                    Diagnostic::new(
+                        Code::UnexpectedBrace,
+                        Severity::Error,
+                        format!("blocks are nested more than {MAX_DEPTH} deep"),
+                    )
+                    .at(brace, "this one is left out"),
                 );
             }
             self.too_deep += 1;
@@ -134,21 +151,35 @@ impl Builder {
         }
         let node = match self.current.take() {
             Some(n) => n,
-            None if self.glue => self.list().pop().unwrap_or(Node { words: Vec::new(), block: None }),
+            None if self.glue => self.list().pop().unwrap_or(Node {
+                words: Vec::new(),
+                block: None,
+            }),
             None => {
                 self.broken = true;
                 out.push(
-                    Diagnostic::new(Code::UnexpectedBrace, Severity::Error, "a block without a keyword before it")
-                        .at(brace, "nothing says what this block is"),
+                    Diagnostic::new(
+                        Code::UnexpectedBrace,
+                        Severity::Error,
+                        "a block without a keyword before it",
+                    )
+                    .at(brace, "nothing says what this block is"),
                 );
-                Node { words: Vec::new(), block: None }
+                Node {
+                    words: Vec::new(),
+                    block: None,
+                }
             }
         };
         self.glue = false;
         if !self.stack.is_empty() && keywords::only_at_top(node.keyword()) {
             self.close_all(Some(&node), out);
         }
-        self.stack.push(Frame { node, open: brace, children: Vec::new() });
+        self.stack.push(Frame {
+            node,
+            open: brace,
+            children: Vec::new(),
+        });
     }
 
     pub(crate) fn close(&mut self, brace: Span, sources: &Sources, out: &mut Vec<Diagnostic>) {
@@ -167,10 +198,21 @@ impl Builder {
             );
             return;
         };
-        if self.suspect.is_none() && sources.text(brace) == "}" && first_of_line(brace, sources) && sources.indent(brace) < sources.indent(f.node.span()) {
-            self.suspect = Some(Suspect { opened: f.node.whole(), title: f.node.title(), closed: brace });
+        if self.suspect.is_none()
+            && sources.text(brace) == "}"
+            && first_of_line(brace, sources)
+            && sources.indent(brace) < sources.indent(f.node.span())
+        {
+            self.suspect = Some(Suspect {
+                opened: f.node.whole(),
+                title: f.node.title(),
+                closed: brace,
+            });
         }
-        f.node.block = Some(Block { open: f.open, nodes: f.children });
+        f.node.block = Some(Block {
+            open: f.open,
+            nodes: f.children,
+        });
         self.list().push(f.node);
         if self.stack.is_empty() {
             self.suspect = None;
@@ -182,23 +224,42 @@ impl Builder {
     fn close_all(&mut self, next: Option<&Node>, out: &mut Vec<Diagnostic>) {
         self.broken = true;
         self.glue = false;
-        let Some(outer) = self.stack.first() else { return };
+        let Some(outer) = self.stack.first() else {
+            return;
+        };
         let (opened, title) = match &self.suspect {
             Some(s) => (s.opened, s.title.clone()),
             None => (outer.node.whole(), outer.node.title()),
         };
-        let name = if title.is_empty() { "this block".to_owned() } else { format!("block `{title}`") };
-        let mut d = Diagnostic::new(Code::UnclosedBlock, Severity::Error, format!("{name} is not closed"))
-            .at(opened, "opened here");
+        let name = if title.is_empty() {
+            "this block".to_owned()
+        } else {
+            format!("block `{title}`")
+        };
+        let mut d = Diagnostic::new(
+            Code::UnclosedBlock,
+            Severity::Error,
+            format!("{name} is not closed"),
+        )
+        .at(opened, "opened here");
         if let Some(s) = &self.suspect {
-            d = d.also(s.closed, "this `}` closes it, though it stands under an outer block");
+            d = d.also(
+                s.closed,
+                "this `}` closes it, though it stands under an outer block",
+            );
         }
         if let Some(n) = next {
-            d = d.also(n.span(), format!("`{}` can only stand outside of any block", n.keyword()));
+            d = d.also(
+                n.span(),
+                format!("`{}` can only stand outside of any block", n.keyword()),
+            );
         }
         out.push(d.help("add the missing `}`"));
         while let Some(mut f) = self.stack.pop() {
-            f.node.block = Some(Block { open: f.open, nodes: f.children });
+            f.node.block = Some(Block {
+                open: f.open,
+                nodes: f.children,
+            });
             self.list().push(f.node);
         }
         self.suspect = None;
@@ -214,8 +275,13 @@ impl Builder {
 }
 
 fn first_of_line(span: Span, sources: &Sources) -> bool {
-    let Some(f) = sources.get(span.source) else { return false };
+    let Some(f) = sources.get(span.source) else {
+        return false;
+    };
     f.text.get(..span.start as usize).is_some_and(|t| {
-        t.bytes().rev().take_while(|b| *b != b'\n').all(|b| b.is_ascii_whitespace())
+        t.bytes()
+            .rev()
+            .take_while(|b| *b != b'\n')
+            .all(|b| b.is_ascii_whitespace())
     })
 }

@@ -50,14 +50,21 @@ fn report(file: &str, loaded: &Loaded) -> FileReport {
         services: loaded.model.as_ref().map_or(0, |m| m.services.len()),
         instances: loaded.model.as_ref().map_or(0, |m| m.instances.len()),
         left_out: loaded.left_out.clone(),
-        diagnostics: loaded.diagnostics.iter().map(|d| config::to_json(d, &loaded.sources)).collect(),
+        diagnostics: loaded
+            .diagnostics
+            .iter()
+            .map(|d| config::to_json(d, &loaded.sources))
+            .collect(),
     }
 }
 
 /// Checks files. Exit status: 0 clean or with warnings, 1 with warnings under `--strict`, 2 refused.
 #[must_use]
 pub fn check(args: &CheckArgs) -> ExitCode {
-    let options = Options { config_id: args.config_id.clone(), skip_unsupported: args.skip_unsupported };
+    let options = Options {
+        config_id: args.config_id.clone(),
+        skip_unsupported: args.skip_unsupported,
+    };
     let color = std::io::stdout().is_terminal();
     let mut worst = 0;
     let mut reports = Vec::new();
@@ -86,14 +93,31 @@ pub fn check(args: &CheckArgs) -> ExitCode {
 
 fn summary(r: &FileReport) -> String {
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    let found = format!("{}, {}", count(r.errors, "error"), count(r.warnings, "warning"));
+    let found = format!(
+        "{}, {}",
+        count(r.errors, "error"),
+        count(r.warnings, "warning")
+    );
     let mut s = if r.ok {
-        format!("{}: ok: {}, {}; {found}\n", r.file, count(r.instances, "VRRP instance"), count(r.services, "service"))
+        format!(
+            "{}: ok: {}, {}; {found}\n",
+            r.file,
+            count(r.instances, "VRRP instance"),
+            count(r.services, "service")
+        )
     } else {
         format!("{}: refused: {found}\n", r.file)
     };
     for l in &r.left_out {
-        s.push_str(&format!("{}: {}: {l}\n", r.file, if r.ok { "left out" } else { "not supported yet" }));
+        s.push_str(&format!(
+            "{}: {}: {l}\n",
+            r.file,
+            if r.ok {
+                "left out"
+            } else {
+                "not supported yet"
+            }
+        ));
     }
     s
 }
@@ -121,7 +145,10 @@ pub fn explain(args: &ExplainArgs) -> ExitCode {
         }
     }
     if out.is_empty() {
-        eprintln!("lbctl: keepalived 2.2.7 has no keyword `{}`", args.keyword.as_deref().unwrap_or_default());
+        eprintln!(
+            "lbctl: keepalived 2.2.7 has no keyword `{}`",
+            args.keyword.as_deref().unwrap_or_default()
+        );
         return ExitCode::from(1);
     }
     print(&out);
@@ -129,9 +156,18 @@ pub fn explain(args: &ExplainArgs) -> ExitCode {
 }
 
 fn explain_one(block: Block, k: &Keyword, out: &mut String) {
-    let args = if k.args.is_empty() { String::new() } else { format!(" {}", k.args) };
+    let args = if k.args.is_empty() {
+        String::new()
+    } else {
+        format!(" {}", k.args)
+    };
     let body = if k.body == Body::None { "" } else { " { ... }" };
-    out.push_str(&format!("{}{args}{body}   (in {})\n    {}\n", k.name, block.name(), k.help));
+    out.push_str(&format!(
+        "{}{args}{body}   (in {})\n    {}\n",
+        k.name,
+        block.name(),
+        k.help
+    ));
     if !k.default.is_empty() {
         out.push_str(&format!("    default: {}\n", k.default));
     }

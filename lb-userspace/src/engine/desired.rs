@@ -64,7 +64,14 @@ pub(super) fn known_links(dump: &Dump) -> BTreeMap<Ipv4Addr, Link> {
         .filter(|(_, b)| b.flags & BACKEND_RESOLVED != 0 && b.ifindex != 0)
         .map(|(_, b)| {
             let addr = Ipv4Addr::from(b.addr.to_ne_bytes());
-            (addr, Link { dmac: b.dmac, smac: b.smac, ifindex: b.ifindex })
+            (
+                addr,
+                Link {
+                    dmac: b.dmac,
+                    smac: b.smac,
+                    ifindex: b.ifindex,
+                },
+            )
         })
         .collect()
 }

@@ -109,6 +109,18 @@ impl DataPlane {
         self.object.hz
     }
 
+    /// The kernel's number of the XDP program.
+    #[must_use]
+    pub fn program_id(&self) -> u32 {
+        self.program_id
+    }
+
+    /// Connections that the flow table has room for.
+    #[must_use]
+    pub fn flow_slots(&self) -> u64 {
+        u64::from(self.object.maps.flows.len()) * lb_common::maps::FLOW_WAYS as u64
+    }
+
     /// The directory of pins.
     #[must_use]
     pub fn pin_dir(&self) -> &Path {

@@ -57,10 +57,16 @@ fn unload(options: &Options) -> ExitCode {
         tracing::info!("nothing is pinned in {}", options.pin.display());
         return ExitCode::SUCCESS;
     }
-    let config = bpf::Config { pin: options.pin.clone(), ..bpf::Config::default() };
+    let config = bpf::Config {
+        pin: options.pin.clone(),
+        ..bpf::Config::default()
+    };
     match bpf::DataPlane::open(&config).and_then(bpf::DataPlane::unload) {
         Ok(()) => {
-            tracing::info!("the program is off all interfaces, {} is gone", options.pin.display());
+            tracing::info!(
+                "the program is off all interfaces, {} is gone",
+                options.pin.display()
+            );
             ExitCode::SUCCESS
         }
         Err(error) => {

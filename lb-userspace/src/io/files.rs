@@ -25,13 +25,21 @@ impl FileSource for RealFiles {
                 continue;
             }
             let found = glob::glob(&p).map_err(|e| e.to_string())?;
-            out.extend(found.filter_map(Result::ok).filter(|f| f.is_file()).filter_map(|f| f.to_str().map(str::to_owned)));
+            out.extend(
+                found
+                    .filter_map(Result::ok)
+                    .filter(|f| f.is_file())
+                    .filter_map(|f| f.to_str().map(str::to_owned)),
+            );
         }
         Ok(out)
     }
 
     fn hostname(&self) -> String {
-        nix::unistd::gethostname().ok().and_then(|n| n.into_string().ok()).unwrap_or_default()
+        nix::unistd::gethostname()
+            .ok()
+            .and_then(|n| n.into_string().ok())
+            .unwrap_or_default()
     }
 
     fn env(&self, name: &str) -> Option<String> {
@@ -88,7 +96,12 @@ fn braces(pattern: &str) -> Vec<String> {
         cuts.push(close);
         // The last alternative first, since the list is worked off from its end.
         for w in cuts.windows(2).rev() {
-            todo.push(format!("{}{}{}", &p[..open], &p[w[0] + 1..w[1]], &p[close + 1..]));
+            todo.push(format!(
+                "{}{}{}",
+                &p[..open],
+                &p[w[0] + 1..w[1]],
+                &p[close + 1..]
+            ));
         }
     }
     done

@@ -29,7 +29,10 @@ impl Resolver {
     pub fn follow(&mut self, wanted: &BTreeSet<Ipv4Addr>, control: &mut Control) {
         self.followed.retain(|addr, _| wanted.contains(addr));
         for addr in wanted {
-            self.followed.entry(*addr).or_insert(Followed { hop: None, mac: None });
+            self.followed.entry(*addr).or_insert(Followed {
+                hop: None,
+                mac: None,
+            });
         }
         self.refresh(control);
     }
@@ -75,7 +78,9 @@ impl Resolver {
         };
         let mut changed = false;
         for followed in self.followed.values_mut() {
-            if followed.hop.is_some_and(|h| (h.index, h.addr) == (entry.index, entry.addr))
+            if followed
+                .hop
+                .is_some_and(|h| (h.index, h.addr) == (entry.index, entry.addr))
                 && followed.mac != Some(mac)
             {
                 followed.mac = Some(mac);
@@ -88,7 +93,9 @@ impl Resolver {
     /// Whether there is a server whose MAC is not known.
     #[must_use]
     pub fn has_unknown(&self) -> bool {
-        self.followed.values().any(|f| f.mac.is_none() && f.hop.is_none_or(|h| !h.local))
+        self.followed
+            .values()
+            .any(|f| f.mac.is_none() && f.hop.is_none_or(|h| !h.local))
     }
 
     /// How each server is reached, those that are.
@@ -99,7 +106,14 @@ impl Resolver {
             .filter_map(|(addr, f)| {
                 let hop = f.hop?;
                 let smac = table.get(hop.index)?.mac?;
-                Some((*addr, Link { dmac: f.mac?, smac, ifindex: hop.index }))
+                Some((
+                    *addr,
+                    Link {
+                        dmac: f.mac?,
+                        smac,
+                        ifindex: hop.index,
+                    },
+                ))
             })
             .collect()
     }

@@ -9,7 +9,12 @@ use clap::Parser;
 #[command(name = "lbd", version, after_help = EXIT_CODES)]
 pub struct Options {
     /// Configuration: a keepalived.conf, or a TOML file (.toml).
-    #[arg(short, long, value_name = "FILE", default_value = "/etc/keepalived/keepalived.conf")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "/etc/keepalived/keepalived.conf"
+    )]
     pub config: PathBuf,
 
     /// Which `@id` lines of the configuration hold; the host's name by default.

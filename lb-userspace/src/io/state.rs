@@ -7,15 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::net::Ipv4Addr;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::time::Time;
 
-/// Bytes of one record: name (padded with zeros), nanoseconds of the last advert, the master that it
-/// followed (0: none), MASTER or not.
-const RECORD: usize = 256 + 8 + 4 + 1;
+/// Bytes of one record: name (padded with zeros), nanoseconds of the last advert, MASTER or not.
+const RECORD: usize = 256 + 8 + 1;
 const NAME: usize = 256;
 
 /// What goes wrong with the state file; none of it stops the daemon.
@@ -45,8 +43,6 @@ pub struct Record {
     pub master: bool,
     /// When its last advert as MASTER was sent.
     pub last_advert: Time,
-    /// The master that it followed as BACKUP.
-    pub followed: Option<Ipv4Addr>,
 }
 
 /// The open state file. It is locked, so that two daemons never share one.
@@ -120,9 +116,7 @@ fn encode(name: &str, record: Record) -> [u8; RECORD] {
     let bytes = &name.as_bytes()[..name.len().min(NAME)];
     out[..bytes.len()].copy_from_slice(bytes);
     out[NAME..NAME + 8].copy_from_slice(&record.last_advert.as_nanos().to_le_bytes());
-    out[NAME + 8..NAME + 12]
-        .copy_from_slice(&record.followed.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
-    out[NAME + 12] = u8::from(record.master);
+    out[NAME + 8] = u8::from(record.master);
     out
 }
 
@@ -132,14 +126,11 @@ fn decode(bytes: &[u8]) -> Option<(String, Record)> {
         .ok()
         .filter(|n| !n.is_empty())?;
     let nanos = u64::from_le_bytes(bytes[NAME..NAME + 8].try_into().ok()?);
-    let followed: [u8; 4] = bytes[NAME + 8..NAME + 12].try_into().ok()?;
-    let followed = Some(Ipv4Addr::from(followed)).filter(|a| !a.is_unspecified());
     Some((
         name,
         Record {
-            master: bytes[NAME + 12] == 1,
+            master: bytes[NAME + 8] == 1,
             last_advert: Time::from_nanos(nanos),
-            followed,
         },
     ))
 }
@@ -156,12 +147,10 @@ mod tests {
         let a = Record {
             master: true,
             last_advert: Time::from_nanos(77),
-            followed: None,
         };
         let b = Record {
             master: false,
             last_advert: Time::ZERO,
-            followed: Some(Ipv4Addr::new(192, 0, 2, 7)),
         };
         state.note("VI_1", b).unwrap();
         state.note("VI_2", b).unwrap();

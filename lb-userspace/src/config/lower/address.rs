@@ -9,7 +9,11 @@ use crate::model::{Broadcast, VirtualAddress};
 
 impl Lower {
     /// One line; `None` when keepalived would skip it.
-    pub(super) fn address(&mut self, n: &Node, unsupported: &mut Vec<Diagnostic>) -> Option<VirtualAddress> {
+    pub(super) fn address(
+        &mut self,
+        n: &Node,
+        unsupported: &mut Vec<Diagnostic>,
+    ) -> Option<VirtualAddress> {
         let mut words = n.words.iter().peekable();
         let mut first = words.next()?;
         // `ip address add`'s own words may stand before it.
@@ -19,8 +23,12 @@ impl Lower {
         }
         let Some((addr, mask)) = split(&first.text) else {
             let severity = self.replaced();
-            let mut d = Diagnostic::new(Code::InvalidValue, severity, format!("`{}` is not an IP address", first.text))
-                .at(first.span, "this line is ignored, as by keepalived");
+            let mut d = Diagnostic::new(
+                Code::InvalidValue,
+                severity,
+                format!("`{}` is not an IP address", first.text),
+            )
+            .at(first.span, "this line is ignored, as by keepalived");
             if first.text.starts_with('$') {
                 d = d.help(format!("`{}` is not defined", first.text));
             } else {
@@ -37,13 +45,24 @@ impl Lower {
                 None => {
                     let severity = self.replaced();
                     self.push(
-                        Diagnostic::new(Code::InvalidValue, severity, format!("`/{mask}` is not a mask of `{addr}`"))
-                            .at(first.span, format!("/{bits} is taken")),
+                        Diagnostic::new(
+                            Code::InvalidValue,
+                            severity,
+                            format!("`/{mask}` is not a mask of `{addr}`"),
+                        )
+                        .at(first.span, format!("/{bits} is taken")),
                     );
                 }
             }
         }
-        let mut v = VirtualAddress { addr, prefix_len, dev: None, label: None, broadcast: None, scope: 0 };
+        let mut v = VirtualAddress {
+            addr,
+            prefix_len,
+            dev: None,
+            label: None,
+            broadcast: None,
+            scope: 0,
+        };
         let mut brd_at = None;
         while let Some(w) = words.next() {
             if std::ptr::eq(w, first) {
@@ -53,8 +72,12 @@ impl Lower {
                 let v = words.next();
                 if v.is_none() {
                     l.push(
-                        Diagnostic::new(Code::MissingParameter, Severity::Error, format!("`{}` needs a value", w.text))
-                            .at(w.span, "nothing follows it"),
+                        Diagnostic::new(
+                            Code::MissingParameter,
+                            Severity::Error,
+                            format!("`{}` needs a value", w.text),
+                        )
+                        .at(w.span, "nothing follows it"),
                     );
                 }
                 v
@@ -80,7 +103,11 @@ impl Lower {
                     let s = value(self)?;
                     match scope(&s.text) {
                         Some(n) => v.scope = n,
-                        None => self.invalid_word(s, "a scope (site, link, host, nowhere, global)", "global is taken"),
+                        None => self.invalid_word(
+                            s,
+                            "a scope (site, link, host, nowhere, global)",
+                            "global is taken",
+                        ),
                     }
                 }
                 "brd" | "broadcast" => {
@@ -92,7 +119,11 @@ impl Lower {
                         text => match text.parse::<std::net::Ipv4Addr>() {
                             Ok(a) if addr.is_ipv4() => Some(Broadcast::Addr(a)),
                             _ => {
-                                self.invalid_word(b, "a broadcast address", "this line is ignored, as by keepalived");
+                                self.invalid_word(
+                                    b,
+                                    "a broadcast address",
+                                    "this line is ignored, as by keepalived",
+                                );
                                 return None;
                             }
                         },
@@ -101,12 +132,21 @@ impl Lower {
                 "peer" => {
                     let p = value(self)?;
                     unsupported.push(
-                        Diagnostic::new(Code::Unsupported, Severity::Error, "`peer` of a virtual address is not supported yet")
-                            .at(w.span.to(p.span), "a point-to-point address"),
+                        Diagnostic::new(
+                            Code::Unsupported,
+                            Severity::Error,
+                            "`peer` of a virtual address is not supported yet",
+                        )
+                        .at(w.span.to(p.span), "a point-to-point address"),
                     );
                 }
                 "use_vmac" => unsupported.push(
-                    Diagnostic::new(Code::Unsupported, Severity::Error, "`use_vmac` is not supported yet").at(w.span, "the virtual router's own MAC"),
+                    Diagnostic::new(
+                        Code::Unsupported,
+                        Severity::Error,
+                        "`use_vmac` is not supported yet",
+                    )
+                    .at(w.span, "the virtual router's own MAC"),
                 ),
                 "preferred_lft" => {
                     value(self)?;
@@ -116,10 +156,16 @@ impl Lower {
                     value(self)?;
                     self.no_effect(w);
                 }
-                "home" | "-nodad" | "mngtmpaddr" | "noprefixroute" | "autojoin" | "no_track" => self.no_effect(w),
+                "home" | "-nodad" | "mngtmpaddr" | "noprefixroute" | "autojoin" | "no_track" => {
+                    self.no_effect(w)
+                }
                 other => {
-                    let mut d = Diagnostic::new(Code::ExtraParameter, Severity::Warning, format!("`{other}` means nothing after a virtual address"))
-                        .at(w.span, "ignored");
+                    let mut d = Diagnostic::new(
+                        Code::ExtraParameter,
+                        Severity::Warning,
+                        format!("`{other}` means nothing after a virtual address"),
+                    )
+                    .at(w.span, "ignored");
                     if split(other).is_some() {
                         d = d.help("write one address a line");
                     }
@@ -128,18 +174,32 @@ impl Lower {
             }
         }
         if let Some(b) = brd_at
-            && matches!(v.broadcast, Some(Broadcast::HostBitsSet | Broadcast::HostBitsClear))
+            && matches!(
+                v.broadcast,
+                Some(Broadcast::HostBitsSet | Broadcast::HostBitsClear)
+            )
             && v.prefix_len > 30
         {
             let severity = self.replaced();
             self.push(
-                Diagnostic::new(Code::Conflict, severity, format!("a /{} has no broadcast address", v.prefix_len))
-                    .at(b.span, "ignored, as by keepalived"),
+                Diagnostic::new(
+                    Code::Conflict,
+                    severity,
+                    format!("a /{} has no broadcast address", v.prefix_len),
+                )
+                .at(b.span, "ignored, as by keepalived"),
             );
             v.broadcast = None;
         }
         if addr.is_ipv6() && v.label.take().is_some() {
-            self.push(Diagnostic::new(Code::Conflict, Severity::Warning, "an IPv6 address has no label").at(n.whole(), "ignored, as by keepalived"));
+            self.push(
+                Diagnostic::new(
+                    Code::Conflict,
+                    Severity::Warning,
+                    "an IPv6 address has no label",
+                )
+                .at(n.whole(), "ignored, as by keepalived"),
+            );
         }
         if addr.is_ipv6() {
             v.scope = 0;
@@ -149,22 +209,36 @@ impl Lower {
 
     fn no_effect(&mut self, w: &Word) {
         self.push(
-            Diagnostic::new(Code::NoEffect, Severity::Warning, format!("`{}` of a virtual address has no effect here yet", w.text)).at(w.span, "ignored"),
+            Diagnostic::new(
+                Code::NoEffect,
+                Severity::Warning,
+                format!("`{}` of a virtual address has no effect here yet", w.text),
+            )
+            .at(w.span, "ignored"),
         );
     }
 
     fn too_long(&mut self, w: &Word, what: &str, max: usize) {
         let severity = self.replaced();
         self.push(
-            Diagnostic::new(Code::InvalidValue, severity, format!("{what} has at most {max} bytes"))
-                .at(w.span, "this line is ignored, as by keepalived"),
+            Diagnostic::new(
+                Code::InvalidValue,
+                severity,
+                format!("{what} has at most {max} bytes"),
+            )
+            .at(w.span, "this line is ignored, as by keepalived"),
         );
     }
 
     pub(super) fn invalid_word(&mut self, w: &Word, want: &str, instead: &str) {
         let severity = self.replaced();
         self.push(
-            Diagnostic::new(Code::InvalidValue, severity, format!("`{}` is not {want}", w.text)).at(w.span, instead.to_owned()),
+            Diagnostic::new(
+                Code::InvalidValue,
+                severity,
+                format!("`{}` is not {want}", w.text),
+            )
+            .at(w.span, instead.to_owned()),
         );
     }
 }

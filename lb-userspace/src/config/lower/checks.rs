@@ -36,7 +36,14 @@ impl Lower {
         let warmup = timer(self, "warmup", Duration::ZERO);
         let retry = self.last(walked, "retry").and_then(|n| {
             let w = n.args().first()?;
-            self.number(n, w, min_retry, u64::from(u32::MAX), "keepalived ignores this line").map(|v| v as u32)
+            self.number(
+                n,
+                w,
+                min_retry,
+                u64::from(u32::MAX),
+                "keepalived ignores this line",
+            )
+            .map(|v| v as u32)
         });
         Timing {
             timeout: timeout.or(above.timeout),
@@ -48,7 +55,14 @@ impl Lower {
     }
 
     /// A `TCP_CHECK`.
-    pub(super) fn check(&mut self, node: &Node, server: IpAddr, port: u16, alpha: bool, above: Timing) -> Option<Check> {
+    pub(super) fn check(
+        &mut self,
+        node: &Node,
+        server: IpAddr,
+        port: u16,
+        alpha: bool,
+        above: Timing,
+    ) -> Option<Check> {
         let walked = self.walk(node.children(), Block::TcpCheck);
         let t = self.timing(&walked, above, 0);
         let ip = |l: &mut Self, name: &str| {
@@ -61,11 +75,15 @@ impl Lower {
         let number = |l: &mut Self, name: &str| {
             let n = l.last(&walked, name)?;
             let w = n.args().first()?;
-            l.number(n, w, 1, 65535, "keepalived ignores this line").map(|v| v as u16)
+            l.number(n, w, 1, 65535, "keepalived ignores this line")
+                .map(|v| v as u16)
         };
         let connect_port = number(self, "connect_port");
         let bind_port = number(self, "bind_port").unwrap_or(0);
-        let bind_if = self.last(&walked, "bind_if").and_then(|n| n.args().first()).map(|w| w.text.clone());
+        let bind_if = self
+            .last(&walked, "bind_if")
+            .and_then(|n| n.args().first())
+            .map(|w| w.text.clone());
         let alpha = match self.last(&walked, "alpha") {
             Some(n) => self.switch(n).unwrap_or(alpha),
             None => alpha,

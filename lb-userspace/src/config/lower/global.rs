@@ -40,7 +40,12 @@ impl Lower {
                         && old != w.text
                     {
                         self.push(
-                            Diagnostic::new(Code::Duplicate, Severity::Warning, "`router_id` is set twice").at(n.whole(), "this one counts"),
+                            Diagnostic::new(
+                                Code::Duplicate,
+                                Severity::Warning,
+                                "`router_id` is set twice",
+                            )
+                            .at(n.whole(), "this one counts"),
                         );
                     }
                 }
@@ -50,29 +55,45 @@ impl Lower {
                     _ => self.invalid(n, w, "2 or 3", "keepalived ignores this line: 2 holds"),
                 },
                 ("vrrp_garp_master_delay", Some(w)) => {
-                    defaults.garp_delay = self.whole_seconds(n, w, "keepalived ignores this line: 5 holds").or(defaults.garp_delay);
+                    defaults.garp_delay = self
+                        .whole_seconds(n, w, "keepalived ignores this line: 5 holds")
+                        .or(defaults.garp_delay);
                 }
                 ("vrrp_garp_master_repeat", Some(w)) => {
-                    defaults.garp_repeat = self.repeat(n, w, 1, "keepalived sends at least one").or(defaults.garp_repeat);
+                    defaults.garp_repeat = self
+                        .repeat(n, w, 1, "keepalived sends at least one")
+                        .or(defaults.garp_repeat);
                 }
                 ("vrrp_garp_master_refresh", Some(w)) => {
-                    defaults.refresh = self.whole_seconds(n, w, "keepalived ignores this line: 0 holds").or(defaults.refresh);
+                    defaults.refresh = self
+                        .whole_seconds(n, w, "keepalived ignores this line: 0 holds")
+                        .or(defaults.refresh);
                 }
                 ("vrrp_garp_master_refresh_repeat", Some(w)) => {
-                    defaults.refresh_repeat = self.repeat(n, w, 1, "keepalived sends at least one").or(defaults.refresh_repeat);
+                    defaults.refresh_repeat = self
+                        .repeat(n, w, 1, "keepalived sends at least one")
+                        .or(defaults.refresh_repeat);
                 }
                 ("vrrp_garp_lower_prio_delay", Some(w)) => {
-                    defaults.lower_delay = self.whole_seconds(n, w, "keepalived ignores this line").or(defaults.lower_delay);
+                    defaults.lower_delay = self
+                        .whole_seconds(n, w, "keepalived ignores this line")
+                        .or(defaults.lower_delay);
                 }
                 ("vrrp_garp_lower_prio_repeat", Some(w)) => {
-                    defaults.lower_repeat = self.repeat(n, w, 0, "keepalived ignores this line").or(defaults.lower_repeat);
+                    defaults.lower_repeat = self
+                        .repeat(n, w, 0, "keepalived ignores this line")
+                        .or(defaults.lower_repeat);
                 }
-                ("vrrp_min_garp", _) => defaults.min_garp = self.switch(n).unwrap_or(defaults.min_garp),
+                ("vrrp_min_garp", _) => {
+                    defaults.min_garp = self.switch(n).unwrap_or(defaults.min_garp)
+                }
                 ("vrrp_higher_prio_send_advert", _) => {
-                    global.higher_prio_send_advert = self.switch(n).unwrap_or(global.higher_prio_send_advert);
+                    global.higher_prio_send_advert =
+                        self.switch(n).unwrap_or(global.higher_prio_send_advert);
                 }
                 ("vrrp_skip_check_adv_addr", _) => {
-                    global.skip_check_adv_addr = self.switch(n).unwrap_or(global.skip_check_adv_addr);
+                    global.skip_check_adv_addr =
+                        self.switch(n).unwrap_or(global.skip_check_adv_addr);
                 }
                 _ => {}
             }
@@ -81,26 +102,51 @@ impl Lower {
 
     /// A setting that is not built but has its default here, so that nothing is missed.
     fn harmless(&self, node: &Node, d: &Diagnostic) -> bool {
-        let Some(place) = d.primary.as_ref() else { return false };
-        node.children().iter().filter(|n| n.whole() == place.span).any(|n| {
-            let value = n.args().first().map(|w| w.text.as_str());
-            match n.keyword() {
-                "vrrp_strict" => matches!(value, Some("off" | "false" | "no")),
-                name => value.is_some() && keywords::find(Block::Global, name).is_some_and(|k| Some(k.default) == value),
-            }
-        })
+        let Some(place) = d.primary.as_ref() else {
+            return false;
+        };
+        node.children()
+            .iter()
+            .filter(|n| n.whole() == place.span)
+            .any(|n| {
+                let value = n.args().first().map(|w| w.text.as_str());
+                match n.keyword() {
+                    "vrrp_strict" => matches!(value, Some("off" | "false" | "no")),
+                    name => {
+                        value.is_some()
+                            && keywords::find(Block::Global, name)
+                                .is_some_and(|k| Some(k.default) == value)
+                    }
+                }
+            })
     }
 
-    pub(super) fn whole_seconds(&mut self, n: &Node, w: &crate::config::tree::Word, instead: &str) -> Option<Duration> {
-        self.number(n, w, 0, u64::from(u32::MAX), instead).map(Duration::from_secs)
+    pub(super) fn whole_seconds(
+        &mut self,
+        n: &Node,
+        w: &crate::config::tree::Word,
+        instead: &str,
+    ) -> Option<Duration> {
+        self.number(n, w, 0, u64::from(u32::MAX), instead)
+            .map(Duration::from_secs)
     }
 
     /// How many gratuitous ARPs; 0 becomes `min`, as in keepalived.
-    pub(super) fn repeat(&mut self, n: &Node, w: &crate::config::tree::Word, min: u32, instead: &str) -> Option<u32> {
+    pub(super) fn repeat(
+        &mut self,
+        n: &Node,
+        w: &crate::config::tree::Word,
+        min: u32,
+        instead: &str,
+    ) -> Option<u32> {
         let v = self.number(n, w, 0, u64::from(u32::MAX), instead)?;
         let v = u32::try_from(v).unwrap_or(u32::MAX);
         if v < min {
-            self.adjusted(n, format!("`{}` must be at least {min}", n.keyword()), &format!("{min} is taken"));
+            self.adjusted(
+                n,
+                format!("`{}` must be at least {min}", n.keyword()),
+                &format!("{min} is taken"),
+            );
             return Some(min);
         }
         Some(v)

@@ -10,13 +10,18 @@ use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::keywords::Block;
 use crate::config::source::Span;
 use crate::config::tree::Node;
-use crate::model::{ForwardMethod, Model, Persistence, Protocol, RealServer, Scheduler, Service, ServiceKey, SorryServer};
+use crate::model::{
+    ForwardMethod, Model, Persistence, Protocol, RealServer, Scheduler, Service, ServiceKey,
+    SorryServer,
+};
 
 /// `persistence_timeout` without a number, and what a service without a port gets.
 const PERSISTENT: Duration = Duration::from_secs(360);
 /// The longest that IPVS takes: 31 days.
 const MAX_PERSISTENCE: u64 = 31 * 24 * 3600;
-const SCHEDULERS: &[&str] = &["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "fo", "ovf", "sed", "nq", "twos"];
+const SCHEDULERS: &[&str] = &[
+    "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "fo", "ovf", "sed", "nq", "twos",
+];
 
 /// What real servers inherit.
 pub(super) struct Inherited {
@@ -37,9 +42,13 @@ impl Lower {
             let Some(s) = self.service(n) else { continue };
             if let Some(first) = keys.get(&s.key) {
                 self.push(
-                    Diagnostic::new(Code::Duplicate, Severity::Error, format!("`{}` with this protocol is defined twice", n.title()))
-                        .at(n.whole(), "again here")
-                        .also(*first, "first here"),
+                    Diagnostic::new(
+                        Code::Duplicate,
+                        Severity::Error,
+                        format!("`{}` with this protocol is defined twice", n.title()),
+                    )
+                    .at(n.whole(), "again here")
+                    .also(*first, "first here"),
                 );
                 continue;
             }
@@ -55,19 +64,37 @@ impl Lower {
         let mut target = None;
         match node.args() {
             [w, ..] if w.text == "fwmark" => {
-                bad.push(unsupported(node.whole(), "services by fwmark are not supported", "packets are balanced before the firewall could mark them"));
+                bad.push(unsupported(
+                    node.whole(),
+                    "services by fwmark are not supported",
+                    "packets are balanced before the firewall could mark them",
+                ));
             }
             [w, ..] if w.text == "group" => {
-                bad.push(unsupported(node.whole(), "virtual server groups are not supported yet", "a group of addresses"));
+                bad.push(unsupported(
+                    node.whole(),
+                    "virtual server groups are not supported yet",
+                    "a group of addresses",
+                ));
             }
             [w, rest @ ..] => match (w.text.parse::<IpAddr>(), rest.first()) {
                 (Ok(ip), port) => {
                     if ip.is_ipv6() {
-                        bad.push(unsupported(w.span, "IPv6 services are not supported yet", "an IPv6 address"));
+                        bad.push(unsupported(
+                            w.span,
+                            "IPv6 services are not supported yet",
+                            "an IPv6 address",
+                        ));
                     }
                     match port {
                         Some(p) => {
-                            let port = self.number(node, p, 0, 65535, "keepalived ignores this virtual server")?;
+                            let port = self.number(
+                                node,
+                                p,
+                                0,
+                                65535,
+                                "keepalived ignores this virtual server",
+                            )?;
                             target = Some((ip, port as u16));
                         }
                         None => target = Some((ip, 0)),
@@ -75,8 +102,12 @@ impl Lower {
                 }
                 (Err(_), _) => {
                     let severity = self.replaced();
-                    let mut d = Diagnostic::new(Code::InvalidValue, severity, format!("`{}` is not an IP address", w.text))
-                        .at(w.span, "this virtual server is ignored, as by keepalived");
+                    let mut d = Diagnostic::new(
+                        Code::InvalidValue,
+                        severity,
+                        format!("`{}` is not an IP address", w.text),
+                    )
+                    .at(w.span, "this virtual server is ignored, as by keepalived");
                     if let Some((ip, port)) = w.text.rsplit_once(':')
                         && ip.parse::<Ipv4Addr>().is_ok()
                     {
@@ -93,11 +124,21 @@ impl Lower {
         let method = self.method(node, &walked, &mut bad);
         let persistence = self.persistence(&walked);
         if target.is_some_and(|(_, port)| port == 0) {
-            bad.push(unsupported(node.whole(), "services for any port are not supported yet", "no port"));
+            bad.push(unsupported(
+                node.whole(),
+                "services for any port are not supported yet",
+                "no port",
+            ));
         }
         let port = target.map_or(0, |(_, p)| p);
         let inherited = self.inherited(&walked);
-        let servers = self.servers(&walked, &inherited, port, target.map(|(ip, _)| ip), &mut bad);
+        let servers = self.servers(
+            &walked,
+            &inherited,
+            port,
+            target.map(|(ip, _)| ip),
+            &mut bad,
+        );
         let sorry_server = self.sorry(&walked, port, target.map(|(ip, _)| ip), &mut bad);
         if self.leave_out(&what, bad) {
             return None;
@@ -105,14 +146,22 @@ impl Lower {
         let (addr, port) = target?;
         if servers.is_empty() {
             self.push(
-                Diagnostic::new(Code::Incomplete, Severity::Warning, format!("`{what}` has no real server"))
-                    .at(node.whole(), "ignored, as by keepalived"),
+                Diagnostic::new(
+                    Code::Incomplete,
+                    Severity::Warning,
+                    format!("`{what}` has no real server"),
+                )
+                .at(node.whole(), "ignored, as by keepalived"),
             );
             return None;
         }
         let (quorum, hysteresis) = self.quorum(&walked, &servers);
         Some(Service {
-            key: ServiceKey { addr, port, protocol },
+            key: ServiceKey {
+                addr,
+                port,
+                protocol,
+            },
             scheduler,
             method,
             persistence,
@@ -128,36 +177,72 @@ impl Lower {
     }
 
     pub(super) fn flag(&mut self, walked: &Walked<'_>, name: &str) -> bool {
-        self.last(walked, name).is_some_and(|n| self.switch(n).unwrap_or(false))
+        self.last(walked, name)
+            .is_some_and(|n| self.switch(n).unwrap_or(false))
     }
 
-    fn protocol(&mut self, node: &Node, walked: &Walked<'_>, bad: &mut Vec<Diagnostic>) -> Protocol {
-        if let Some((n, w)) = self.last(walked, "protocol").and_then(|n| n.args().first().map(|w| (n, w))) {
+    fn protocol(
+        &mut self,
+        node: &Node,
+        walked: &Walked<'_>,
+        bad: &mut Vec<Diagnostic>,
+    ) -> Protocol {
+        if let Some((n, w)) = self
+            .last(walked, "protocol")
+            .and_then(|n| n.args().first().map(|w| (n, w)))
+        {
             match w.text.to_ascii_uppercase().as_str() {
                 "TCP" => return Protocol::Tcp,
                 "UDP" => return Protocol::Udp,
                 "SCTP" => {
-                    bad.push(unsupported(n.whole(), "SCTP is not supported yet", "a service over SCTP"));
+                    bad.push(unsupported(
+                        n.whole(),
+                        "SCTP is not supported yet",
+                        "a service over SCTP",
+                    ));
                     return Protocol::Tcp;
                 }
-                _ => self.invalid(n, w, "TCP, UDP or SCTP", "keepalived ignores this line: UDP holds"),
+                _ => self.invalid(
+                    n,
+                    w,
+                    "TCP, UDP or SCTP",
+                    "keepalived ignores this line: UDP holds",
+                ),
             }
         }
-        self.defaulted(node, format!("`{}` names no protocol", node.title()), "UDP is taken, as by keepalived", "add `protocol TCP` or `protocol UDP`");
+        self.defaulted(
+            node,
+            format!("`{}` names no protocol", node.title()),
+            "UDP is taken, as by keepalived",
+            "add `protocol TCP` or `protocol UDP`",
+        );
         Protocol::Udp
     }
 
-    fn scheduler(&mut self, node: &Node, walked: &Walked<'_>, bad: &mut Vec<Diagnostic>) -> Scheduler {
+    fn scheduler(
+        &mut self,
+        node: &Node,
+        walked: &Walked<'_>,
+        bad: &mut Vec<Diagnostic>,
+    ) -> Scheduler {
         let mut found: Option<(&Node, String)> = None;
-        for (_, n) in walked.acted.iter().filter(|(k, _)| matches!(*k, "lb_algo" | "lvs_sched")) {
+        for (_, n) in walked
+            .acted
+            .iter()
+            .filter(|(k, _)| matches!(*k, "lb_algo" | "lvs_sched"))
+        {
             let Some(w) = n.args().first() else { continue };
             if SCHEDULERS.contains(&w.text.as_str()) {
                 found = Some((n, w.text.clone()));
             } else {
                 let severity = self.replaced();
-                let mut d = Diagnostic::new(Code::InvalidValue, severity, format!("there is no scheduler `{}`", w.text))
-                    .at(w.span, "keepalived ignores this line: its default is `wlc`")
-                    .help(format!("one of {}", SCHEDULERS.join(", ")));
+                let mut d = Diagnostic::new(
+                    Code::InvalidValue,
+                    severity,
+                    format!("there is no scheduler `{}`", w.text),
+                )
+                .at(w.span, "keepalived ignores this line: its default is `wlc`")
+                .help(format!("one of {}", SCHEDULERS.join(", ")));
                 if SCHEDULERS.contains(&w.text.to_ascii_lowercase().as_str()) {
                     d = d.help("write it in small letters: case matters");
                 }
@@ -173,25 +258,52 @@ impl Lower {
             "wrr" => Scheduler::Wrr,
             "sh" => Scheduler::Sh,
             other => {
-                let label = if found.is_some() { "this scheduler" } else { "no scheduler is named, and the default is `wlc`" };
-                bad.push(unsupported(span, format!("the scheduler `{other}` is not supported yet"), label).help("rr, wrr and sh are"));
+                let label = if found.is_some() {
+                    "this scheduler"
+                } else {
+                    "no scheduler is named, and the default is `wlc`"
+                };
+                bad.push(
+                    unsupported(
+                        span,
+                        format!("the scheduler `{other}` is not supported yet"),
+                        label,
+                    )
+                    .help("rr, wrr and sh are"),
+                );
                 Scheduler::Rr
             }
         }
     }
 
-    fn method(&mut self, node: &Node, walked: &Walked<'_>, bad: &mut Vec<Diagnostic>) -> ForwardMethod {
+    fn method(
+        &mut self,
+        node: &Node,
+        walked: &Walked<'_>,
+        bad: &mut Vec<Diagnostic>,
+    ) -> ForwardMethod {
         let mut found: Option<(&Node, &str)> = None;
-        for (_, n) in walked.acted.iter().filter(|(k, _)| matches!(*k, "lb_kind" | "lvs_method")) {
+        for (_, n) in walked
+            .acted
+            .iter()
+            .filter(|(k, _)| matches!(*k, "lb_kind" | "lvs_method"))
+        {
             let Some(w) = n.args().first() else { continue };
             match w.text.as_str() {
                 "NAT" | "DR" | "TUN" => found = Some((n, w.text.as_str())),
                 other => {
                     let severity = self.replaced();
-                    let mut d = Diagnostic::new(Code::InvalidValue, severity, format!("there is no forwarding method `{other}`"))
-                        .at(w.span, "keepalived ignores this line: its default is NAT");
+                    let mut d = Diagnostic::new(
+                        Code::InvalidValue,
+                        severity,
+                        format!("there is no forwarding method `{other}`"),
+                    )
+                    .at(w.span, "keepalived ignores this line: its default is NAT");
                     if matches!(other.to_ascii_uppercase().as_str(), "NAT" | "DR" | "TUN") {
-                        d = d.help(format!("write `{}`: case matters", other.to_ascii_uppercase()));
+                        d = d.help(format!(
+                            "write `{}`: case matters",
+                            other.to_ascii_uppercase()
+                        ));
                     }
                     self.push(d);
                 }
@@ -199,9 +311,21 @@ impl Lower {
         }
         match found {
             Some((_, "DR")) => {}
-            Some((n, kind)) => bad.push(unsupported(n.whole(), format!("`{kind}` is not supported yet"), "how packets are forwarded").help("`lb_kind DR` is")),
+            Some((n, kind)) => bad.push(
+                unsupported(
+                    n.whole(),
+                    format!("`{kind}` is not supported yet"),
+                    "how packets are forwarded",
+                )
+                .help("`lb_kind DR` is"),
+            ),
             None => bad.push(
-                unsupported(node.whole(), "NAT is not supported yet", "no `lb_kind` is given, and the default is NAT").help("`lb_kind DR` is"),
+                unsupported(
+                    node.whole(),
+                    "NAT is not supported yet",
+                    "no `lb_kind` is given, and the default is NAT",
+                )
+                .help("`lb_kind DR` is"),
             ),
         }
         ForwardMethod::Dr
@@ -214,27 +338,52 @@ impl Lower {
                 None => Some(PERSISTENT),
                 Some(w) if w.text == "0" => {
                     self.push(
-                        Diagnostic::new(Code::OldSpelling, Severity::Note, "`persistence_timeout 0` means off")
-                            .at(n.whole(), "keepalived calls it invalid and ignores it, which comes to the same")
-                            .help("remove the line"),
+                        Diagnostic::new(
+                            Code::OldSpelling,
+                            Severity::Note,
+                            "`persistence_timeout 0` means off",
+                        )
+                        .at(
+                            n.whole(),
+                            "keepalived calls it invalid and ignores it, which comes to the same",
+                        )
+                        .help("remove the line"),
                     );
                     None
                 }
-                Some(w) => self.number(n, w, 1, MAX_PERSISTENCE, "keepalived ignores this line").map(Duration::from_secs),
+                Some(w) => self
+                    .number(n, w, 1, MAX_PERSISTENCE, "keepalived ignores this line")
+                    .map(Duration::from_secs),
             };
         }
         let mut prefix_len = 32;
-        if let Some((n, w)) = self.last(walked, "persistence_granularity").and_then(|n| n.args().first().map(|w| (n, w))) {
-            let mask = w.text.parse::<Ipv4Addr>().ok().map(u32::from).filter(|m| *m != 0 && m.leading_ones() + m.trailing_zeros() == 32);
+        if let Some((n, w)) = self
+            .last(walked, "persistence_granularity")
+            .and_then(|n| n.args().first().map(|w| (n, w)))
+        {
+            let mask = w
+                .text
+                .parse::<Ipv4Addr>()
+                .ok()
+                .map(u32::from)
+                .filter(|m| *m != 0 && m.leading_ones() + m.trailing_zeros() == 32);
             match mask {
                 Some(m) => {
                     prefix_len = m.leading_ones() as u8;
                     timeout = timeout.or(Some(PERSISTENT));
                 }
-                None => self.invalid(n, w, "a netmask like 255.255.255.0", "keepalived ignores this line"),
+                None => self.invalid(
+                    n,
+                    w,
+                    "a netmask like 255.255.255.0",
+                    "keepalived ignores this line",
+                ),
             }
         }
-        timeout.map(|timeout| Persistence { timeout, prefix_len })
+        timeout.map(|timeout| Persistence {
+            timeout,
+            prefix_len,
+        })
     }
 
     fn inherited(&mut self, walked: &Walked<'_>) -> Inherited {
@@ -250,23 +399,43 @@ impl Lower {
         }
     }
 
-    fn servers(&mut self, walked: &Walked<'_>, inherited: &Inherited, port: u16, vip: Option<IpAddr>, bad: &mut Vec<Diagnostic>) -> Vec<RealServer> {
+    fn servers(
+        &mut self,
+        walked: &Walked<'_>,
+        inherited: &Inherited,
+        port: u16,
+        vip: Option<IpAddr>,
+        bad: &mut Vec<Diagnostic>,
+    ) -> Vec<RealServer> {
         let mut out: Vec<RealServer> = Vec::new();
         let mut seen: HashMap<(IpAddr, u16), Span> = HashMap::new();
         for (_, n) in walked.acted.iter().filter(|(k, _)| *k == "real_server") {
-            let Some(server) = self.server(n, inherited, port, bad) else { continue };
+            let Some(server) = self.server(n, inherited, port, bad) else {
+                continue;
+            };
             if vip.is_some_and(|v| v.is_ipv4() != server.addr.is_ipv4()) {
                 self.push(
-                    Diagnostic::new(Code::Conflict, self.replaced(), format!("`{}` is of another address family than the service", server.addr))
-                        .at(n.whole(), "ignored, as by keepalived"),
+                    Diagnostic::new(
+                        Code::Conflict,
+                        self.replaced(),
+                        format!(
+                            "`{}` is of another address family than the service",
+                            server.addr
+                        ),
+                    )
+                    .at(n.whole(), "ignored, as by keepalived"),
                 );
                 continue;
             }
             if let Some(first) = seen.get(&(server.addr, server.port)) {
                 self.push(
-                    Diagnostic::new(Code::Duplicate, self.replaced(), format!("`{}` is listed twice", n.title()))
-                        .at(n.whole(), "this one is ignored, as by keepalived")
-                        .also(*first, "this one counts"),
+                    Diagnostic::new(
+                        Code::Duplicate,
+                        self.replaced(),
+                        format!("`{}` is listed twice", n.title()),
+                    )
+                    .at(n.whole(), "this one is ignored, as by keepalived")
+                    .also(*first, "this one counts"),
                 );
                 continue;
             }
@@ -277,35 +446,63 @@ impl Lower {
     }
 
     /// With direct routing the packet's port is not changed, so a server's port is the service's.
-    fn port(&mut self, n: &Node, service: u16, word: Option<&crate::config::tree::Word>) -> Option<u16> {
+    fn port(
+        &mut self,
+        n: &Node,
+        service: u16,
+        word: Option<&crate::config::tree::Word>,
+    ) -> Option<u16> {
         let Some(w) = word else { return Some(service) };
         let given = self.number(n, w, 0, 65535, "keepalived ignores this server")? as u16;
         if given != service && service != 0 {
             self.push(
-                Diagnostic::new(Code::Adjusted, self.replaced(), format!("with direct routing the port is the service's: {service}"))
-                    .at(w.span, format!("{given} is taken as {service}, as by keepalived")),
+                Diagnostic::new(
+                    Code::Adjusted,
+                    self.replaced(),
+                    format!("with direct routing the port is the service's: {service}"),
+                )
+                .at(
+                    w.span,
+                    format!("{given} is taken as {service}, as by keepalived"),
+                ),
             );
         }
         Some(service)
     }
 
-    fn server(&mut self, node: &Node, inherited: &Inherited, port: u16, bad: &mut Vec<Diagnostic>) -> Option<RealServer> {
+    fn server(
+        &mut self,
+        node: &Node,
+        inherited: &Inherited,
+        port: u16,
+        bad: &mut Vec<Diagnostic>,
+    ) -> Option<RealServer> {
         let mut walked = self.walk(node.children(), Block::RealServer);
         bad.append(&mut walked.unsupported);
         let w = node.args().first()?;
         let Ok(addr) = w.text.parse::<IpAddr>() else {
             let severity = self.replaced();
             self.push(
-                Diagnostic::new(Code::InvalidValue, severity, format!("`{}` is not an IP address", w.text))
-                    .at(w.span, "this server is ignored, as by keepalived"),
+                Diagnostic::new(
+                    Code::InvalidValue,
+                    severity,
+                    format!("`{}` is not an IP address", w.text),
+                )
+                .at(w.span, "this server is ignored, as by keepalived"),
             );
             return None;
         };
         let port = self.port(node, port, node.args().get(1))?;
-        if let Some((n, w)) = self.last(&walked, "lvs_method").and_then(|n| n.args().first().map(|w| (n, w)))
+        if let Some((n, w)) = self
+            .last(&walked, "lvs_method")
+            .and_then(|n| n.args().first().map(|w| (n, w)))
             && w.text != "DR"
         {
-            bad.push(unsupported(n.whole(), format!("`{}` is not supported yet", w.text), "how packets reach this server"));
+            bad.push(unsupported(
+                n.whole(),
+                format!("`{}` is not supported yet", w.text),
+                "how packets reach this server",
+            ));
         }
         let weight = self
             .last(&walked, "weight")
@@ -329,45 +526,100 @@ impl Lower {
                 checks.push(c);
             }
         }
-        Some(RealServer { addr, port, weight, inhibit_on_failure, checks })
+        Some(RealServer {
+            addr,
+            port,
+            weight,
+            inhibit_on_failure,
+            checks,
+        })
     }
 
-    fn sorry(&mut self, walked: &Walked<'_>, port: u16, vip: Option<IpAddr>, bad: &mut Vec<Diagnostic>) -> Option<SorryServer> {
+    fn sorry(
+        &mut self,
+        walked: &Walked<'_>,
+        port: u16,
+        vip: Option<IpAddr>,
+        bad: &mut Vec<Diagnostic>,
+    ) -> Option<SorryServer> {
         let n = self.last(walked, "sorry_server")?;
         let w = n.args().first()?;
         let addr = self.ip(n, w)?;
         let port = self.port(n, port, n.args().get(1))?;
         if vip.is_some_and(|v| v.is_ipv4() != addr.is_ipv4()) {
             self.push(
-                Diagnostic::new(Code::Conflict, self.replaced(), "the sorry server is of another address family than the service")
-                    .at(n.whole(), "ignored, as by keepalived"),
+                Diagnostic::new(
+                    Code::Conflict,
+                    self.replaced(),
+                    "the sorry server is of another address family than the service",
+                )
+                .at(n.whole(), "ignored, as by keepalived"),
             );
             return None;
         }
-        if let Some((m, w)) = self.last(walked, "sorry_server_lvs_method").and_then(|n| n.args().first().map(|w| (n, w)))
+        if let Some((m, w)) = self
+            .last(walked, "sorry_server_lvs_method")
+            .and_then(|n| n.args().first().map(|w| (n, w)))
             && w.text != "DR"
         {
-            bad.push(unsupported(m.whole(), format!("`{}` is not supported yet", w.text), "how packets reach the sorry server"));
+            bad.push(unsupported(
+                m.whole(),
+                format!("`{}` is not supported yet", w.text),
+                "how packets reach the sorry server",
+            ));
         }
-        Some(SorryServer { addr, port, inhibit: walked.acted.iter().any(|(k, _)| *k == "sorry_server_inhibit") })
+        Some(SorryServer {
+            addr,
+            port,
+            inhibit: walked
+                .acted
+                .iter()
+                .any(|(k, _)| *k == "sorry_server_inhibit"),
+        })
     }
 
     fn quorum(&mut self, walked: &Walked<'_>, servers: &[RealServer]) -> (u32, u32) {
-        let total = servers.iter().fold(0u32, |t, s| t.saturating_add(u32::from(s.weight)));
+        let total = servers
+            .iter()
+            .fold(0u32, |t, s| t.saturating_add(u32::from(s.weight)));
         let mut quorum = 1;
-        if let Some((n, w)) = self.last(walked, "quorum").and_then(|n| n.args().first().map(|w| (n, w))) {
-            quorum = self.number(n, w, 1, u64::from(u32::MAX), "keepalived takes 1").map_or(1, |v| v as u32);
+        if let Some((n, w)) = self
+            .last(walked, "quorum")
+            .and_then(|n| n.args().first().map(|w| (n, w)))
+        {
+            quorum = self
+                .number(n, w, 1, u64::from(u32::MAX), "keepalived takes 1")
+                .map_or(1, |v| v as u32);
             let most = total.max(1);
             if quorum > most {
-                self.adjusted(n, format!("a quorum of {quorum} is more than all real servers weigh"), &format!("{most} is taken, as by keepalived"));
+                self.adjusted(
+                    n,
+                    format!("a quorum of {quorum} is more than all real servers weigh"),
+                    &format!("{most} is taken, as by keepalived"),
+                );
                 quorum = most;
             }
         }
         let mut hysteresis = 0;
-        if let Some((n, w)) = self.last(walked, "hysteresis").and_then(|n| n.args().first().map(|w| (n, w))) {
-            hysteresis = self.number(n, w, 0, u64::from(u32::MAX), "keepalived ignores this line: 0 holds").map_or(0, |v| v as u32);
+        if let Some((n, w)) = self
+            .last(walked, "hysteresis")
+            .and_then(|n| n.args().first().map(|w| (n, w)))
+        {
+            hysteresis = self
+                .number(
+                    n,
+                    w,
+                    0,
+                    u64::from(u32::MAX),
+                    "keepalived ignores this line: 0 holds",
+                )
+                .map_or(0, |v| v as u32);
             if hysteresis >= quorum {
-                self.adjusted(n, format!("a hysteresis of {hysteresis} is not below the quorum of {quorum}"), &format!("{} is taken, as by keepalived", quorum - 1));
+                self.adjusted(
+                    n,
+                    format!("a hysteresis of {hysteresis} is not below the quorum of {quorum}"),
+                    &format!("{} is taken, as by keepalived", quorum - 1),
+                );
                 hysteresis = quorum - 1;
             }
         }

@@ -4,14 +4,70 @@ use crate::config::keywords::{self, Block};
 
 /// Letters of other alphabets that look like Latin ones.
 const LOOK_ALIKE: &[(char, char)] = &[
-    ('а', 'a'), ('е', 'e'), ('о', 'o'), ('р', 'p'), ('с', 'c'), ('у', 'y'), ('х', 'x'), ('і', 'i'), ('ј', 'j'), ('ѕ', 's'),
-    ('һ', 'h'), ('ԁ', 'd'), ('ԛ', 'q'), ('ԝ', 'w'), ('ѵ', 'v'), ('к', 'k'), ('м', 'm'), ('т', 't'), ('в', 'b'), ('н', 'h'),
-    ('А', 'A'), ('В', 'B'), ('Е', 'E'), ('К', 'K'), ('М', 'M'), ('Н', 'H'), ('О', 'O'), ('Р', 'P'), ('С', 'C'), ('Т', 'T'),
-    ('У', 'Y'), ('Х', 'X'), ('І', 'I'), ('Ѕ', 'S'), ('Ј', 'J'),
-    ('α', 'a'), ('ο', 'o'), ('ν', 'v'), ('ρ', 'p'), ('υ', 'u'), ('ι', 'i'), ('κ', 'k'), ('τ', 't'), ('ε', 'e'),
-    ('Α', 'A'), ('Β', 'B'), ('Ε', 'E'), ('Η', 'H'), ('Ι', 'I'), ('Κ', 'K'), ('Μ', 'M'), ('Ν', 'N'), ('Ο', 'O'), ('Ρ', 'P'),
-    ('Τ', 'T'), ('Υ', 'Y'), ('Χ', 'X'), ('Ζ', 'Z'),
-    ('ı', 'i'), ('ɡ', 'g'), ('\u{2010}', '-'), ('\u{2011}', '-'), ('\u{2013}', '-'), ('\u{ff3f}', '_'),
+    ('а', 'a'),
+    ('е', 'e'),
+    ('о', 'o'),
+    ('р', 'p'),
+    ('с', 'c'),
+    ('у', 'y'),
+    ('х', 'x'),
+    ('і', 'i'),
+    ('ј', 'j'),
+    ('ѕ', 's'),
+    ('һ', 'h'),
+    ('ԁ', 'd'),
+    ('ԛ', 'q'),
+    ('ԝ', 'w'),
+    ('ѵ', 'v'),
+    ('к', 'k'),
+    ('м', 'm'),
+    ('т', 't'),
+    ('в', 'b'),
+    ('н', 'h'),
+    ('А', 'A'),
+    ('В', 'B'),
+    ('Е', 'E'),
+    ('К', 'K'),
+    ('М', 'M'),
+    ('Н', 'H'),
+    ('О', 'O'),
+    ('Р', 'P'),
+    ('С', 'C'),
+    ('Т', 'T'),
+    ('У', 'Y'),
+    ('Х', 'X'),
+    ('І', 'I'),
+    ('Ѕ', 'S'),
+    ('Ј', 'J'),
+    ('α', 'a'),
+    ('ο', 'o'),
+    ('ν', 'v'),
+    ('ρ', 'p'),
+    ('υ', 'u'),
+    ('ι', 'i'),
+    ('κ', 'k'),
+    ('τ', 't'),
+    ('ε', 'e'),
+    ('Α', 'A'),
+    ('Β', 'B'),
+    ('Ε', 'E'),
+    ('Η', 'H'),
+    ('Ι', 'I'),
+    ('Κ', 'K'),
+    ('Μ', 'M'),
+    ('Ν', 'N'),
+    ('Ο', 'O'),
+    ('Ρ', 'P'),
+    ('Τ', 'T'),
+    ('Υ', 'Y'),
+    ('Χ', 'X'),
+    ('Ζ', 'Z'),
+    ('ı', 'i'),
+    ('ɡ', 'g'),
+    ('\u{2010}', '-'),
+    ('\u{2011}', '-'),
+    ('\u{2013}', '-'),
+    ('\u{ff3f}', '_'),
 ];
 
 /// A keyword of the block that `word` is but for letters of another alphabet: the place (byte) of the
@@ -29,14 +85,22 @@ pub(super) fn look_alike(word: &str, block: Block) -> Option<(usize, char, char,
                 latin.push(*to);
             }
             // A character without width hides well too.
-            None if matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}' | '\u{00ad}' | '\u{2060}') => {
+            None if matches!(
+                c,
+                '\u{200b}'..='\u{200f}' | '\u{feff}' | '\u{00ad}' | '\u{2060}'
+            ) =>
+            {
                 first = first.or(Some((i, c, ' ')));
             }
             None => latin.push(c),
         }
     }
     let (i, c, to) = first?;
-    let found = keywords::find(block, &latin).or_else(|| keywords::blocks_of(&latin).next().and_then(|b| keywords::find(b, &latin)))?;
+    let found = keywords::find(block, &latin).or_else(|| {
+        keywords::blocks_of(&latin)
+            .next()
+            .and_then(|b| keywords::find(b, &latin))
+    })?;
     Some((i, c, to, found.name))
 }
 
@@ -63,9 +127,17 @@ pub(super) fn did_you_mean(word: &str, block: Block) -> Vec<String> {
     if let Some(cut) = word.find(['=', ':', ';', ',']).filter(|&n| n > 0)
         && keywords::find(block, &word[..cut]).is_some()
     {
-        return vec![format!("write a space after the keyword: `{} {}`", &word[..cut], word[cut + 1..].trim())];
+        return vec![format!(
+            "write a space after the keyword: `{} {}`",
+            &word[..cut],
+            word[cut + 1..].trim()
+        )];
     }
-    if let Some(k) = block.keywords().iter().find(|k| k.name.to_lowercase() == lower) {
+    if let Some(k) = block
+        .keywords()
+        .iter()
+        .find(|k| k.name.to_lowercase() == lower)
+    {
         return vec![format!("did you mean `{}`? Case matters", k.name)];
     }
     let limit = (word.len() / 3).clamp(1, 3);
@@ -81,7 +153,10 @@ pub(super) fn did_you_mean(word: &str, block: Block) -> Vec<String> {
         return vec![format!("did you mean `{k}`?")];
     }
     match best(&mut Block::ALL.iter().copied().filter(|b| *b != block)) {
-        Some((d, b, k)) if d <= 1 => vec![format!("did you mean `{k}`? It belongs in {}", super::in_block(b.name()))],
+        Some((d, b, k)) if d <= 1 => vec![format!(
+            "did you mean `{k}`? It belongs in {}",
+            super::in_block(b.name())
+        )],
         _ => Vec::new(),
     }
 }

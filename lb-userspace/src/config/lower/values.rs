@@ -9,7 +9,14 @@ use crate::config::tree::{Node, Word};
 
 impl Lower {
     /// A whole number within a range; `None` after saying what is wrong and what holds instead.
-    pub(super) fn number(&mut self, n: &Node, word: &Word, min: u64, max: u64, instead: &str) -> Option<u64> {
+    pub(super) fn number(
+        &mut self,
+        n: &Node,
+        word: &Word,
+        min: u64,
+        max: u64,
+        instead: &str,
+    ) -> Option<u64> {
         let text = word.text.trim_start_matches('+');
         match text.parse::<u64>() {
             Ok(v) if (min..=max).contains(&v) => Some(v),
@@ -17,7 +24,13 @@ impl Lower {
                 self.out_of_range(n, word, min, max, instead);
                 None
             }
-            Err(_) if !text.is_empty() && text.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit()) => {
+            Err(_)
+                if !text.is_empty()
+                    && text
+                        .trim_start_matches('-')
+                        .bytes()
+                        .all(|b| b.is_ascii_digit()) =>
+            {
                 self.out_of_range(n, word, min, max, instead);
                 None
             }
@@ -29,10 +42,18 @@ impl Lower {
     }
 
     fn out_of_range(&mut self, n: &Node, word: &Word, min: u64, max: u64, instead: &str) {
-        let range = if max >= u64::from(u32::MAX) { format!("at least {min}") } else { format!("{min} to {max}") };
+        let range = if max >= u64::from(u32::MAX) {
+            format!("at least {min}")
+        } else {
+            format!("{min} to {max}")
+        };
         let severity = self.replaced();
-        let mut d = Diagnostic::new(Code::OutOfRange, severity, format!("`{}` is out of range: {}", n.keyword(), word.text))
-            .at(word.span, format!("must be {range}"));
+        let mut d = Diagnostic::new(
+            Code::OutOfRange,
+            severity,
+            format!("`{}` is out of range: {}", n.keyword(), word.text),
+        )
+        .at(word.span, format!("must be {range}"));
         if !self.rules.toml {
             d = d.help(instead.to_owned());
         }
@@ -41,8 +62,12 @@ impl Lower {
 
     pub(super) fn invalid(&mut self, n: &Node, word: &Word, want: &str, instead: &str) {
         let severity = self.replaced();
-        let mut d = Diagnostic::new(Code::InvalidValue, severity, format!("`{}` needs {want}, not `{}`", n.keyword(), word.text))
-            .at(word.span, format!("not {want}"));
+        let mut d = Diagnostic::new(
+            Code::InvalidValue,
+            severity,
+            format!("`{}` needs {want}, not `{}`", n.keyword(), word.text),
+        )
+        .at(word.span, format!("not {want}"));
         if word.text.starts_with('$') {
             d = d.help(format!("`{}` is not defined", word.text));
         }
@@ -53,18 +78,38 @@ impl Lower {
     }
 
     /// A time in seconds, to the microsecond.
-    pub(super) fn timer(&mut self, n: &Node, word: &Word, min: Duration, max: Duration, instead: &str) -> Option<Duration> {
+    pub(super) fn timer(
+        &mut self,
+        n: &Node,
+        word: &Word,
+        min: Duration,
+        max: Duration,
+        instead: &str,
+    ) -> Option<Duration> {
         let Some(t) = seconds(&word.text) else {
             self.invalid(n, word, "a time in seconds", instead);
             return None;
         };
         if t < min || t > max {
             let severity = self.replaced();
-            let d = Diagnostic::new(Code::OutOfRange, severity, format!("`{}` is out of range: {}", n.keyword(), word.text)).at(
+            let d = Diagnostic::new(
+                Code::OutOfRange,
+                severity,
+                format!("`{}` is out of range: {}", n.keyword(), word.text),
+            )
+            .at(
                 word.span,
-                format!("must be {} to {} seconds", min.as_secs_f64(), max.as_secs_f64()),
+                format!(
+                    "must be {} to {} seconds",
+                    min.as_secs_f64(),
+                    max.as_secs_f64()
+                ),
             );
-            let d = if self.rules.toml { d } else { d.help(instead.to_owned()) };
+            let d = if self.rules.toml {
+                d
+            } else {
+                d.help(instead.to_owned())
+            };
             self.push(d);
             return None;
         }
@@ -78,7 +123,12 @@ impl Lower {
             Some(w) => match boolean(&w.text) {
                 Some(v) => Some(v),
                 None => {
-                    self.invalid(n, w, "on, off, true, false, yes or no", "keepalived ignores this line");
+                    self.invalid(
+                        n,
+                        w,
+                        "on, off, true, false, yes or no",
+                        "keepalived ignores this line",
+                    );
                     None
                 }
             },
@@ -99,12 +149,18 @@ impl Lower {
     /// Says that a value is replaced as keepalived replaces it.
     pub(super) fn adjusted(&mut self, n: &Node, message: String, label: &str) {
         let severity = self.replaced();
-        self.push(Diagnostic::new(Code::Adjusted, severity, message).at(n.whole(), label.to_owned()));
+        self.push(
+            Diagnostic::new(Code::Adjusted, severity, message).at(n.whole(), label.to_owned()),
+        );
     }
 
     /// Says which default holds for a word that is missing.
     pub(super) fn defaulted(&mut self, n: &Node, message: String, label: &str, help: &str) {
-        self.push(Diagnostic::new(Code::Defaulted, Severity::Note, message).at(n.whole(), label.to_owned()).help(help.to_owned()));
+        self.push(
+            Diagnostic::new(Code::Defaulted, Severity::Note, message)
+                .at(n.whole(), label.to_owned())
+                .help(help.to_owned()),
+        );
     }
 }
 
@@ -123,11 +179,23 @@ pub(super) fn seconds(text: &str) -> Option<Duration> {
     if whole.is_empty() && fraction.is_empty() || whole.len() > 12 || fraction.len() > 30 {
         return None;
     }
-    if !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) {
+    if !whole
+        .bytes()
+        .chain(fraction.bytes())
+        .all(|b| b.is_ascii_digit())
+    {
         return None;
     }
-    let secs: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let micros = fraction.bytes().chain(std::iter::repeat(b'0')).take(6).fold(0u64, |v, b| v * 10 + u64::from(b - b'0'));
+    let secs: u64 = if whole.is_empty() {
+        0
+    } else {
+        whole.parse().ok()?
+    };
+    let micros = fraction
+        .bytes()
+        .chain(std::iter::repeat(b'0'))
+        .take(6)
+        .fold(0u64, |v, b| v * 10 + u64::from(b - b'0'));
     let round = u64::from(fraction.as_bytes().get(6).is_some_and(|b| *b >= b'5'));
     Some(Duration::from_secs(secs) + Duration::from_micros(micros + round))
 }

@@ -24,8 +24,12 @@ pub(super) fn wanted(model: &Model, named: &[String], control: &mut Control) -> 
     }
     if wanted.is_empty() {
         let names = control.links().unwrap_or_default();
-        let servers: BTreeSet<IpAddr> =
-            model.services.iter().flat_map(|s| &s.real_servers).map(|r| r.addr).collect();
+        let servers: BTreeSet<IpAddr> = model
+            .services
+            .iter()
+            .flat_map(|s| &s.real_servers)
+            .map(|r| r.addr)
+            .collect();
         for server in servers {
             let hop = control.route_to(server).ok().filter(|h| !h.local);
             let link = hop.and_then(|h| names.iter().find(|l| l.index == h.index));
@@ -55,7 +59,11 @@ pub(super) fn attach(
             Ok(attachment) => {
                 said.retain(|text| !text.contains(name.as_str()));
                 let mode = attachment.mode.name();
-                let how = if attachment.taken_over { "took over" } else { "attached to" };
+                let how = if attachment.taken_over {
+                    "took over"
+                } else {
+                    "attached to"
+                };
                 match &attachment.why_generic {
                     None => tracing::info!("XDP program {how} {name}, {mode} mode"),
                     Some(why) => {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::config::{self, Loaded, Severity};
-use crate::io::files::Files;
+use crate::io::files::RealFiles;
 use crate::io::options::Options;
 use crate::model::Model;
 
@@ -22,13 +22,19 @@ pub(super) struct Read {
 pub(super) fn read(options: &Options) -> Read {
     let loaded = load(options);
     let count = |s: Severity| {
-        u32::try_from(loaded.diagnostics.iter().filter(|d| d.severity == s).count())
-            .unwrap_or(u32::MAX)
+        u32::try_from(
+            loaded
+                .diagnostics
+                .iter()
+                .filter(|d| d.severity == s)
+                .count(),
+        )
+        .unwrap_or(u32::MAX)
     };
     Read {
         errors: count(Severity::Error),
         warnings: count(Severity::Warning),
-        text: config::render(&loaded, false),
+        text: config::render(&loaded.diagnostics, &loaded.sources, false),
         left_out: loaded.left_out.clone(),
         model: loaded.model.map(Arc::new),
     }
@@ -39,7 +45,7 @@ fn load(options: &Options) -> Loaded {
         config_id: options.config_id.clone(),
         skip_unsupported: options.skip_unsupported,
     };
-    config::load(&options.config.to_string_lossy(), &Files, &settings)
+    config::load(&options.config.to_string_lossy(), &RealFiles, &settings)
 }
 
 /// `lbd -t`: 0 when it would run, 2 when it is refused.
@@ -47,6 +53,13 @@ pub(super) fn test(options: &Options) -> ExitCode {
     let loaded = load(options);
     let colour = std::io::IsTerminal::is_terminal(&std::io::stderr())
         && std::env::var_os("NO_COLOR").is_none();
-    eprint!("{}", config::render(&loaded, colour));
-    if loaded.model.is_some() { ExitCode::SUCCESS } else { ExitCode::from(2) }
+    eprint!(
+        "{}",
+        config::render(&loaded.diagnostics, &loaded.sources, colour)
+    );
+    if loaded.model.is_some() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(2)
+    }
 }

@@ -17,11 +17,14 @@ impl Daemon<'_> {
             Action::Write(ops) => self.write(&ops),
             Action::Probe(probes) => {
                 for probe in probes {
-                    if let Err(probe) = self.prober.start(probe) {
-                        let why = NotRun { why: "the prober is gone".to_owned() };
-                        let (id, verdict) = (probe.id, Verdict::NotRun(why));
+                    if let Err(id) = self.prober.start(probe) {
+                        let why = NotRun {
+                            why: "the prober is gone".to_owned(),
+                        };
+                        let verdict = Verdict::NotRun(why);
                         let took = std::time::Duration::ZERO;
-                        self.engine.handle(Event::Verdict { id, verdict, took }, now());
+                        self.engine
+                            .handle(Event::Verdict { id, verdict, took }, now());
                     }
                 }
             }
@@ -51,15 +54,22 @@ impl Daemon<'_> {
 
     fn perform_vrrp(&mut self, action: vrrp::Action) {
         match action {
-            vrrp::Action::SendAdvert { instance, iface, packet, priority } => {
+            vrrp::Action::SendAdvert {
+                instance,
+                iface,
+                packet,
+                priority,
+            } => {
                 let name = self.engine.router().name(instance).cloned();
                 let Some(name) = name else { return };
                 match self.sockets.send(&iface, &packet) {
                     Ok(()) => {
                         self.mute.remove(&name);
                         let at = now();
-                        let record =
-                            Record { master: priority > 0, last_advert: at, followed: None };
+                        let record = Record {
+                            master: priority > 0,
+                            last_advert: at,
+                        };
                         self.note(&name, record);
                     }
                     Err(error) => {
@@ -73,7 +83,9 @@ impl Daemon<'_> {
             vrrp::Action::DelAddress { address, .. } => self.address(&address, false),
             vrrp::Action::SendGarp { iface, addr, .. } => {
                 let link = self.links.by_name(&iface);
-                let Some((index, mac)) = link.and_then(|l| Some((l.index, l.mac?))) else { return };
+                let Some((index, mac)) = link.and_then(|l| Some((l.index, l.mac?))) else {
+                    return;
+                };
                 if let Err(error) = self.arp.send_garp(index, mac, addr) {
                     tracing::debug!("{error}");
                 }
@@ -84,7 +96,12 @@ impl Daemon<'_> {
                 tracing::info!("peer director {addr} ({mac}) on {iface}");
             }
             vrrp::Action::Notice { instance, notice } => {
-                let name = self.engine.router().name(instance).cloned().unwrap_or_default();
+                let name = self
+                    .engine
+                    .router()
+                    .name(instance)
+                    .cloned()
+                    .unwrap_or_default();
                 tracing::warn!("({name}) {notice}");
             }
         }
@@ -101,7 +118,8 @@ impl Daemon<'_> {
                 let done = if add {
                     self.control.add_address(index, address)
                 } else {
-                    self.control.del_address(index, address.addr, address.prefix_len)
+                    self.control
+                        .del_address(index, address.addr, address.prefix_len)
                 };
                 done.unwrap_or_else(|error| {
                     tracing::debug!("{error}");
@@ -119,7 +137,14 @@ impl Daemon<'_> {
     }
 
     fn transition(&mut self, t: &Transition) {
-        let Transition { name, from, to, reason, priority, .. } = t;
+        let Transition {
+            name,
+            from,
+            to,
+            reason,
+            priority,
+            ..
+        } = t;
         match to {
             State::Fault => tracing::warn!("({name}) {from} -> {to}: {reason}"),
             State::Init | State::Backup | State::Master | State::Stopped => {
@@ -127,7 +152,10 @@ impl Daemon<'_> {
             }
         }
         if *from == State::Master && *to != State::Master {
-            let record = Record { master: false, last_advert: now(), followed: None };
+            let record = Record {
+                master: false,
+                last_advert: now(),
+            };
             self.note(name, record);
         }
     }
@@ -144,8 +172,11 @@ impl Daemon<'_> {
                     .freed
                     .iter()
                     .map(|(index, service, c)| {
-                        let counts =
-                            Counts { conns: c.conns, packets: c.packets, bytes: c.bytes };
+                        let counts = Counts {
+                            conns: c.conns,
+                            packets: c.packets,
+                            bytes: c.bytes,
+                        };
                         (*index, *service, counts)
                     })
                     .collect();

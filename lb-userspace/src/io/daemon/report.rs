@@ -9,9 +9,7 @@ use crate::control::protocol::{
     Connection, ConnectionsPage, ConnectionsRequest, ErrorKind, ErrorReply, MAX_CONNECTIONS,
     Request, Response,
 };
-use crate::control::status::{
-    self, Counts, InterfaceStatus, ReasonAction, ReasonStatus, XdpMode,
-};
+use crate::control::status::{self, Counts, InterfaceStatus, ReasonAction, ReasonStatus, XdpMode};
 use crate::engine::{Sample, Surroundings, mac_text};
 use crate::io::bpf::{self, FlowScanner};
 use crate::io::clock::now;
@@ -21,7 +19,9 @@ use lb_common::reason::Kind;
 
 /// Seconds since 1970; 0 when the clock is before.
 pub(super) fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
 }
 
 /// Who owns which ids, for a task beside the loop.
@@ -54,11 +54,17 @@ impl Daemon<'_> {
 
     fn connections(&self, wanted: ConnectionsRequest, call: Call) {
         let Some(plane) = &self.plane else {
-            drop(call.reply.send(Response::Connections(ConnectionsPage::default())));
+            drop(
+                call.reply
+                    .send(Response::Connections(ConnectionsPage::default())),
+            );
             return;
         };
         let tables = self.engine.tables();
-        let mut owners = Owners { services: BTreeMap::new(), backends: BTreeMap::new() };
+        let mut owners = Owners {
+            services: BTreeMap::new(),
+            backends: BTreeMap::new(),
+        };
         for (index, id, addr, port, _) in tables.backends() {
             owners.backends.insert(index, (IpAddr::V4(addr), port));
             if let Some(key) = tables.service_of(id) {
@@ -87,7 +93,9 @@ impl Daemon<'_> {
 
     /// Reads the counters for the rates.
     pub(super) fn sample(&mut self) {
-        let Some(sample) = self.read_counters().map(|(sample, _)| sample) else { return };
+        let Some(sample) = self.read_counters().map(|(sample, _)| sample) else {
+            return;
+        };
         self.engine.sample(&sample, now());
     }
 
@@ -103,7 +111,14 @@ impl Daemon<'_> {
             .backends
             .iter()
             .map(|(index, c)| {
-                (*index, Counts { conns: c.conns, packets: c.packets, bytes: c.bytes })
+                (
+                    *index,
+                    Counts {
+                        conns: c.conns,
+                        packets: c.packets,
+                        bytes: c.bytes,
+                    },
+                )
             })
             .collect();
         let reasons = counts
@@ -125,7 +140,9 @@ impl Daemon<'_> {
 
     fn surroundings(&self, totals: BTreeMap<u16, (u64, u64)>) -> Surroundings {
         let (sample, reasons) = self.read_counters().unwrap_or_default();
-        let host = nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok());
+        let host = nix::unistd::gethostname()
+            .ok()
+            .and_then(|h| h.into_string().ok());
         let router_id = self.engine.model().global.router_id.clone().or(host);
         let uptime = now().since(self.started);
         Surroundings {
@@ -140,13 +157,19 @@ impl Daemon<'_> {
             sample,
             connections: totals,
             reasons,
-            interfaces: self.links.iter().map(|l| (l.index, l.name.clone())).collect(),
+            interfaces: self
+                .links
+                .iter()
+                .map(|l| (l.index, l.name.clone()))
+                .collect(),
             unix_now: unix_now(),
         }
     }
 
     fn data_plane(&self, totals: &BTreeMap<u16, (u64, u64)>) -> status::DataPlane {
-        let Some(plane) = &self.plane else { return status::DataPlane::default() };
+        let Some(plane) = &self.plane else {
+            return status::DataPlane::default();
+        };
         let interfaces = plane
             .attachments()
             .into_iter()
@@ -160,7 +183,11 @@ impl Daemon<'_> {
                         bpf::XdpMode::Generic => XdpMode::Generic,
                     }),
                     program_id: if attached { plane.program_id() } else { 0 },
-                    note: if attached { a.why_generic } else { Some("not attached".to_owned()) },
+                    note: if attached {
+                        a.why_generic
+                    } else {
+                        Some("not attached".to_owned())
+                    },
                     name: a.ifname,
                 }
             })

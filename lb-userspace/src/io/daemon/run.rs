@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::{interfaces, load, report};
-use crate::control::protocol::{SOCKET_GROUP, ReloadOutcome, ReloadReport};
+use crate::control::protocol::{ReloadOutcome, ReloadReport, SOCKET_GROUP};
 use crate::control::status::{ConfigStatus, LeftOut};
 use crate::engine::{Engine, Event, Start, diff};
 use crate::io::arp::ArpSocket;
@@ -91,7 +91,9 @@ pub(super) struct Daemon<'o> {
 pub(super) fn run(options: &Options) -> Result<(), Exit> {
     let read = load::read(options);
     say_diagnostics(&read);
-    let Some(model) = read.model.clone() else { return Err(Exit::Refused) };
+    let Some(model) = read.model.clone() else {
+        return Err(Exit::Refused);
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -127,9 +129,16 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
     let mut house = interval(HOUSEKEEPING);
     house.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut turns: u64 = 0;
+    // The tables are true before the program runs, and it runs before an address may come.
+    daemon.turn();
+    daemon.check_attached();
     daemon.resync();
     daemon.turn();
-    tracing::info!("lbd {} runs, {}", env!("CARGO_PKG_VERSION"), options.config.display());
+    tracing::info!(
+        "lbd {} runs, {}",
+        env!("CARGO_PKG_VERSION"),
+        options.config.display()
+    );
 
     while !daemon.stopped {
         let wake = wake(daemon.engine.next_deadline());
@@ -192,30 +201,38 @@ impl<'o> Daemon<'o> {
         let mut random = seed();
         let (state, left) = StateFile::open(&options.state_dir)?;
         let mut control = Control::open()?;
-        let mut said = BTreeSet::new();
         let mut plane = None;
-        let mut attached = false;
-        let mut dump = Dump { hz: 250, ..Dump::default() };
+        let mut dump = Dump {
+            hz: 250,
+            ..Dump::default()
+        };
         if !model.services.is_empty() || options.pin.exists() {
             let opened = open_plane(options)?;
             dump = opened.dump()?;
-            let plane = plane.insert(opened);
-            let wanted = interfaces::wanted(&model, &options.iface, &mut control);
-            attached = interfaces::attach(plane, &wanted, &mut said);
+            plane = Some(opened);
         }
         let resume: BTreeMap<String, Resume> = left
             .iter()
             .map(|(name, r)| {
-                let resume = Resume {
-                    was_master: r.master,
-                    last_advert_sent: r.last_advert,
-                    master: r.followed,
-                };
-                (name.clone(), resume)
+                let (was_master, last_advert_sent) = (r.master, r.last_advert);
+                (
+                    name.clone(),
+                    Resume {
+                        was_master,
+                        last_advert_sent,
+                    },
+                )
             })
             .collect();
         let links = LinkTable::new(control.links()?);
-        let start = Start { model, dump: &dump, resume: &resume, attached };
+        // Attached before any interface is told, so before it matters.
+        let attached = true;
+        let start = Start {
+            model,
+            dump: &dump,
+            resume: &resume,
+            attached,
+        };
         let begun = now();
         let engine = Engine::new(start, begun, &mut || next(&mut random));
         let mut daemon = Daemon {
@@ -231,7 +248,7 @@ impl<'o> Daemon<'o> {
             prober,
             state,
             found,
-            said,
+            said: BTreeSet::new(),
             mute: BTreeSet::new(),
             config: ConfigStatus::default(),
             started: begun,
@@ -279,13 +296,21 @@ impl<'o> Daemon<'o> {
     fn drain(&mut self) {
         let engine = &mut self.engine;
         self.sockets.drain(DRAIN, |iface, packet, src_mac| {
-            engine.handle(Event::Vrrp(vrrp::Event::Advert { iface, packet, src_mac }), now());
+            engine.handle(
+                Event::Vrrp(vrrp::Event::Advert {
+                    iface,
+                    packet,
+                    src_mac,
+                }),
+                now(),
+            );
         });
     }
 
     fn verdict(&mut self, done: Finished) {
         let Finished { id, verdict, took } = done;
-        self.engine.handle(Event::Verdict { id, verdict, took }, now());
+        self.engine
+            .handle(Event::Verdict { id, verdict, took }, now());
     }
 
     fn found(&mut self, found: Found) {
@@ -307,12 +332,13 @@ impl<'o> Daemon<'o> {
         for (name, state) in told {
             if interfaces.contains(name.as_str()) {
                 self.open_sockets();
-                let event = vrrp::Event::Link { iface: &name, state };
+                let event = vrrp::Event::Link {
+                    iface: &name,
+                    state,
+                };
                 self.engine.handle(Event::Vrrp(event), now());
             }
-            if self.plane.is_some() {
-                self.check_attached();
-            }
+            self.check_attached();
             self.resolve();
         }
         match change {
@@ -328,9 +354,17 @@ impl<'o> Daemon<'o> {
                 if let Some(name) = self.links.get(a.index).map(|l| l.name.clone()) {
                     let (iface, addr, prefix_len) = (name.as_str(), a.addr, a.prefix_len);
                     let event = if added {
-                        vrrp::Event::AddressAdded { iface, addr, prefix_len }
+                        vrrp::Event::AddressAdded {
+                            iface,
+                            addr,
+                            prefix_len,
+                        }
                     } else {
-                        vrrp::Event::AddressRemoved { iface, addr, prefix_len }
+                        vrrp::Event::AddressRemoved {
+                            iface,
+                            addr,
+                            prefix_len,
+                        }
                     };
                     self.engine.handle(Event::Vrrp(event), now());
                 }
@@ -363,12 +397,21 @@ impl<'o> Daemon<'o> {
                 return;
             }
         };
-        self.host = addresses.iter().map(|a| (a.index, a.addr, a.prefix_len)).collect();
+        self.host = addresses
+            .iter()
+            .map(|a| (a.index, a.addr, a.prefix_len))
+            .collect();
         for name in self.engine.router().interfaces() {
             let own = self.links.addresses_of(&name, &addresses);
-            let snapshot = vrrp::Event::AddressSnapshot { iface: &name, addresses: &own };
+            let snapshot = vrrp::Event::AddressSnapshot {
+                iface: &name,
+                addresses: &own,
+            };
             self.engine.handle(Event::Vrrp(snapshot), now());
-            let link = vrrp::Event::Link { iface: &name, state: self.links.state(&name) };
+            let link = vrrp::Event::Link {
+                iface: &name,
+                state: self.links.state(&name),
+            };
             self.engine.handle(Event::Vrrp(link), now());
         }
         self.tell_host();
@@ -393,13 +436,18 @@ impl<'o> Daemon<'o> {
     /// Opens the VRRP sockets of every interface that is there, closes those not needed any more.
     fn open_sockets(&mut self) {
         let wanted = self.engine.router().advert_interfaces();
-        let open: Vec<Arc<str>> =
-            self.sockets.open_interfaces().map(|(name, _)| Arc::clone(name)).collect();
+        let open: Vec<Arc<str>> = self
+            .sockets
+            .open_interfaces()
+            .map(|(name, _)| Arc::clone(name))
+            .collect();
         for name in open.iter().filter(|n| !wanted.contains(*n)) {
             self.sockets.close(name);
         }
         for name in &wanted {
-            let Some(index) = self.links.by_name(name).map(|l| l.index) else { continue };
+            let Some(index) = self.links.by_name(name).map(|l| l.index) else {
+                continue;
+            };
             if let Err(error) = self.sockets.open(name, index) {
                 tracing::error!("{error}");
             }
@@ -426,22 +474,13 @@ impl<'o> Daemon<'o> {
     }
 
     fn housekeeping(&mut self, turns: u64) {
-        if self.plane.is_some() {
-            self.check_attached();
-        }
+        self.check_attached();
         if turns.is_multiple_of(RESYNC_EVERY) {
             self.resync();
         } else if self.resolver.has_unknown() {
             self.resolve();
         }
         self.sample();
-        for seen in self.engine.router().status() {
-            if seen.state == vrrp::State::Backup {
-                let followed = seen.master.map(|(a, _)| a);
-                let record = Record { master: false, last_advert: Time::ZERO, followed };
-                self.note(&seen.name, record);
-            }
-        }
         let scan = turns.is_multiple_of(SCAN_EVERY) && self.engine.wants_refs();
         if let (true, Some(plane)) = (scan, &self.plane) {
             let (scanner, found, begun) = (plane.scanner(), self.found.clone(), now());
@@ -470,8 +509,10 @@ impl<'o> Daemon<'o> {
             }
             return report;
         };
-        report.plan =
-            diff::diff(self.engine.model(), &model).iter().map(ToString::to_string).collect();
+        report.plan = diff::diff(self.engine.model(), &model)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         if dry_run {
             report.outcome = if report.plan.is_empty() {
                 ReloadOutcome::Unchanged
@@ -532,7 +573,10 @@ impl<'o> Daemon<'o> {
 }
 
 fn open_plane(options: &Options) -> Result<DataPlane, bpf::BpfError> {
-    let config = bpf::Config { pin: options.pin.clone(), ..bpf::Config::default() };
+    let config = bpf::Config {
+        pin: options.pin.clone(),
+        ..bpf::Config::default()
+    };
     let plane = DataPlane::open(&config)?;
     if plane.adopted() {
         tracing::info!("adopted the tables in {}", options.pin.display());

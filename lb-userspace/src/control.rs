@@ -1,11 +1,12 @@
 //! What lbctl and lbd say to each other, and what lbctl makes of it.
 //!
 //! [`status::Status`] is the one picture of the daemon: `lbctl show`, `lbctl watch` and the metrics
-//! are made from it. [`protocol`] has the messages and their framing, `view` the text that
+//! are made from it. [`protocol`] has the messages and their framing, [`view`] the text that
 //! `lbctl` prints, [`rate`] IPVS's rate estimator. Nothing here does input or output; the sockets
-//! are in `io::control`.
+//! are in [`crate::io::control`].
 
 pub mod config_cli;
 pub mod protocol;
 pub mod rate;
 pub mod status;
+pub mod view;

@@ -187,6 +187,9 @@ pub struct BackendStatus {
     pub sorry: bool,
     /// Whether it is in the service's table: what `ipvsadm` would list.
     pub listed: bool,
+    /// Whether it is this host itself.
+    #[serde(default)]
+    pub local: bool,
     /// Weight as configured.
     pub weight: u16,
     /// Weight that is in force: 0 for a server that is inhibited.

@@ -121,6 +121,7 @@ impl Engine {
             port: t.port,
             sorry: t.sorry,
             listed: t.listed,
+            local: self.own.contains(&t.addr),
             weight: t.weight,
             effective_weight: t.effective_weight,
             up: t.up,

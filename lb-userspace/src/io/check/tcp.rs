@@ -12,9 +12,10 @@ use std::time::Duration;
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::health::{Failure, NotRun, Verdict};
+use crate::io::clock::now;
 use crate::model::Check;
 
 /// Runs the check once; how long it took counts from `connect`.
@@ -24,7 +25,7 @@ pub(super) async fn probe(check: &Check) -> (Verdict, Duration) {
         Err(why) => return (Verdict::NotRun(why), Duration::ZERO),
     };
     let target = SocketAddr::new(check.addr, check.port);
-    let start = Instant::now();
+    let start = now();
     let verdict = match socket.connect(&target.into()) {
         Ok(()) => Verdict::Ok,
         Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {
@@ -37,7 +38,7 @@ pub(super) async fn probe(check: &Check) -> (Verdict, Duration) {
         }
         Err(e) => verdict_of(&e),
     };
-    (verdict, start.elapsed())
+    (verdict, now().since(start))
 }
 
 /// Waits for a connection to be established or to fail.

@@ -1,0 +1,554 @@
+//! Every view of one sample, and ipvsadm's formats literally.
+
+use super::*;
+use crate::control::protocol::{Connection, ReloadOutcome, ReloadReport};
+use crate::control::status::*;
+use crate::model::{ForwardMethod, Scheduler};
+
+fn key(last: u8, port: u16, protocol: Protocol) -> ServiceKey {
+    ServiceKey {
+        addr: [192, 0, 2, last].into(),
+        port,
+        protocol,
+    }
+}
+
+fn backend(last: u8, port: u16, n: u64) -> BackendStatus {
+    BackendStatus {
+        addr: [10, 0, 0, last].into(),
+        port,
+        sorry: false,
+        listed: true,
+        local: false,
+        weight: 1,
+        effective_weight: 1,
+        up: true,
+        why: None,
+        mac: Some(format!("02:00:00:00:00:{last:02x}")),
+        interface: Some("eth1".into()),
+        active_conns: n,
+        inactive_conns: 2 * n,
+        counts: Counts {
+            conns: n,
+            packets: 1000 * n,
+            bytes: 1_000_000 * n,
+        },
+        rates: Rates {
+            cps: n,
+            pps: 10 * n,
+            bps: 1500 * n,
+        },
+    }
+}
+
+fn service(key: ServiceKey, backends: Vec<BackendStatus>) -> ServiceStatus {
+    ServiceStatus {
+        key,
+        scheduler: Scheduler::Wrr,
+        method: ForwardMethod::Dr,
+        persistence_secs: 0,
+        persistence_prefix: 32,
+        sloppy: false,
+        quorum: 1,
+        hysteresis: 0,
+        quorum_up: true,
+        live_weight: 2,
+        counts: Counts {
+            conns: 123_456_789,
+            packets: 4_321_000_000,
+            bytes: 7_654_000_000_000,
+        },
+        rates: Rates {
+            cps: 12,
+            pps: 3456,
+            bps: 123_456_789,
+        },
+        backends,
+    }
+}
+
+fn check(service: ServiceKey, last: u8, state: CheckState) -> CheckStatus {
+    CheckStatus {
+        service,
+        server: [10, 0, 0, last].into(),
+        server_port: service.port,
+        kind: "TCP_CHECK".into(),
+        target: [10, 0, 0, last].into(),
+        target_port: service.port,
+        state,
+        last_result: Some("ok".into()),
+        last_duration_us: Some(312),
+        last_ago_ms: Some(1500),
+        since_ms: 7_384_000,
+        retries_used: 0,
+        retry: 3,
+        next_in_ms: Some(4500),
+        runs: 100,
+        failures: 1,
+    }
+}
+
+fn instance(name: &str, state: VrrpState) -> VrrpStatus {
+    VrrpStatus {
+        name: name.into(),
+        interface: "eth0".into(),
+        vrid: 51,
+        version: 2,
+        state,
+        wanted: VrrpState::Master,
+        priority: 150,
+        effective_priority: 150,
+        advert_ms: 1000,
+        nopreempt: false,
+        master: None,
+        master_priority: None,
+        last_transition: Some(TransitionStatus {
+            from: VrrpState::Backup,
+            to: state,
+            at_unix: 1_790_000_000,
+            ago_ms: 185_000,
+            reason: "no advert for 3.414s".into(),
+        }),
+        became_master: 1,
+        adverts_sent: 185,
+        adverts_received: 3,
+        discarded: vec![
+            Discarded {
+                reason: "wrong password".into(),
+                count: 7,
+            },
+            Discarded {
+                reason: "wrong checksum".into(),
+                count: 0,
+            },
+        ],
+        addresses: vec![
+            AddressStatus {
+                address: "192.0.2.1/24".into(),
+                dev: "eth0".into(),
+                present: true,
+                advertised: true,
+            },
+            AddressStatus {
+                address: "192.0.2.2/24".into(),
+                dev: "eth0".into(),
+                present: false,
+                advertised: true,
+            },
+        ],
+    }
+}
+
+fn sample() -> Status {
+    let (web, tls, turn) = (
+        key(1, 80, Protocol::Tcp),
+        key(1, 443, Protocol::Tcp),
+        key(2, 3478, Protocol::Udp),
+    );
+    let down = BackendStatus {
+        listed: false,
+        effective_weight: 0,
+        up: false,
+        why: Some("TCP_CHECK: connection refused".into()),
+        ..backend(12, 80, 0)
+    };
+    let inhibited = BackendStatus {
+        listed: true,
+        ..down.clone()
+    };
+    let sorry = BackendStatus {
+        sorry: true,
+        ..backend(99, 443, 1)
+    };
+    let mut reasons = vec![
+        ReasonStatus {
+            name: "not_ipv4".into(),
+            action: ReasonAction::Pass,
+            help: "not an IPv4 packet (ARP, IPv6, ...)".into(),
+            count: 1204,
+        },
+        ReasonStatus {
+            name: "fragment".into(),
+            action: ReasonAction::Drop,
+            help: "the first fragment of a packet for a service".into(),
+            count: 3,
+        },
+        ReasonStatus {
+            name: "short_header".into(),
+            action: ReasonAction::Drop,
+            help: "the TCP or UDP header is cut off".into(),
+            count: 0,
+        },
+    ];
+    reasons[1].count = 3;
+    let mut failing = check(web, 12, CheckState::Down);
+    failing.last_result = Some("connection refused".into());
+    failing.next_in_ms = None;
+    let mut elsewhere = check(web, 10, CheckState::Up);
+    (elsewhere.target, elsewhere.target_port) = ([10, 9, 9, 9].into(), 8080);
+    (
+        elsewhere.last_result,
+        elsewhere.retries_used,
+        elsewhere.last_duration_us,
+    ) = (Some("connection timed out".into()), 1, Some(5_000_000));
+    let mut unborn = check(turn, 10, CheckState::AssumedUp);
+    (
+        unborn.last_result,
+        unborn.last_duration_us,
+        unborn.last_ago_ms,
+    ) = (None, None, None);
+    let mut backup = instance("VI_2", VrrpState::Backup);
+    (
+        backup.master,
+        backup.master_priority,
+        backup.vrid,
+        backup.nopreempt,
+    ) = (Some([10, 0, 0, 3].into()), Some(200), 52, true);
+    backup.effective_priority = 130;
+    backup.discarded.clear();
+    backup.addresses[0].advertised = false;
+    Status {
+        daemon: Daemon {
+            version: "0.1.0".into(),
+            pid: 4242,
+            router_id: "lb1".into(),
+            uptime_ms: 93_784_000,
+        },
+        config: ConfigStatus {
+            path: "/etc/keepalived/keepalived.conf".into(),
+            loaded_unix: 1_790_000_000,
+            warnings: 2,
+            reloads: 1,
+            refused: Some("2 errors".into()),
+            left_out: vec![LeftOut {
+                what: "virtual_server 192.0.2.9 53 UDP".into(),
+                place: "keepalived.conf:40".into(),
+                why: "lb_kind NAT is not supported yet".into(),
+            }],
+        },
+        data_plane: DataPlane {
+            layout: 1,
+            interfaces: vec![
+                InterfaceStatus {
+                    name: "eth0".into(),
+                    ifindex: 2,
+                    mac: "02:00:00:00:00:01".into(),
+                    mode: Some(XdpMode::Native),
+                    program_id: 77,
+                    note: None,
+                },
+                InterfaceStatus {
+                    name: "eth1".into(),
+                    ifindex: 3,
+                    mac: "02:00:00:00:00:02".into(),
+                    mode: Some(XdpMode::Generic),
+                    program_id: 77,
+                    note: Some("the driver has no XDP".into()),
+                },
+                InterfaceStatus {
+                    name: "eth2".into(),
+                    ..InterfaceStatus::default()
+                },
+            ],
+            hz: 250,
+            flow_slots: 2_097_152,
+            flows_used: 524_288,
+            adopted: true,
+        },
+        services: vec![
+            ServiceStatus {
+                scheduler: Scheduler::Rr,
+                ..service(turn, vec![backend(10, 3478, 0)])
+            },
+            ServiceStatus {
+                persistence_secs: 360,
+                persistence_prefix: 24,
+                scheduler: Scheduler::Sh,
+                quorum_up: false,
+                quorum: 2,
+                hysteresis: 1,
+                live_weight: 0,
+                ..service(tls, vec![sorry, inhibited])
+            },
+            service(
+                web,
+                vec![
+                    BackendStatus {
+                        weight: 3,
+                        effective_weight: 3,
+                        mac: None,
+                        ..backend(11, 80, 7)
+                    },
+                    backend(10, 80, 123_456),
+                    down,
+                ],
+            ),
+        ],
+        reasons,
+        vrrp: vec![
+            instance("VI_1", VrrpState::Master),
+            backup,
+            VrrpStatus {
+                last_transition: None,
+                addresses: vec![],
+                ..instance("outside-4", VrrpState::Fault)
+            },
+        ],
+        sync_groups: vec![SyncGroupStatus {
+            name: "G1".into(),
+            state: VrrpState::Master,
+            members: vec!["VI_1".into(), "VI_3".into()],
+        }],
+        checks: vec![
+            unborn,
+            check(web, 11, CheckState::Up),
+            elsewhere,
+            check(web, 10, CheckState::Up),
+            failing,
+        ],
+    }
+}
+
+/// What `ipvsadm -Ln` prints for the same table, `size` apart.
+#[test]
+fn as_ipvsadm_ln() {
+    let want = "\
+IP Virtual Server version 0.1.0 (size=2097152)
+Prot LocalAddress:Port Scheduler Flags
+  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn
+TCP  192.0.2.1:80 wrr
+  -> 10.0.0.10:80                 Route   1      123456     246912    \n  \
+  -> 10.0.0.11:80                 Route   3      7          14        \n\
+TCP  192.0.2.1:443 sh persistent 360 mask 255.255.255.0
+  -> 10.0.0.12:80                 Route   0      0          0         \n  \
+  -> 10.0.0.99:443                Route   1      1          2         \n\
+UDP  192.0.2.2:3478 rr
+  -> 10.0.0.10:3478               Route   1      0          0         \n";
+    assert_eq!(render(View::Services, &sample(), Color::On), want);
+}
+
+#[test]
+fn as_ipvsadm_stats() {
+    let want = "\
+IP Virtual Server version 0.1.0 (size=2097152)
+Prot LocalAddress:Port               Conns   InPkts  OutPkts  InBytes OutBytes
+  -> RemoteAddress:Port
+TCP  192.0.2.1:80                  123456K    4321M        0    7654G        0
+  -> 10.0.0.10:80                   123456  123456K        0     123G        0
+  -> 10.0.0.11:80                        7     7000        0  7000000        0
+";
+    let got = render(View::Stats, &sample(), Color::Off);
+    assert_eq!(got[..want.len()], *want, "{got}");
+    assert_eq!(got.lines().count(), 11);
+}
+
+#[test]
+fn as_ipvsadm_rate() {
+    let want = "\
+IP Virtual Server version 0.1.0 (size=2097152)
+Prot LocalAddress:Port                 CPS    InPPS   OutPPS    InBPS   OutBPS
+  -> RemoteAddress:Port
+TCP  192.0.2.1:80                       12     3456        0  123456K        0
+  -> 10.0.0.10:80                   123456  1234560        0  185184K        0
+";
+    let got = render(View::Rate, &sample(), Color::Off);
+    assert_eq!(got[..want.len()], *want, "{got}");
+}
+
+#[test]
+fn as_ipvsadm_lnc() {
+    let c = |state: &str, expires_ms, client_port| Connection {
+        protocol: Protocol::Tcp,
+        expires_ms,
+        state: state.into(),
+        client: [198, 51, 100, 7].into(),
+        client_port,
+        vip: [192, 0, 2, 1].into(),
+        vip_port: 80,
+        server: [10, 0, 0, 10].into(),
+        server_port: 80,
+    };
+    let want = "\
+IPVS connection entries
+pro expire state       source             virtual            destination
+TCP 14:59  ESTABLISHED 198.51.100.7:40000 192.0.2.1:80       10.0.0.10:80
+TCP 00:09  CLOSE       198.51.100.7:9     192.0.2.1:80       10.0.0.10:80
+TCP 600:00 NONE        198.51.100.7:0     192.0.2.1:80       10.0.0.10:80
+";
+    let lines = [
+        c("ESTABLISHED", 899_999, 40_000),
+        c("CLOSE", 9_000, 9),
+        c("NONE", 36_000_000, 0),
+    ];
+    let got: String = lines.iter().map(ipvs::connection).collect();
+    assert_eq!(ipvs::connections_title() + &got, want);
+}
+
+/// The corners of `print_largenum`.
+#[test]
+fn large_numbers_as_ipvsadm() {
+    let mut s = sample();
+    s.services.truncate(1);
+    s.services[0].backends.clear();
+    let mut line = |n| {
+        s.services[0].counts = Counts {
+            conns: n,
+            packets: 0,
+            bytes: 0,
+        };
+        render(View::Stats, &s, Color::Off).lines().last().unwrap()[33..42].to_owned()
+    };
+    for (n, want) in [
+        (0, "        0"),
+        (99_999_999, " 99999999"),
+        (100_000_000, "  100000K"),
+        (999_999_999, "  999999K"),
+        (1_000_000_000, "    1000M"),
+        (99_999_999_999, "   99999M"),
+        (100_000_000_000, "     100G"),
+        (99_999_999_999_999, "   99999G"),
+        (100_000_000_000_000, "     100T"),
+        (u64::MAX, "18446744T"),
+    ] {
+        assert_eq!(line(n), want);
+    }
+}
+
+#[test]
+fn ipv6_endpoints_are_bracketed_and_masks_are_numbers() {
+    let mut s = sample();
+    s.services.truncate(1);
+    s.services[0].key.addr = "2001:db8::1".parse().unwrap();
+    (
+        s.services[0].persistence_secs,
+        s.services[0].persistence_prefix,
+    ) = (50, 64);
+    assert!(
+        render(View::Services, &s, Color::Off)
+            .contains("UDP  [2001:db8::1]:3478 rr persistent 50 mask 64\n")
+    );
+}
+
+#[test]
+fn overview() {
+    insta::assert_snapshot!(render(View::Overview, &sample(), Color::Off));
+}
+
+#[test]
+fn vrrp() {
+    insta::assert_snapshot!(render(View::Vrrp, &sample(), Color::Off));
+}
+
+#[test]
+fn health() {
+    insta::assert_snapshot!(render(View::Health, &sample(), Color::Off));
+}
+
+#[test]
+fn reasons() {
+    insta::assert_snapshot!(render(View::Reasons { all: false }, &sample(), Color::Off));
+    let all = render(View::Reasons { all: true }, &sample(), Color::Off);
+    assert!(all.contains("short_header  drop"), "{all}");
+}
+
+#[test]
+fn colour_changes_no_letter() {
+    for view in [
+        View::Overview,
+        View::Vrrp,
+        View::Health,
+        View::Reasons { all: true },
+    ] {
+        let (on, off) = (
+            render(view, &sample(), Color::On),
+            render(view, &sample(), Color::Off),
+        );
+        assert!(on.contains("\x1b[1m") && !off.contains('\x1b'));
+        let mut plain = String::new();
+        for piece in on.split('\x1b') {
+            plain += piece
+                .split_once('m')
+                .filter(|_| piece.starts_with('['))
+                .map_or(piece, |(_, rest)| rest);
+        }
+        assert_eq!(plain, off);
+        assert!(off.lines().all(|l| !l.ends_with(' ')), "{off}");
+    }
+}
+
+#[test]
+fn nothing_configured_is_said_in_words() {
+    let empty = Status::default();
+    for view in [
+        View::Vrrp,
+        View::Health,
+        View::Reasons { all: true },
+        View::Overview,
+        View::Services,
+    ] {
+        assert!(render(view, &empty, Color::Off).ends_with('\n'));
+    }
+}
+
+#[test]
+fn json_has_the_parts() {
+    let s = sample();
+    let services = json(View::Services, &s).unwrap();
+    assert_eq!(services[2]["addr"], "192.0.2.1");
+    assert_eq!(services[2]["protocol"], "tcp");
+    assert_eq!(services[2]["backends"][0]["effective_weight"], 3);
+    assert_eq!(
+        json(View::Vrrp, &s).unwrap()["instances"][0]["state"],
+        "MASTER"
+    );
+    assert_eq!(json(View::Health, &s).unwrap().as_array().unwrap().len(), 5);
+    let whole = json(View::Overview, &s).unwrap();
+    assert_eq!(serde_json::from_value::<Status>(whole).unwrap(), s);
+}
+
+#[test]
+fn reloads() {
+    let report = |outcome, errors, plan: &[&str]| ReloadReport {
+        outcome,
+        path: "/etc/lbd/lbd.toml".into(),
+        plan: plan.iter().map(ToString::to_string).collect(),
+        diagnostics: if errors > 0 {
+            "error[E001]: no\n".into()
+        } else {
+            String::new()
+        },
+        errors,
+        warnings: 1,
+    };
+    let all = [
+        report(
+            ReloadOutcome::WouldApply,
+            0,
+            &["add service TCP 192.0.2.1:80", "add 10.0.0.1:80 weight 1"],
+        ),
+        report(ReloadOutcome::Applied, 0, &["remove 10.0.0.1:80"]),
+        report(ReloadOutcome::Unchanged, 0, &[]),
+        report(ReloadOutcome::Refused, 2, &[]),
+    ];
+    let text: String = all.iter().map(|r| reload::reload(r, Color::Off)).collect();
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn spans() {
+    for (ms, want) in [
+        (0, "0ms"),
+        (999, "999ms"),
+        (1000, "1s"),
+        (1250, "1.25s"),
+        (9990, "9.99s"),
+        (59_999, "59s"),
+        (60_000, "1m"),
+        (125_000, "2m 5s"),
+        (3_600_000, "1h"),
+        (90_061_000, "1d 1h"),
+        (u64::MAX, "213503982334d 14h"),
+    ] {
+        assert_eq!(span(ms), want);
+    }
+}

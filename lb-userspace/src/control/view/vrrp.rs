@@ -1,0 +1,111 @@
+//! `lbctl show vrrp`.
+
+use super::table::Table;
+use super::{Color, Tone, count, span};
+use crate::control::status::{Status, VrrpState, VrrpStatus};
+
+pub(super) const fn tone(state: VrrpState) -> Tone {
+    match state {
+        VrrpState::Master => Tone::Good,
+        VrrpState::Backup => Tone::Plain,
+        VrrpState::Init => Tone::Fair,
+        VrrpState::Fault => Tone::Bad,
+    }
+}
+
+/// `lbctl show vrrp`.
+#[must_use]
+pub fn vrrp(status: &Status, color: Color) -> String {
+    if status.vrrp.is_empty() {
+        return "no VRRP instances\n".to_owned();
+    }
+    let mut table = Table::new(&[
+        "INSTANCE",
+        "STATE",
+        "SINCE",
+        "PRIORITY",
+        "VRID",
+        "INTERFACE",
+        "ADVERT",
+        "MASTER",
+    ]);
+    for v in &status.vrrp {
+        let plain = |text: String| (text, Tone::Plain);
+        let priority = match v.effective_priority == v.priority {
+            true => v.priority.to_string(),
+            false => format!("{} (of {})", v.effective_priority, v.priority),
+        };
+        table.row([
+            plain(v.name.clone()),
+            (v.state.name().to_owned(), tone(v.state)),
+            plain(
+                v.last_transition
+                    .as_ref()
+                    .map_or_else(|| "-".to_owned(), |t| span(t.ago_ms)),
+            ),
+            plain(priority),
+            plain(v.vrid.to_string()),
+            plain(v.interface.clone()),
+            plain(format!("v{} {}", v.version, span(v.advert_ms))),
+            plain(master(v)),
+        ]);
+        notes(v, &mut table);
+    }
+    let mut out = table.render(color);
+    if !status.sync_groups.is_empty() {
+        let mut table = Table::new(&["SYNC GROUP", "STATE", "MEMBERS"]);
+        for g in &status.sync_groups {
+            table.row([
+                (g.name.clone(), Tone::Plain),
+                (g.state.name().to_owned(), tone(g.state)),
+                (g.members.join(" "), Tone::Plain),
+            ]);
+        }
+        out.push('\n');
+        out += &table.render(color);
+    }
+    out
+}
+
+pub(super) fn master(v: &VrrpStatus) -> String {
+    match (v.state, v.master, v.master_priority) {
+        (VrrpState::Master, _, _) => "this host".to_owned(),
+        (_, Some(a), Some(p)) => format!("{a} (priority {p})"),
+        (_, Some(a), None) => a.to_string(),
+        (_, None, _) => "-".to_owned(),
+    }
+}
+
+fn notes(v: &VrrpStatus, table: &mut Table) {
+    for a in &v.addresses {
+        // Addresses belong to the master: only one that is missing there, or left over elsewhere,
+        // is worth a colour.
+        let (word, tone) = match (a.present, v.state == VrrpState::Master) {
+            (true, true) => ("", Tone::Plain),
+            (false, true) => (" MISSING", Tone::Bad),
+            (true, false) => (" LEFT OVER", Tone::Bad),
+            (false, false) => (" (not here)", Tone::Plain),
+        };
+        let kind = if a.advertised { "" } else { " excluded" };
+        table.note(format!("{} dev {}{kind}{word}", a.address, a.dev), tone);
+    }
+    if let Some(t) = &v.last_transition {
+        table.note(
+            format!("{} to {}: {}", t.from.name(), t.to.name(), t.reason),
+            Tone::Plain,
+        );
+    }
+    table.note(
+        format!(
+            "{} sent, {} received, MASTER {}{}",
+            count(v.adverts_sent, "advert", "adverts"),
+            v.adverts_received,
+            count(v.became_master, "time", "times"),
+            if v.nopreempt { ", nopreempt" } else { "" }
+        ),
+        Tone::Plain,
+    );
+    for d in v.discarded.iter().filter(|d| d.count > 0) {
+        table.note(format!("discarded: {}: {}", d.reason, d.count), Tone::Fair);
+    }
+}

@@ -119,7 +119,11 @@ const fn protocol(p: Protocol) -> &'static str {
 }
 
 fn service(key: &ServiceKey) -> String {
-    format!("{} {}", protocol(key.protocol), endpoint(key.addr, key.port))
+    format!(
+        "{} {}",
+        protocol(key.protocol),
+        endpoint(key.addr, key.port)
+    )
 }
 
 /// A span of time in at most two units: `3d 4h`, `2m 5s`, `12s`, `1.25s`, `40ms`.

@@ -158,8 +158,7 @@ fn data_plane(status: &Status, color: Color, out: &mut String) {
         out.push('\n');
     }
     let d = &status.data_plane;
-    if d.flow_slots > 0 {
-        let percent = d.flows_used.saturating_mul(100) / d.flow_slots;
+    if let Some(percent) = d.flows_used.saturating_mul(100).checked_div(d.flow_slots) {
         let _ = writeln!(
             out,
             "flows {} of {} ({percent}%)",

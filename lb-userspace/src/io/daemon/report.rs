@@ -18,6 +18,10 @@ use crate::model::ServiceKey;
 use lb_common::reason::Kind;
 
 /// Seconds since 1970; 0 when the clock is before.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shown to people; nothing is decided by it"
+)]
 pub(super) fn unix_now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -390,7 +390,7 @@ fn read_all(packet: &[u8]) -> bool {
 #[test]
 fn a_million_random_packets_are_read_without_a_crash() {
     let mut random = Random(1);
-    let mut packet = vec![0; 128];
+    let mut packet = [0; 128];
     for round in 0..1_000_000 {
         let len = (random.next() % 129) as usize;
         for chunk in packet.chunks_mut(8) {
@@ -419,7 +419,7 @@ fn a_million_mutated_packets_are_read_without_a_crash() {
             let at = random.next() as usize % packet.len();
             packet[at] ^= 1 << (random.next() % 8);
         }
-        if random.next() % 4 == 0 {
+        if random.next().is_multiple_of(4) {
             packet.truncate(random.next() as usize % (packet.len() + 1));
         }
         accepted += u32::from(read_all(&packet));

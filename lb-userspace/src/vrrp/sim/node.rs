@@ -22,7 +22,7 @@ pub(super) enum Frame {
 #[derive(Debug)]
 pub(super) enum Daemon {
     Ours(Box<Router>),
-    Keepalived(Keepalived),
+    Keepalived(Box<Keepalived>),
     Dead,
 }
 
@@ -163,8 +163,11 @@ impl Node {
         let now = self.clock(world);
         match self.kind {
             Kind::Keepalived => {
-                self.daemon =
-                    Daemon::Keepalived(Keepalived::start(self.config.clone(), self.source, now));
+                self.daemon = Daemon::Keepalived(Box::new(Keepalived::start(
+                    self.config.clone(),
+                    self.source,
+                    now,
+                )));
             }
             Kind::Ours => {
                 let resume = Resume {

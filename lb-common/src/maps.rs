@@ -354,8 +354,10 @@ pub struct Settings {
     pub hz: u32,
     /// The parameters of the program that fills the flow table.
     pub params: Params,
+    /// Always 0. (The program reads it where the verifier must not know a value.)
+    pub zero: u64,
     /// Reserved.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 4],
 }
 
 /// The tick for a kernel with `hz` jiffies per second: the power of two nearest to a second, from

@@ -20,7 +20,7 @@ pub(crate) const IS_TCP: u32 = 0x100;
 /// Flags that ask for a decision even in a state that they do not change.
 pub(crate) const DECISIVE: u32 = SYN as u32;
 /// How often a way that another CPU is writing is looked at again.
-const PATIENCE: u32 = 200;
+const PATIENCE: u32 = 16;
 
 /// A way of a bucket in the map.
 #[derive(Clone, Copy)]
@@ -31,6 +31,13 @@ impl Way {
     pub(crate) fn of(bucket: *mut FlowBucket, i: usize) -> Way {
         // SAFETY: i is below FLOW_WAYS, so this stays within the element.
         Way(unsafe { bucket.cast::<u64>().add(2 * i) })
+    }
+
+    /// Way `i` modulo 8 of two buckets.
+    #[inline(always)]
+    pub(crate) fn of_two(first: *mut FlowBucket, second: *mut FlowBucket, i: u64) -> Way {
+        let bucket = if i & FLOW_WAYS as u64 != 0 { second } else { first };
+        Self::of(bucket, i as usize % FLOW_WAYS)
     }
 
     /// Whether both are the same way.
@@ -131,27 +138,28 @@ pub(crate) fn is_expired(value: FlowValue, now: u32, settings: *const Settings) 
     value.idle(now) > timeout
 }
 
-enum Lookup {
-    Found(Way, FlowValue),
-    Missing,
-    Busy,
+/// 0, but the verifier does not know: it would follow each value of an index, of a rank by itself
+/// and not come to an end. Joined with this they are any number to it, and it follows them once.
+#[inline(always)]
+pub(crate) fn veil(settings: *const Settings) -> u64 {
+    // SAFETY: within the element.
+    unsafe { core::ptr::read_volatile(&raw const (*settings).zero) }
 }
 
-/// Looks for a flow in one bucket and waits for a CPU that is just deciding about it.
+/// Which way of its two buckets has this tag.
 #[inline(always)]
-fn lookup(bucket: *mut FlowBucket, tag: u64) -> Lookup {
-    for i in 0..FLOW_WAYS {
-        let way = Way::of(bucket, i);
-        if way.tag() == tag {
-            match settled(way, tag) {
-                Settled::As(value) => return Lookup::Found(way, value),
-                Settled::Gone => {}
-                Settled::Not => return Lookup::Busy,
-            }
+fn find(first: *mut FlowBucket, second: *mut FlowBucket, tag: u64, veil: u64) -> Option<Way> {
+    let mut found = NOWHERE;
+    for i in 0..2 * FLOW_WAYS as u64 {
+        if Way::of_two(first, second, i).tag() == tag {
+            found = i ^ veil;
+            break;
         }
     }
-    Lookup::Missing
+    (found != NOWHERE).then(|| Way::of_two(first, second, found))
 }
+
+const NOWHERE: u64 = u64::MAX;
 
 pub(crate) enum Settled {
     As(FlowValue),
@@ -238,28 +246,27 @@ fn admit_inner(service: *const ServiceSlot, tag: u64, flags: u32) -> Result<u16,
     let Some(settings) = settings() else {
         return Err(Reason::Internal);
     };
-    let session = Session {
-        service,
-        tag,
-        now: tick(),
-    };
-    let found = match lookup(first, tag) {
-        Lookup::Missing => lookup(second, tag),
-        found => found,
-    };
-    match found {
-        Lookup::Busy => Err(Reason::FlowBusy),
-        Lookup::Found(way, value) => known(&session, flags, way, value, settings),
-        Lookup::Missing => {
+    let session = Session { service, tag, now: tick() };
+    let way = match find(first, second, tag, veil(settings)) {
+        Some(way) => match settled(way, tag) {
+            Settled::As(value) => match known(&session, flags, way, value, settings)? {
+                Known::Stays(backend) => return Ok(backend),
+                Known::Anew => way,
+            },
+            // Evicted, or moved, in this moment: its next packet will find out.
+            Settled::Gone | Settled::Not => return Err(Reason::FlowBusy),
+        },
+        None => {
             if !may_open(service, flags) {
                 return Err(Reason::TcpNoFlow);
             }
             match insert::insert(first, second, tag, session.now, settings)? {
-                Inserted::New(way) => open(&session, flags, way),
-                Inserted::Found(value) => Ok(value.backend()),
+                Inserted::New(way) => way,
+                Inserted::Found(value) => return Ok(value.backend()),
             }
         }
-    }
+    };
+    open(&session, flags, way)
 }
 
 /// Whether a packet without a flow may start one. TCP in mid-stream may where every director would
@@ -304,15 +311,16 @@ fn open(session: &Session, flags: u32, way: Way) -> Result<u16, Reason> {
     }
 }
 
+enum Known {
+    /// It goes where the flow went.
+    Stays(u16),
+    /// Its way is claimed, to be scheduled again.
+    Anew,
+}
+
 /// A packet of a flow that is in the table.
 #[inline(always)]
-fn known(
-    session: &Session,
-    flags: u32,
-    way: Way,
-    value: FlowValue,
-    settings: *const Settings,
-) -> Result<u16, Reason> {
+fn known(session: &Session, flags: u32, way: Way, value: FlowValue, settings: *const Settings) -> Result<Known, Reason> {
     // SAFETY: an element of the map.
     let id = unsafe { (*session.service).id };
     let state = value.state_bits();
@@ -337,7 +345,7 @@ fn known(
         if flees && !is_stale && !reuses {
             count(Reason::Rescheduled);
         }
-        return open(session, flags, way);
+        return Ok(Known::Anew);
     }
     let next = if is_tcp {
         next_state(state, flags as u8)
@@ -353,5 +361,5 @@ fn known(
             schedule::keep_template(session, value.backend());
         }
     }
-    Ok(value.backend())
+    Ok(Known::Stays(value.backend()))
 }

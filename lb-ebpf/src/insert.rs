@@ -9,13 +9,13 @@ use lb_common::maps::{FLOW_WAYS, Settings};
 use lb_common::reason::Reason;
 use lb_common::tcp::{is_closing, is_half_open};
 
-use crate::flows::{Settled, Way, is_expired, settled};
+use crate::flows::{Way, is_expired, veil};
 use crate::maps::{FLOWS, count, params};
 
 /// How often a place is looked for when other CPUs take what was found.
-const TRIES: u32 = 4;
+const TRIES: u32 = 2;
 /// How often the own bucket is looked at again while another CPU decides about the same flow.
-const ROUNDS: u32 = 64;
+const ROUNDS: u32 = 8;
 
 /// What came of it.
 pub(crate) enum Inserted {
@@ -27,16 +27,10 @@ pub(crate) enum Inserted {
 
 /// How willingly a way is given up; the smallest rank is taken.
 const FREE: u64 = 0;
-const CLOSING: u64 = 1 << 40;
-const HALF_OPEN: u64 = 2 << 40;
-const LIVE: u64 = 3 << 40;
+const CLOSING: u64 = 1 << 48;
+const HALF_OPEN: u64 = 2 << 48;
+const LIVE: u64 = 3 << 48;
 const TAKEN: u64 = u64::MAX;
-
-struct Place {
-    rank: u64,
-    way: Way,
-    value: u64,
-}
 
 /// Claims a way for a flow that is not in its buckets.
 #[inline(always)]
@@ -48,107 +42,117 @@ pub(crate) fn insert(
     settings: *const Settings,
 ) -> Result<Inserted, Reason> {
     for _ in 0..TRIES {
-        let mut place = Place {
-            rank: TAKEN,
-            way: Way::of(first, 0),
-            value: 0,
-        };
-        best(first, now, settings, &mut place);
-        if place.rank != FREE {
-            best(second, now, settings, &mut place);
-        }
-        if place.rank >= HALF_OPEN {
-            if let Some(way) = make_room(first, now, settings) {
+        let best = best(first, second, 2 * FLOW_WAYS as u64, now, settings);
+        let mut way = None;
+        if best >= HALF_OPEN {
+            way = make_room(first, now, settings);
+            if way.is_some() {
                 count(Reason::FlowMoved);
-                return publish(first, second, way, tag);
-            }
-            if place.rank == TAKEN {
-                continue;
             }
         }
-        if place.way.claim(place.value) {
-            if place.rank >= LIVE {
-                count(Reason::EvictedLive);
-            } else if place.rank >= HALF_OPEN {
-                count(Reason::EvictedHalfOpen);
-            } else if place.rank >= CLOSING {
-                count(Reason::EvictedClosing);
-            }
-            return publish(first, second, place.way, tag);
+        if way.is_none() {
+            way = take(Way::of_two(first, second, best), best, now, settings);
+        }
+        if let Some(way) = way {
+            return publish(first, second, way, tag);
         }
     }
     Err(Reason::FlowBusy)
 }
 
+/// Claims the way that ranked best, unless it has become dearer since.
 #[inline(always)]
-fn best(bucket: *mut FlowBucket, now: u32, settings: *const Settings, place: &mut Place) {
-    for i in 0..FLOW_WAYS {
-        let way = Way::of(bucket, i);
-        let value = way.value();
-        let rank = rank(value, now, settings);
-        if rank < place.rank {
-            *place = Place { rank, way, value };
-        }
+fn take(way: Way, best: u64, now: u32, settings: *const Settings) -> Option<Way> {
+    let value = way.value();
+    if rank(value, now, settings) | 7 > best | 7 || !way.claim(value) {
+        return None;
     }
+    if best >= LIVE {
+        count(Reason::EvictedLive);
+    } else if best >= HALF_OPEN {
+        count(Reason::EvictedHalfOpen);
+    } else if best >= CLOSING {
+        count(Reason::EvictedClosing);
+    }
+    Some(way)
 }
 
+/// The lowest rank among the first `ways` ways of two buckets, with the way's number in its lowest
+/// three bits.
+#[inline(always)]
+fn best(first: *mut FlowBucket, second: *mut FlowBucket, ways: u64, now: u32, settings: *const Settings) -> u64 {
+    let mut best = TAKEN;
+    for i in 0..ways {
+        let rank = rank(Way::of_two(first, second, i).value(), now, settings) ^ i;
+        if rank < best {
+            best = rank;
+        }
+        if best < CLOSING {
+            break;
+        }
+    }
+    best
+}
+
+/// The rank of a way; the lowest three bits are free.
 #[inline(always)]
 fn rank(value: u64, now: u32, settings: *const Settings) -> u64 {
-    if value == 0 {
-        return FREE;
-    }
+    let veil = veil(settings);
     if value == PENDING {
-        return TAKEN;
+        return TAKEN ^ 7 ^ veil;
     }
     let value = FlowValue(value);
-    if is_expired(value, now, settings) {
-        return FREE;
+    if value.0 == 0 || is_expired(value, now, settings) {
+        return FREE ^ veil;
     }
-    let recent = u64::from(u32::MAX - value.idle(now));
-    if is_closing(value.state_bits()) {
-        CLOSING + recent
+    let recent = u64::from(u32::MAX - value.idle(now)) << 3;
+    let class = if is_closing(value.state_bits()) {
+        CLOSING
     } else if is_half_open(value.state_bits()) {
-        HALF_OPEN + recent
+        HALF_OPEN
     } else {
-        LIVE + recent
-    }
+        LIVE
+    };
+    (class + recent) ^ veil
 }
 
 /// Moves a flow of the bucket to its second place and returns its way, claimed.
 #[inline(always)]
 fn make_room(bucket: *mut FlowBucket, now: u32, settings: *const Settings) -> Option<Way> {
-    for i in 0..FLOW_WAYS {
-        let way = Way::of(bucket, i);
+    for i in 0..FLOW_WAYS as u64 {
+        let way = Way::of_two(bucket, bucket, i ^ veil(settings));
         let (tag, value) = (way.tag(), way.value());
         if value == 0 || value == PENDING || tag == 0 {
             continue;
         }
         let (home, other) = flow_buckets(tag, &params());
         // Only from its first place to its second: see `lb_common::flow`.
-        if FLOWS.get_ptr_mut(home)? != bucket {
+        let (Some(home), Some(other)) = (FLOWS.get_ptr_mut(home), FLOWS.get_ptr_mut(other)) else {
+            continue;
+        };
+        if home != bucket {
             continue;
         }
-        let other = FLOWS.get_ptr_mut(other)?;
-        let mut place = Place {
-            rank: CLOSING,
-            way,
-            value: 0,
-        };
-        best(other, now, settings, &mut place);
-        if place.rank != FREE || !place.way.claim(place.value) {
+        let best = best(other, other, FLOW_WAYS as u64, now, settings);
+        if best >= CLOSING {
+            continue;
+        }
+        let place = Way::of_two(other, other, best);
+        let expired = place.value();
+        if rank(expired, now, settings) >= CLOSING || !place.claim(expired) {
             continue;
         }
         if !way.claim(value) {
-            place.way.settle(place.value);
+            place.settle(expired);
             continue;
         }
         if way.tag() != tag {
             way.settle(value);
-            place.way.settle(place.value);
+            place.settle(expired);
             continue;
         }
-        place.way.set_tag(tag);
-        place.way.settle(value);
+        place.set_tag(tag);
+        place.settle(value);
         return Some(way);
     }
     None
@@ -160,24 +164,13 @@ fn make_room(bucket: *mut FlowBucket, now: u32, settings: *const Settings) -> Op
 /// other. The lower way waits for the higher to settle or give up, the higher gives up at once
 /// when it sees the lower: one of them remains.
 #[inline(always)]
-fn publish(
-    first: *mut FlowBucket,
-    second: *mut FlowBucket,
-    way: Way,
-    tag: u64,
-) -> Result<Inserted, Reason> {
+fn publish(first: *mut FlowBucket, second: *mut FlowBucket, way: Way, tag: u64) -> Result<Inserted, Reason> {
     way.publish_tag(tag);
     for _ in 0..ROUNDS {
         match rival(first, second, way, tag) {
             Rival::None => return Ok(Inserted::New(way)),
             Rival::Higher => {}
-            Rival::Lower(other) => {
-                way.free();
-                return match settled(other, tag) {
-                    Settled::As(value) => Ok(Inserted::Found(value)),
-                    Settled::Gone | Settled::Not => Err(Reason::FlowBusy),
-                };
-            }
+            Rival::Lower => break,
             Rival::Settled(value) => {
                 way.free();
                 return Ok(Inserted::Found(value));
@@ -190,7 +183,7 @@ fn publish(
 
 enum Rival {
     None,
-    Lower(Way),
+    Lower,
     Higher,
     Settled(FlowValue),
 }
@@ -198,12 +191,8 @@ enum Rival {
 #[inline(always)]
 fn rival(first: *mut FlowBucket, second: *mut FlowBucket, own: Way, tag: u64) -> Rival {
     let mut passed_own = false;
-    for i in 0..2 * FLOW_WAYS {
-        let way = if i < FLOW_WAYS {
-            Way::of(first, i)
-        } else {
-            Way::of(second, i - FLOW_WAYS)
-        };
+    for i in 0..2 * FLOW_WAYS as u64 {
+        let way = Way::of_two(first, second, i);
         if way.is(own) {
             passed_own = true;
         } else if way.tag() == tag {
@@ -216,7 +205,7 @@ fn rival(first: *mut FlowBucket, second: *mut FlowBucket, own: Way, tag: u64) ->
             } else if passed_own {
                 Rival::Higher
             } else {
-                Rival::Lower(way)
+                Rival::Lower
             };
         }
     }

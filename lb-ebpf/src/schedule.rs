@@ -47,11 +47,7 @@ impl Session {
 /// Chooses a server for a new connection and counts it there.
 #[inline(always)]
 pub(crate) fn choose(session: &Session) -> Result<u16, Reason> {
-    let backend = if session.persist_ticks() == 0 {
-        from_table(session)?
-    } else {
-        persistent(session)?
-    };
+    let backend = client_or_table(session)?;
     if let Some(counters) = COUNTERS.get_ptr_mut(u32::from(backend)) {
         // SAFETY: this CPU's own element.
         unsafe { (*counters).conns += 1 };
@@ -59,26 +55,26 @@ pub(crate) fn choose(session: &Session) -> Result<u16, Reason> {
     Ok(backend)
 }
 
-/// The client's server, if it has one that may be used, else a new one that it keeps. A server of
-/// weight 0 keeps its clients, as in IPVS without `expire_quiescent_template`.
+/// The client's server, if the service is persistent and it has one that may be used, else the
+/// table's, which it keeps. A server of weight 0 keeps its clients, as in IPVS without
+/// `expire_quiescent_template`.
 #[inline(always)]
-fn persistent(session: &Session) -> Result<u16, Reason> {
+fn client_or_table(session: &Session) -> Result<u16, Reason> {
+    let is_persistent = session.persist_ticks() != 0;
     let key = session.template_key();
     let mut how = BPF_NOEXIST;
-    if let Some(backend) = template(session, key, &mut how) {
+    if is_persistent && let Some(backend) = template(session, key, &mut how) {
         keep_template(session, backend);
         return Ok(backend);
     }
     let backend = from_table(session)?;
-    if TEMPLATES
-        .insert(key, Template::new(backend, session.now).0, how)
-        .is_err()
+    if is_persistent
+        && TEMPLATES.insert(key, Template::new(backend, session.now).0, how).is_err()
         && how == BPF_NOEXIST
-    {
         // Another connection of the client was faster; both go to its server.
-        if let Some(backend) = template(session, key, &mut how) {
-            return Ok(backend);
-        }
+        && let Some(backend) = template(session, key, &mut how)
+    {
+        return Ok(backend);
     }
     Ok(backend)
 }

@@ -12,6 +12,7 @@
 pub mod backend;
 pub mod clock;
 pub mod conf;
+pub mod dataplane;
 pub mod director;
 pub mod events;
 pub mod lab;

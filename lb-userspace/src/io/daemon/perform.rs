@@ -102,7 +102,15 @@ impl Daemon<'_> {
                     .name(instance)
                     .cloned()
                     .unwrap_or_default();
-                tracing::warn!("({name}) {notice}");
+                match notice {
+                    vrrp::Notice::NewMaster { .. } | vrrp::Notice::LowerPriority { .. } => {
+                        tracing::info!("({name}) {notice}");
+                    }
+                    vrrp::Notice::AddressTakenAway { .. }
+                    | vrrp::Notice::AddressFailed { .. }
+                    | vrrp::Notice::AdvertRejected { .. }
+                    | vrrp::Notice::NoSuccessor => tracing::warn!("({name}) {notice}"),
+                }
             }
         }
     }

@@ -171,7 +171,11 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
         daemon.turn();
     }
     drop(server);
-    tracing::info!("stopped; the program stays attached (lbd --unload takes it off)");
+    if daemon.plane.is_some() {
+        tracing::info!("stopped; the program stays attached (lbd --unload takes it off)");
+    } else {
+        tracing::info!("stopped");
+    }
     Ok(())
 }
 

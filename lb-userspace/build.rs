@@ -36,7 +36,7 @@ fn main() -> Result<()> {
     if toolchain == DEBIAN {
         // A stable compiler: inline assembly for BPF is still unstable, so the two crates that use it
         // are named. (Naming them, rather than "1", also keeps aya-build from building `core`.)
-        set_var("RUSTC_BOOTSTRAP", "aya_ebpf,lb");
+        set_var("RUSTC_BOOTSTRAP", "aya_ebpf,lb,lb_bench");
     }
     // aya-build hands on each line that cargo prints as a warning; its progress is not one.
     set_var("CARGO_TERM_QUIET", "true");

@@ -5,6 +5,7 @@
 //! side and the tests of both.
 #![no_std]
 
+pub mod bench;
 pub mod checksum;
 pub mod flow;
 pub mod hash;

@@ -10,11 +10,13 @@
 //! and pins in bpffs) carries the process in its name, see [`scratch`].
 
 pub mod backend;
+pub mod bench;
 pub mod clock;
 pub mod conf;
 pub mod dataplane;
 pub mod director;
 pub mod events;
+pub mod frame;
 pub mod lab;
 pub mod load;
 pub mod measure;

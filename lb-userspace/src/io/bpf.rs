@@ -19,9 +19,10 @@ mod object;
 mod sys;
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
+use aya::programs::ProgramFd;
 use lb_common::maps::FLOW_BUCKETS;
 
 pub use apply::Applied;
@@ -129,8 +130,8 @@ impl DataPlane {
 
     /// The XDP program, for test runs.
     #[must_use]
-    pub fn program(&self) -> BorrowedFd<'_> {
-        self.object.program.as_fd()
+    pub fn program(&self) -> &ProgramFd {
+        &self.object.program
     }
 
     /// Pins the XDP program under a name of the caller's in the pin directory, in place of what is
@@ -141,7 +142,7 @@ impl DataPlane {
     pub fn pin_program(&self, name: &str) -> Result<PathBuf, BpfError> {
         let path = self.dir.join(name);
         object::remove_pin(&path)?;
-        sys::pin(self.program(), &path).map_err(|source| BpfError::Pin {
+        sys::pin(self.program().as_fd(), &path).map_err(|source| BpfError::Pin {
             action: "pin",
             path: path.clone(),
             source,

@@ -341,7 +341,7 @@ impl DataPlane {
         };
         let alive = sys::link_ifindex(link.as_fd()).is_ok_and(|now| now == ifindex);
         if alive {
-            match sys::link_update(link.as_fd(), self.program()) {
+            match sys::link_update(link.as_fd(), self.program().as_fd()) {
                 Ok(()) => return Ok(Some(link)),
                 // Taken off by force in this very moment.
                 Err(e) if e.raw_os_error() == Some(libc::ENOLINK) => {}
@@ -368,7 +368,7 @@ impl DataPlane {
                 XdpMode::Native => sys::XDP_NATIVE,
                 XdpMode::Generic => sys::XDP_GENERIC,
             };
-            sys::link_create(self.program(), ifindex, flags).map_err(|source| {
+            sys::link_create(self.program().as_fd(), ifindex, flags).map_err(|source| {
                 match source.raw_os_error() {
                     Some(libc::EBUSY | libc::EEXIST) => BpfError::Busy {
                         ifname: ifname.to_owned(),

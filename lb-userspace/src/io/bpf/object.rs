@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aya::maps::{HashMap, Map, MapData, MapInfo, MapType, PerCpuArray};
-use aya::programs::Xdp;
+use aya::programs::{ProgramFd, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::flow::FlowBucket;
 use lb_common::maps::{
@@ -91,7 +91,7 @@ pub(super) struct Maps {
 /// What was loaded.
 pub(super) struct Object {
     pub(super) maps: Maps,
-    pub(super) program: OwnedFd,
+    pub(super) program: ProgramFd,
     pub(super) clock: Arc<OwnedFd>,
     pub(super) adopted: bool,
     pub(super) hz: u32,
@@ -115,7 +115,7 @@ pub(super) fn load(dir: &Path, flow_buckets: u32, hz: u32) -> Result<Object, Bpf
     Ok(Object {
         maps,
         program,
-        clock: Arc::new(clock),
+        clock: Arc::new(own(&clock, name::CLOCK)?),
         adopted,
         hz,
     })
@@ -216,7 +216,7 @@ fn load_object(dir: &Path, params: &Params) -> Result<Ebpf, BpfError> {
         .map_err(|e| BpfError::Load(Box::new(e)))
 }
 
-fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, BpfError> {
+fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramFd, BpfError> {
     let refused = |source| BpfError::Program {
         name,
         source: Box::new(source),
@@ -228,6 +228,11 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, BpfError
         .map_err(refused)?;
     program.load().map_err(refused)?;
     let fd = program.fd().map_err(refused)?;
+    fd.try_clone()
+        .map_err(|source| BpfError::Mmap { name, source })
+}
+
+fn own(fd: &ProgramFd, name: &'static str) -> Result<OwnedFd, BpfError> {
     fd.as_fd()
         .try_clone_to_owned()
         .map_err(|source| BpfError::Mmap { name, source })

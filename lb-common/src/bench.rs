@@ -1,0 +1,46 @@
+//! What the benchmark's driver program and its user side share.
+
+/// Length of every frame.
+pub const FRAME_LEN: usize = 64;
+
+/// Name of the driver's object in the map `DRIVER`, and of its programs.
+pub mod name {
+    /// Array of one [`Driver`](super::Driver), mapped.
+    pub const DRIVER: &str = "DRIVER";
+    /// Program array of one: the program under test.
+    pub const TARGET: &str = "TARGET";
+    /// The driver.
+    pub const PROGRAM: &str = "driver";
+    /// Does nothing.
+    pub const NOTHING: &str = "floor_nothing";
+    /// Swaps the MACs and sends.
+    pub const SWAP: &str = "floor_swap";
+    /// Service and backend lookup only.
+    pub const LOOKUP: &str = "floor_lookup";
+}
+
+/// The driver's orders.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::IntoBytes,
+        zerocopy::FromBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
+pub struct Driver {
+    /// The template.
+    pub frame: [u8; FRAME_LEN],
+    /// Counts the frames.
+    pub next: u64,
+    /// `next & mask` is the flow: number of flows (a power of two) minus one; all ones: every frame
+    /// is a new flow.
+    pub mask: u64,
+    /// Frames that did not reach the program under test.
+    pub lost: u64,
+    /// Reserved.
+    pub reserved: [u64; 5],
+}

@@ -1,0 +1,171 @@
+//! What `cargo xtask bench` runs around the balancer: a driver that gives it a fresh frame each
+//! time, and programs that do less, as floors to compare with.
+//!
+//! `BPF_PROG_TEST_RUN` does not restore the frame between repetitions, so a program that rewrites
+//! it would see its own output from the second one on. The driver writes the frame anew, with
+//! another client each time, and tail-calls the program under test; what it costs by itself is
+//! measured with a program that does nothing, and subtracted.
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+// The floors use a few functions of the balancer's modules, not all.
+#![cfg_attr(target_arch = "bpf", allow(dead_code))]
+
+#[cfg(target_arch = "bpf")]
+mod atomic;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod packet;
+#[cfg(target_arch = "bpf")]
+mod rewrite;
+#[cfg(target_arch = "bpf")]
+mod services;
+
+#[cfg(target_arch = "bpf")]
+mod entry {
+    use aya_ebpf::bindings::BPF_F_MMAPABLE;
+    use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX};
+    use aya_ebpf::macros::{map, xdp};
+    use aya_ebpf::maps::{Array, ProgramArray};
+    use aya_ebpf::programs::XdpContext;
+    use lb_common::bench::{Driver, FRAME_LEN};
+    use lb_common::sched::sh_hash;
+
+    use crate::maps::{BACKENDS, COUNTERS, SCHED};
+    use crate::packet::Packet;
+    use crate::{rewrite, services};
+
+    /// The driver's orders.
+    #[map]
+    static DRIVER: Array<Driver> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+    /// The program under test.
+    #[map]
+    static TARGET: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+    /// Copies a field of the template into the frame, by the field's own size: a wider store in
+    /// front of a narrow load would stall the program under test.
+    #[inline(always)]
+    unsafe fn copy<T: Copy>(frame: usize, template: *const u8, offset: usize) {
+        // SAFETY: the caller has compared the frame's length.
+        unsafe {
+            ((frame + offset) as *mut T).write_volatile(template.add(offset).cast::<T>().read_unaligned());
+        }
+    }
+
+    /// Writes the next frame and calls the program under test.
+    #[xdp]
+    pub(crate) fn driver(ctx: XdpContext) -> u32 {
+        let Some(orders) = DRIVER.get_ptr_mut(0) else {
+            return XDP_ABORTED;
+        };
+        let frame = ctx.data();
+        if frame + FRAME_LEN > ctx.data_end() {
+            return XDP_ABORTED;
+        }
+        // SAFETY: the frame has 64 bytes, as just compared; the orders are an element of a map.
+        unsafe {
+            let template = (&raw const (*orders).frame).cast::<u8>();
+            // Both MACs and the type; the IP header up to its checksum; destination address.
+            copy::<u32>(frame, template, 0);
+            copy::<u16>(frame, template, 4);
+            copy::<u32>(frame, template, 6);
+            copy::<u16>(frame, template, 10);
+            copy::<u16>(frame, template, 12);
+            copy::<u16>(frame, template, 14);
+            copy::<u64>(frame, template, 16);
+            copy::<u16>(frame, template, 24);
+            copy::<u32>(frame, template, 30);
+            // The TCP or UDP header behind the ports.
+            copy::<u32>(frame, template, 38);
+            copy::<u32>(frame, template, 42);
+            copy::<u32>(frame, template, 46);
+            let flow = (*orders).next & (*orders).mask;
+            (*orders).next += 1;
+            // 16,384 ports of each client, and as many clients as it takes.
+            let client = 0x0a00_0000 | (flow >> 14) as u32 & 0x3f_ffff;
+            ((frame + 26) as *mut u32).write_volatile(client.to_be());
+            let port = (1024 + (flow & 0x3fff) as u16).to_be();
+            let service_port = u32::from(template.add(36).cast::<u16>().read_unaligned());
+            ((frame + 34) as *mut u32).write_volatile(u32::from(port) | service_port << 16);
+            TARGET.tail_call(&ctx, 0);
+            (*orders).lost += 1;
+        }
+        XDP_ABORTED
+    }
+
+    /// Nothing: what is subtracted.
+    #[xdp]
+    pub(crate) fn floor_nothing(_ctx: XdpContext) -> u32 {
+        XDP_TX
+    }
+
+    /// Swaps the MACs and sends.
+    #[xdp]
+    pub(crate) fn floor_swap(ctx: XdpContext) -> u32 {
+        let frame = ctx.data();
+        if frame + 14 > ctx.data_end() {
+            return XDP_DROP;
+        }
+        // SAFETY: an Ethernet header, as just compared.
+        unsafe {
+            let (a, b) = (frame as *mut u32, (frame + 4) as *mut u16);
+            let (c, d) = ((frame + 6) as *mut u32, (frame + 10) as *mut u16);
+            let (to, to_end, from, from_end) = (*a, *b, c.read_unaligned(), *d);
+            (*a, *b, *d) = (from, from_end, to_end);
+            c.write_unaligned(to);
+        }
+        XDP_TX
+    }
+
+    /// Parses, looks up the service and a backend by a hash of the client, rewrites, counts: a
+    /// balancer without connections.
+    #[xdp]
+    pub(crate) fn floor_lookup(ctx: XdpContext) -> u32 {
+        let Ok(packet) = Packet::parse(&ctx) else {
+            return XDP_PASS;
+        };
+        let Some(service) = services::find(packet.service_key()) else {
+            return XDP_PASS;
+        };
+        // SAFETY: an element of the map.
+        let (id, table) = unsafe { ((*service).id, (*service).table) };
+        let (base, len) = ((table >> 32) as u32, table as u32);
+        if len == 0 {
+            return XDP_DROP;
+        }
+        let tag = packet.flow_tag(id);
+        let entry = base + sh_hash((tag >> 32) as u32 ^ tag as u32) % len;
+        let Some(word) = SCHED.get_ptr(entry >> 2) else {
+            return XDP_DROP;
+        };
+        // SAFETY: an element of the map.
+        let index = unsafe { *word >> (16 * (entry & 3)) } as u16;
+        let Some(backend) = BACKENDS.get_ptr(u32::from(index)) else {
+            return XDP_DROP;
+        };
+        if rewrite::to_backend(&packet, backend).is_err() {
+            return XDP_DROP;
+        }
+        let Some(counters) = COUNTERS.get_ptr_mut(u32::from(index)) else {
+            return XDP_DROP;
+        };
+        // SAFETY: this CPU's own element.
+        unsafe {
+            (*counters).packets += 1;
+            (*counters).bytes += u64::from(packet.ip_len);
+        }
+        XDP_TX
+    }
+
+    #[panic_handler]
+    fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+        loop {}
+    }
+
+    /// The helpers are open to GPL-compatible programs only.
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

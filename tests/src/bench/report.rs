@@ -1,0 +1,108 @@
+//! The figures, for people and as JSON.
+
+use std::fmt;
+
+use super::Target;
+
+/// One case.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Row {
+    /// The case.
+    pub case: &'static str,
+    /// Median of the driver with a program that does nothing, ns a packet: subtracted from the rest.
+    pub driver: f64,
+    /// Net ns a packet, and the whole range of its runs.
+    pub programs: Vec<Net>,
+}
+
+/// A program in a case.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Net {
+    /// Its name.
+    pub program: &'static str,
+    /// Median less the driver's, ns a packet.
+    pub net: f64,
+    /// Fastest run less the driver's median.
+    pub min: f64,
+    /// Slowest run less the driver's median.
+    pub max: f64,
+}
+
+impl Row {
+    /// From the times of each run, in the order of [`Target::ALL`].
+    #[must_use]
+    pub fn new(case: &'static str, mut times: [Vec<f64>; Target::ALL.len()]) -> Row {
+        for times in &mut times {
+            times.sort_by(f64::total_cmp);
+        }
+        let median = |t: &[f64]| t.get(t.len() / 2).copied().unwrap_or(f64::NAN);
+        let driver = median(&times[0]);
+        let programs = Target::ALL
+            .iter()
+            .zip(&times)
+            .skip(1)
+            .map(|(target, t)| Net {
+                program: target.name(),
+                net: median(t) - driver,
+                min: t.first().copied().unwrap_or(f64::NAN) - driver,
+                max: t.last().copied().unwrap_or(f64::NAN) - driver,
+            })
+            .collect();
+        Row { case, driver, programs }
+    }
+
+    /// Net ns of a program.
+    #[must_use]
+    pub fn net(&self, target: Target) -> f64 {
+        self.programs.iter().find(|p| p.program == target.name()).map_or(f64::NAN, |p| p.net)
+    }
+}
+
+/// All cases.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Report {
+    /// In the order in which they were measured.
+    pub rows: Vec<Row>,
+}
+
+/// The head of the table.
+pub const HEAD: &str = "net ns a packet                   swap+send    lookup   balance   min..max        / swap+send  / lookup";
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (swap, lookup, whole) =
+            (self.net(Target::Swap), self.net(Target::Lookup), self.net(Target::Balance));
+        let (min, max) = self
+            .programs
+            .iter()
+            .find(|p| p.program == Target::Balance.name())
+            .map_or((f64::NAN, f64::NAN), |p| (p.min, p.max));
+        let range = format!("{min:.1}..{max:.1}");
+        write!(
+            f,
+            "{:<32}{swap:>11.1}{lookup:>10.1}{whole:>10.1}   {range:<14}{:>12.2}{:>10.2}",
+            self.case,
+            whole / swap,
+            whole / lookup
+        )
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{HEAD}")?;
+        self.rows.iter().try_for_each(|row| writeln!(f, "{row}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_counts_less_the_drivers() {
+        let row = Row::new("x", [vec![5.0, 4.0, 9.0], vec![7.0, 7.5, 6.0], vec![10.0; 3], vec![20.0, 19.0, 30.0]]);
+        assert_eq!((row.driver, row.net(Target::Swap), row.net(Target::Balance)), (5.0, 2.0, 15.0));
+        assert_eq!((row.programs[2].min, row.programs[2].max), (14.0, 25.0));
+    }
+}

@@ -1,0 +1,200 @@
+//! The programs under test in the kernel, with filled maps.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use aya::EbpfLoader;
+use aya::maps::{Array, MapData, ProgramArray};
+use aya::programs::{ProgramFd, Xdp};
+use lb_common::bench::{Driver, name};
+use lb_common::maps;
+use lb_userspace::io::bpf::{Config, DataPlane, ModeWish, test_run};
+use lb_userspace::io::{clock, program};
+use lb_userspace::model::{Protocol, Scheduler, ServiceKey};
+use lb_userspace::plan::{DesiredBackend, DesiredService, Link, Refs, Tables};
+use nix::time::{ClockId, clock_gettime};
+
+use super::{Case, Flows};
+use crate::frame::{self, Kind, frame};
+
+/// The virtual address of the frames.
+const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const PORT: u16 = 80;
+/// Real servers of each service.
+const SERVERS: u8 = 64;
+/// The director's MAC, to which the frames come.
+const OWN: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const CLIENT: [u8; 6] = [2, 0, 0, 0, 0, 2];
+/// Test runs happen on the loopback interface.
+const INGRESS: u32 = 1;
+const XDP_TX: u32 = 3;
+/// Where flows begin that nobody has used, when each packet is one of its own.
+const UNUSED: u64 = 1 << 30;
+
+/// A program that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Does nothing: the driver alone.
+    Nothing,
+    /// Swaps the MACs and sends.
+    Swap,
+    /// Service and backend lookup only.
+    Lookup,
+    /// The balancer.
+    Balance,
+}
+
+impl Target {
+    /// All of them; the driver alone first.
+    pub const ALL: [Target; 4] = [Target::Nothing, Target::Swap, Target::Lookup, Target::Balance];
+
+    /// Its name in tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Target::Nothing => "nothing",
+            Target::Swap => "swap+send",
+            Target::Lookup => "lookup",
+            Target::Balance => "balance",
+        }
+    }
+}
+
+/// Everything that a measurement needs.
+pub struct Rig {
+    data_plane: DataPlane,
+    driver: OwnedFd,
+    orders: Array<MapData, [u64; 16]>,
+    target: ProgramArray<MapData>,
+    programs: Vec<ProgramFd>,
+    next_unused: u64,
+}
+
+impl Rig {
+    /// Loads balancer, floors and driver; the pins lie in `dir`, on a bpf filesystem.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn new(dir: &Path) -> Result<Rig> {
+        let (data_plane, _) = filled(dir)?;
+        let params = maps::Params::default();
+        let words: [u64; 2] = zerocopy::transmute!(params);
+        let mut loader = EbpfLoader::new();
+        loader.override_global(maps::name::PARAMS, &words, false);
+        for name in maps::name::ALL {
+            loader.map_pin_path(name, dir.join(name));
+        }
+        let mut ebpf = loader.load(program::BENCH_BYTES).context("load the driver")?;
+        let mut load = |name: &str| -> Result<ProgramFd> {
+            let program: &mut Xdp = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
+            program.load().with_context(|| format!("load {name}"))?;
+            Ok(program.fd()?.try_clone()?)
+        };
+        let driver = load(name::PROGRAM)?.as_fd().try_clone_to_owned()?;
+        let mut programs = vec![load(name::NOTHING)?, load(name::SWAP)?, load(name::LOOKUP)?];
+        programs.push(data_plane.program().try_clone()?);
+        let orders = Array::try_from(ebpf.take_map(name::DRIVER).context("no map of orders")?)?;
+        let target = ProgramArray::try_from(ebpf.take_map(name::TARGET).context("no map of the target")?)?;
+        Ok(Rig { data_plane, driver, orders, target, programs, next_unused: UNUSED })
+    }
+
+    /// Checks that every program sends a frame of the case.
+    ///
+    /// # Errors
+    /// When one does not.
+    pub fn prepare(&mut self, case: &Case) -> Result<()> {
+        for (target, fd) in Target::ALL.into_iter().zip(&self.programs) {
+            let run = test_run(fd.as_fd(), &template(case.kind), 1)?;
+            ensure!(run.verdict == XDP_TX, "{} answers {} instead of XDP_TX", target.name(), run.verdict);
+        }
+        Ok(())
+    }
+
+    /// One run: CPU time of a packet, in nanoseconds, the driver's included.
+    ///
+    /// # Errors
+    /// When the kernel refuses or a frame did not reach the program.
+    pub fn run(&mut self, case: &Case, target: Target, repeat: u32) -> Result<f64> {
+        let index = Target::ALL.iter().position(|t| *t == target).unwrap_or(0);
+        self.target.set(0, &self.programs[index], 0)?;
+        let (next, mask) = match case.flows {
+            Flows::Of(n) => (0, n - 1),
+            Flows::New => (self.next_unused, u64::MAX),
+        };
+        let orders = Driver { frame: template(case.kind), next, mask, lost: 0, reserved: [0; 5] };
+        let words: [u64; 16] = zerocopy::transmute!(orders);
+        self.orders.set(0, words, 0)?;
+        let begin = cpu_nanos()?;
+        let run = test_run(&self.driver, &template(case.kind), repeat)?;
+        let nanos = cpu_nanos()? - begin;
+        ensure!(run.verdict == XDP_TX, "{} answers {} instead of XDP_TX", target.name(), run.verdict);
+        let after: Driver = zerocopy::transmute!(self.orders.get(&0, 0)?);
+        ensure!(after.lost == 0 && after.next == next + u64::from(repeat), "frames were lost on their way");
+        if case.flows == Flows::New {
+            self.next_unused = after.next;
+        }
+        Ok(nanos as f64 / f64::from(repeat))
+    }
+
+    /// Removes the pins.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub fn close(self) -> Result<()> {
+        Ok(self.data_plane.unload()?)
+    }
+}
+
+fn template(kind: Kind) -> [u8; frame::LEN] {
+    let client = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 0), 1024);
+    frame(OWN, CLIENT, client, SocketAddrV4::new(VIP, PORT), kind)
+}
+
+/// CPU time of this thread: what a neighbour takes away does not count.
+fn cpu_nanos() -> Result<u64> {
+    let t = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
+    Ok(t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
+}
+
+/// A data plane with the benchmark's services, its maps new and pinned in `dir`, and the path of
+/// its pinned program.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn filled(dir: &Path) -> Result<(DataPlane, PathBuf)> {
+    let config = Config { pin: dir.to_owned(), mode: ModeWish::Auto, ..Config::default() };
+    let mut data_plane = DataPlane::open(&config)?;
+    if data_plane.adopted() {
+        data_plane.unload()?;
+        data_plane = DataPlane::open(&config)?;
+    }
+    let services = [Protocol::Tcp, Protocol::Udp].map(service);
+    let plan = Tables::new(data_plane.hz()).plan(&services, &Refs::default(), clock::now());
+    ensure!(plan.refused.is_empty(), "{:?}", plan.refused);
+    data_plane.apply(&plan.ops)?;
+    data_plane.set_iface("lo", INGRESS, OWN)?;
+    let path = data_plane.pin_program("prog")?;
+    Ok((data_plane, path))
+}
+
+fn service(protocol: Protocol) -> DesiredService {
+    let backends = (0..SERVERS)
+        .map(|n| DesiredBackend {
+            addr: Ipv4Addr::new(198, 51, 100, n + 1).into(),
+            port: PORT,
+            weight: 1,
+            up: true,
+            link: Some(Link { dmac: [2, 0xaa, 0, 0, 0, n], smac: OWN, ifindex: INGRESS }),
+            local: false,
+        })
+        .collect();
+    DesiredService {
+        key: ServiceKey { addr: VIP.into(), port: PORT, protocol },
+        scheduler: Scheduler::Rr,
+        persistence: None,
+        sloppy: true,
+        backends,
+    }
+}

@@ -1,0 +1,80 @@
+//! `cargo xtask bench`: what a packet costs.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Parser;
+use lb_tests::bench::{Effort, HEAD, Rig, filled, measure};
+use lb_tests::scratch::Scratch;
+use lb_userspace::io::bpf::{Config, DataPlane};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// Net nanoseconds a packet by BPF_PROG_TEST_RUN, beside floor programs of the same run.
+#[derive(Parser)]
+#[command(name = "cargo xtask bench")]
+struct Args {
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Interleaved runs of each program; the median counts.
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    runs: u16,
+    /// Packets of a run.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1000..=100_000_000))]
+    repeat: u32,
+    /// The CPU to measure on; by default the last.
+    #[arg(long)]
+    cpu: Option<usize>,
+    /// Measure nothing: fill the maps for VIP 192.0.2.1:80 (TCP and UDP, 64 real servers, sloppy),
+    /// frames arriving on ifindex 1 for MAC 02:00:00:00:00:01, and pin the program as DIR/prog for
+    /// another harness. DIR lies on a bpf filesystem.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["json", "unpin"])]
+    pin: Option<PathBuf>,
+    /// Remove what `--pin DIR` left.
+    #[arg(long, value_name = "DIR", conflicts_with = "json")]
+    unpin: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    if !nix::unistd::geteuid().is_root() {
+        bail!("bench loads BPF programs and needs root: sudo -E cargo xtask bench");
+    }
+    if let Some(dir) = &args.pin {
+        let (_, path) = filled(dir)?;
+        println!("{}", path.display());
+        return Ok(());
+    }
+    if let Some(dir) = &args.unpin {
+        return unpin(dir);
+    }
+    let cpu = args.cpu.unwrap_or(std::thread::available_parallelism().map_or(1, usize::from) - 1);
+    let mut cpus = CpuSet::new();
+    cpus.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(0), &cpus).with_context(|| format!("run on CPU {cpu}"))?;
+
+    let scratch = Scratch::new()?;
+    let mut rig = Rig::new(&scratch.pins().join("bench"))?;
+    let effort = Effort { runs: usize::from(args.runs), repeat: args.repeat };
+    if !args.json {
+        println!("CPU {cpu}, median of {} runs of {} packets, 64-byte frames", args.runs, args.repeat);
+        println!("{HEAD}");
+    }
+    let report = measure(&mut rig, effort, |row| {
+        if !args.json {
+            println!("{row}");
+        }
+    })?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    }
+    rig.close()
+}
+
+fn unpin(dir: &Path) -> Result<()> {
+    if !dir.join("prog").exists() {
+        bail!("{} holds nothing of `bench --pin`", dir.display());
+    }
+    Ok(DataPlane::open(&Config { pin: dir.to_owned(), ..Config::default() })?.unload()?)
+}

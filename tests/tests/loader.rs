@@ -1,0 +1,260 @@
+//! The loader of the data plane on the real kernel: what is planned is in the maps, what is pinned
+//! survives, and one program follows the other without a frame lost.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use lb_common::maps::Counters;
+use lb_common::reason::Reason;
+use lb_common::tcp::State;
+use lb_tests::frame::{self, Kind, frame};
+use lb_tests::scratch::Scratch;
+use lb_userspace::io::bpf::{Config, ConnCount, DataPlane, ModeWish, test_run};
+use lb_userspace::io::clock;
+use lb_userspace::model::{Persistence, Protocol, Scheduler, ServiceKey};
+use lb_userspace::plan::{DesiredBackend, DesiredService, GRACE, Link, Refs, Tables};
+
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
+
+const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const OWN: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const CLIENT: [u8; 6] = [2, 0, 0, 0, 0, 2];
+/// The interface of a test run.
+const LO: u32 = 1;
+
+fn key(port: u16, protocol: Protocol) -> ServiceKey {
+    ServiceKey { addr: VIP.into(), port, protocol }
+}
+
+fn server(n: u8) -> DesiredBackend {
+    DesiredBackend {
+        addr: Ipv4Addr::new(10, 0, 0, n).into(),
+        port: 80,
+        weight: 1,
+        up: true,
+        link: Some(Link { dmac: [2, 0xaa, 0, 0, 0, n], smac: OWN, ifindex: LO }),
+        local: false,
+    }
+}
+
+fn service(port: u16, servers: &[u8]) -> DesiredService {
+    DesiredService {
+        key: key(port, Protocol::Tcp),
+        scheduler: Scheduler::Rr,
+        persistence: None,
+        sloppy: false,
+        backends: servers.iter().map(|n| server(*n)).collect(),
+    }
+}
+
+fn client(n: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 7), n)
+}
+
+/// A data plane, its books, and the directory that holds its pins.
+struct Bench {
+    dp: DataPlane,
+    tables: Tables,
+    config: Config,
+    _scratch: Scratch,
+}
+
+impl Bench {
+    fn new() -> anyhow::Result<Bench> {
+        let scratch = Scratch::new()?;
+        let config = Config { pin: scratch.pins().join("d"), flow_buckets: 1 << 12, mode: ModeWish::Auto };
+        let mut dp = DataPlane::open(&config)?;
+        assert!(!dp.adopted());
+        dp.set_iface("lo", LO, OWN)?;
+        let tables = Tables::new(dp.hz());
+        Ok(Bench { dp, tables, config, _scratch: scratch })
+    }
+
+    fn to(&mut self, desired: &[DesiredService]) -> anyhow::Result<()> {
+        self.with_refs(desired, &Refs::default()).map(drop)
+    }
+
+    fn with_refs(&mut self, desired: &[DesiredService], refs: &Refs) -> anyhow::Result<Vec<(u16, u16, Counters)>> {
+        let plan = self.tables.plan(desired, refs, clock::now());
+        assert_eq!(plan.refused, []);
+        let applied = self.dp.apply(&plan.ops)?;
+        self.tables = plan.next;
+        Ok(applied.freed)
+    }
+
+    fn send(&self, from: u16, port: u16, kind: Kind) -> anyhow::Result<(u32, [u8; 6])> {
+        let f = frame(OWN, CLIENT, client(from), SocketAddrV4::new(VIP, port), kind);
+        let run = test_run(self.dp.program(), &f, 1)?;
+        Ok((run.verdict, run.frame[..6].try_into()?))
+    }
+
+    /// As after a `kill -9`: nothing but the pins is left.
+    fn restart(self) -> anyhow::Result<Bench> {
+        let Bench { dp, tables, config, _scratch } = self;
+        let peers_before = dp.dump()?;
+        drop((dp, tables));
+        let mut dp = DataPlane::open(&config)?;
+        assert!(dp.adopted());
+        assert_eq!(dp.dump()?, peers_before);
+        // Not attached, so the restart took it for an interface that is gone.
+        dp.set_iface("lo", LO, OWN)?;
+        let tables = Tables::adopt(&dp.dump()?, clock::now());
+        Ok(Bench { dp, tables, config, _scratch })
+    }
+
+    fn reasons(&self, reason: Reason) -> u64 {
+        self.dp.counters().unwrap().reasons[&reason]
+    }
+}
+
+#[test]
+fn what_is_planned_is_what_the_program_does() -> anyhow::Result<()> {
+    let mut b = Bench::new()?;
+    b.to(&[service(80, &[1, 2, 3])])?;
+    let mut hits = [0; 4];
+    for n in 0..300 {
+        let (verdict, dmac) = b.send(1000 + n, 80, frame::SYN)?;
+        assert_eq!(verdict, XDP_TX);
+        assert_eq!(dmac[..5], [2, 0xaa, 0, 0, 0]);
+        hits[usize::from(dmac[5])] += 1;
+    }
+    assert_eq!(hits, [0, 100, 100, 100], "rr is exact");
+    assert_eq!(b.send(1, 81, frame::SYN)?.0, XDP_PASS);
+    assert_eq!(b.reasons(Reason::NoService), 1);
+    let counts = b.dp.counters()?;
+    assert_eq!(counts.backends.len(), 3);
+    for counted in counts.backends.values() {
+        assert_eq!((counted.conns, counted.packets, counted.bytes), (100, 100, 100 * u64::from(frame::IP_LEN)));
+    }
+    let totals = b.dp.scanner().totals()?;
+    assert!(totals.values().all(|t| *t == ConnCount { active: 100, inactive: 0 }), "{totals:?}");
+    Ok(())
+}
+
+#[test]
+fn connections_are_read_as_they_are() -> anyhow::Result<()> {
+    let mut b = Bench::new()?;
+    let mut udp = service(53, &[4]);
+    udp.key.protocol = Protocol::Udp;
+    b.to(&[service(80, &[1]), udp.clone()])?;
+    b.send(1000, 80, frame::SYN)?;
+    b.send(1000, 80, frame::ACK)?;
+    b.send(1001, 80, frame::SYN)?;
+    b.send(1002, 53, Kind::Udp)?;
+    let scanner = b.dp.scanner();
+    let mut flows: Vec<_> = scanner.flows()?.collect();
+    flows.sort_by_key(|f| f.client);
+    let web = b.tables.backend_index(key(80, Protocol::Tcp), server(1).addr, 80).unwrap();
+    let dns = b.tables.backend_index(udp.key, server(4).addr, 80).unwrap();
+    assert_eq!(
+        flows.iter().map(|f| (f.client, f.backend, f.state)).collect::<Vec<_>>(),
+        [(client(1000), web, State::Established), (client(1001), web, State::SynRecv), (client(1002), dns, State::Udp)]
+    );
+    for flow in &flows {
+        let timeout = Duration::from_secs(u64::from(flow.state.default_timeout()));
+        assert!(flow.left <= timeout + Duration::from_secs(2) && flow.left + Duration::from_secs(3) >= timeout, "{flow:?}");
+    }
+    assert_eq!(b.tables.service_of(flows[2].service), Some(udp.key));
+    let totals = scanner.totals()?;
+    assert_eq!(totals[&web], ConnCount { active: 2, inactive: 0 });
+    assert_eq!(totals[&dns], ConnCount { active: 0, inactive: 1 }, "IPVS counts UDP as inactive");
+    Ok(())
+}
+
+#[test]
+fn a_restart_adopts_everything_and_a_connection_stays() -> anyhow::Result<()> {
+    let mut b = Bench::new()?;
+    let mut desired = [service(80, &[1, 2, 3]), service(443, &[4, 5])];
+    desired[1].scheduler = Scheduler::Sh;
+    desired[1].persistence = Some(Persistence { timeout: Duration::from_secs(360), prefix_len: 24 });
+    b.to(&desired)?;
+    b.dp.set_peers(&[[2, 9, 9, 9, 9, 9]])?;
+    let mut before = Vec::new();
+    for n in 0..50 {
+        before.push(b.send(1000 + n, 80, frame::SYN)?.1);
+        b.send(1000 + n, 80, frame::ACK)?;
+    }
+    b.send(5000, 443, frame::SYN)?;
+    let templates = b.dp.scanner().templates()?;
+    assert_eq!(templates.len(), 1);
+    assert_eq!(templates[0].client, Ipv4Addr::new(198, 51, 100, 0));
+    let counted = b.dp.counters()?;
+
+    let mut b = b.restart()?;
+    assert_eq!(b.dp.counters()?, counted);
+    let again = b.tables.plan(&desired, &Refs::default(), clock::now());
+    assert_eq!((again.ops, again.changes), (vec![], vec![]));
+    for (n, dmac) in (0..).zip(&before) {
+        assert_eq!(b.send(1000 + n, 80, frame::ACK)?, (XDP_TX, *dmac));
+    }
+    assert_eq!(b.dp.scanner().templates()?.len(), 1);
+    // The peer is still known: what it sends is never scheduled again.
+    let f = frame(OWN, [2, 9, 9, 9, 9, 9], client(1), SocketAddrV4::new(VIP, 80), frame::SYN);
+    assert_eq!(test_run(b.dp.program(), &f, 1)?.verdict, XDP_DROP);
+    b.dp.set_peers(&[])?;
+    assert_eq!(test_run(b.dp.program(), &f, 1)?.verdict, XDP_TX);
+    Ok(())
+}
+
+#[test]
+fn a_removed_server_keeps_its_connections_and_its_index_is_free_when_they_end() -> anyhow::Result<()> {
+    let mut b = Bench::new()?;
+    b.to(&[service(80, &[1])])?;
+    b.send(1000, 80, frame::SYN)?;
+    b.send(1000, 80, frame::ACK)?;
+    let old = b.tables.backend_index(key(80, Protocol::Tcp), server(1).addr, 80).unwrap();
+    b.to(&[service(80, &[2])])?;
+    assert_eq!(b.send(1000, 80, frame::ACK)?, (XDP_TX, [2, 0xaa, 0, 0, 0, 1]), "an established connection stays");
+    assert_eq!(b.send(1001, 80, frame::SYN)?, (XDP_TX, [2, 0xaa, 0, 0, 0, 2]));
+
+    let later = |b: &Bench| -> anyhow::Result<Refs> { Ok(b.dp.scanner().refs(clock::now() + GRACE)?) };
+    let refs = later(&b)?;
+    assert!(refs.backends.contains(&old));
+    assert_eq!(b.with_refs(&[service(80, &[2])], &refs)?, []);
+    // The connection ends: its entry goes elsewhere when the next SYN comes.
+    b.send(1000, 80, frame::RST)?;
+    b.send(1000, 80, frame::SYN)?;
+    let refs = later(&b)?;
+    assert!(!refs.backends.contains(&old), "{refs:?}");
+    let freed = b.with_refs(&[service(80, &[2])], &refs)?;
+    assert_eq!(freed.len(), 1);
+    assert_eq!((freed[0].0, freed[0].2.conns, freed[0].2.packets), (old, 1, 4));
+    assert!(!b.tables.has_retired());
+    assert_eq!(b.dp.counters()?.backends.len(), 1);
+    // A new owner of the index begins at zero.
+    b.to(&[service(80, &[2, 3])])?;
+    assert_eq!(b.tables.backend_index(key(80, Protocol::Tcp), server(3).addr, 80), Some(old));
+    assert_eq!(b.dp.counters()?.backends[&old], Counters::default());
+    Ok(())
+}
+
+#[test]
+fn a_service_that_goes_passes_and_returns_with_its_connections() -> anyhow::Result<()> {
+    let mut b = Bench::new()?;
+    b.to(&[service(80, &[1, 2])])?;
+    let (_, dmac) = b.send(1000, 80, frame::SYN)?;
+    b.send(1000, 80, frame::ACK)?;
+    b.to(&[])?;
+    assert_eq!(b.send(1000, 80, frame::ACK)?.0, XDP_PASS);
+    let mut b = b.restart()?;
+    b.to(&[service(80, &[1, 2])])?;
+    assert_eq!(b.send(1000, 80, frame::ACK)?, (XDP_TX, dmac));
+    Ok(())
+}
+
+#[test]
+fn maps_of_another_layout_are_replaced() -> anyhow::Result<()> {
+    let mut b = Bench::new()?;
+    b.to(&[service(80, &[1])])?;
+    let Bench { dp, config, _scratch, .. } = b;
+    drop(dp);
+    std::fs::remove_file(config.pin.join("PEERS"))?;
+    let dp = DataPlane::open(&config)?;
+    assert!(!dp.adopted());
+    assert_eq!(dp.dump()?.services, []);
+    dp.unload()?;
+    assert!(!config.pin.exists());
+    Ok(())
+}

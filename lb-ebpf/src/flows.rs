@@ -36,7 +36,11 @@ impl Way {
     /// Way `i` modulo 8 of two buckets.
     #[inline(always)]
     pub(crate) fn of_two(first: *mut FlowBucket, second: *mut FlowBucket, i: u64) -> Way {
-        let bucket = if i & FLOW_WAYS as u64 != 0 { second } else { first };
+        let bucket = if i & FLOW_WAYS as u64 != 0 {
+            second
+        } else {
+            first
+        };
         Self::of(bucket, i as usize % FLOW_WAYS)
     }
 
@@ -246,7 +250,11 @@ fn admit_inner(service: *const ServiceSlot, tag: u64, flags: u32) -> Result<u16,
     let Some(settings) = settings() else {
         return Err(Reason::Internal);
     };
-    let session = Session { service, tag, now: tick() };
+    let session = Session {
+        service,
+        tag,
+        now: tick(),
+    };
     let way = match find(first, second, tag, veil(settings)) {
         Some(way) => match settled(way, tag) {
             Settled::As(value) => match known(&session, flags, way, value, settings)? {
@@ -320,7 +328,13 @@ enum Known {
 
 /// A packet of a flow that is in the table.
 #[inline(always)]
-fn known(session: &Session, flags: u32, way: Way, value: FlowValue, settings: *const Settings) -> Result<Known, Reason> {
+fn known(
+    session: &Session,
+    flags: u32,
+    way: Way,
+    value: FlowValue,
+    settings: *const Settings,
+) -> Result<Known, Reason> {
     // SAFETY: an element of the map.
     let id = unsafe { (*session.service).id };
     let state = value.state_bits();

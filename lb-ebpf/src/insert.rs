@@ -80,7 +80,13 @@ fn take(way: Way, best: u64, now: u32, settings: *const Settings) -> Option<Way>
 /// The lowest rank among the first `ways` ways of two buckets, with the way's number in its lowest
 /// three bits.
 #[inline(always)]
-fn best(first: *mut FlowBucket, second: *mut FlowBucket, ways: u64, now: u32, settings: *const Settings) -> u64 {
+fn best(
+    first: *mut FlowBucket,
+    second: *mut FlowBucket,
+    ways: u64,
+    now: u32,
+    settings: *const Settings,
+) -> u64 {
     let mut best = TAKEN;
     for i in 0..ways {
         let rank = rank(Way::of_two(first, second, i).value(), now, settings) ^ i;
@@ -164,7 +170,12 @@ fn make_room(bucket: *mut FlowBucket, now: u32, settings: *const Settings) -> Op
 /// other. The lower way waits for the higher to settle or give up, the higher gives up at once
 /// when it sees the lower: one of them remains.
 #[inline(always)]
-fn publish(first: *mut FlowBucket, second: *mut FlowBucket, way: Way, tag: u64) -> Result<Inserted, Reason> {
+fn publish(
+    first: *mut FlowBucket,
+    second: *mut FlowBucket,
+    way: Way,
+    tag: u64,
+) -> Result<Inserted, Reason> {
     way.publish_tag(tag);
     for _ in 0..ROUNDS {
         match rival(first, second, way, tag) {

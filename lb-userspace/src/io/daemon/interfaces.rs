@@ -56,21 +56,8 @@ pub(super) fn attach(
             continue;
         }
         match plane.attach(name) {
-            Ok(attachment) => {
-                said.retain(|text| !text.contains(name.as_str()));
-                let mode = attachment.mode.name();
-                let how = if attachment.taken_over {
-                    "took over"
-                } else {
-                    "attached to"
-                };
-                match &attachment.why_generic {
-                    None => tracing::info!("XDP program {how} {name}, {mode} mode"),
-                    Some(why) => {
-                        tracing::warn!("XDP program {how} {name}, {mode} mode: {why}");
-                    }
-                }
-            }
+            // The data plane says how it runs, and why not natively.
+            Ok(_) => said.retain(|text| !text.contains(name.as_str())),
             Err(error) => {
                 all = false;
                 say_once(said, error.to_string());

@@ -37,6 +37,8 @@ const CALLS: usize = 64;
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// Every so many of them, routes, neighbours and addresses are read again.
 const RESYNC_EVERY: u64 = 30;
+/// Every so many of them, the counters are read for the rates.
+const SAMPLE_EVERY: u64 = crate::control::rate::PERIOD.as_secs() / HOUSEKEEPING.as_secs();
 /// Every so many of them, removed real servers are looked for in the flow table.
 const SCAN_EVERY: u64 = 5;
 
@@ -79,6 +81,8 @@ pub(super) struct Daemon<'o> {
     pub(super) found: mpsc::Sender<Found>,
     /// Errors that were said and are not repeated while they last.
     pub(super) said: BTreeSet<String>,
+    /// Interfaces on which the program ran when they were last looked at.
+    pub(super) running: BTreeSet<String>,
     /// Instances whose last advert was not taken by the kernel.
     pub(super) mute: BTreeSet<Arc<str>>,
     pub(super) config: ConfigStatus,
@@ -253,6 +257,7 @@ impl<'o> Daemon<'o> {
             state,
             found,
             said: BTreeSet::new(),
+            running: BTreeSet::new(),
             mute: BTreeSet::new(),
             config: ConfigStatus::default(),
             started: begun,
@@ -469,11 +474,17 @@ impl<'o> Daemon<'o> {
                     tracing::warn!("{error}");
                 }
             } else {
-                tracing::warn!("the XDP program is not on {name}, putting it back");
+                if self.running.contains(name) {
+                    tracing::warn!("the XDP program was taken off {name}, putting it back");
+                }
                 self.engine.handle(Event::Attached(false), now());
             }
         }
         let attached = interfaces::attach(plane, &wanted, &mut self.said);
+        self.running = wanted
+            .into_iter()
+            .filter(|name| plane.is_attached(name))
+            .collect();
         self.engine.handle(Event::Attached(attached), now());
     }
 
@@ -484,7 +495,9 @@ impl<'o> Daemon<'o> {
         } else if self.resolver.has_unknown() {
             self.resolve();
         }
-        self.sample();
+        if turns.is_multiple_of(SAMPLE_EVERY) {
+            self.sample();
+        }
         let scan = turns.is_multiple_of(SCAN_EVERY) && self.engine.wants_refs();
         if let (true, Some(plane)) = (scan, &self.plane) {
             let (scanner, found, begun) = (plane.scanner(), self.found.clone(), now());

@@ -383,3 +383,6 @@ impl Router {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,9 @@ mod lexer;
 mod lower;
 mod reader;
 mod source;
+mod toml_file;
 mod tree;
+mod write;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +22,7 @@ pub use diag::{
     Code, Diagnostic, JsonDiagnostic, JsonPlace, JsonRelated, Label, Severity, render, to_json,
 };
 pub use source::{Position, Source, SourceId, Sources, Span};
+pub use write::{to_keepalived, to_toml};
 
 use crate::model::Model;
 
@@ -160,6 +163,9 @@ impl Loaded {
 /// Reads a configuration: TOML if the name ends in `.toml`, keepalived.conf otherwise.
 #[must_use]
 pub fn load(path: &str, files: &dyn FileSource, options: &Options) -> Loaded {
+    if path.ends_with(".toml") {
+        return load_toml(path, files, options);
+    }
     let read = reader::read(path, files, options.config_id.as_deref());
     let mut diagnostics = read.diagnostics;
     let mut left_out = Vec::new();
@@ -183,6 +189,34 @@ pub fn load(path: &str, files: &dyn FileSource, options: &Options) -> Loaded {
         }
     }
     finish(model, diagnostics, left_out, read.sources)
+}
+
+fn load_toml(path: &str, files: &dyn FileSource, options: &Options) -> Loaded {
+    let mut sources = Sources::default();
+    let text = match files.read(path).map(String::from_utf8) {
+        Ok(Ok(text)) => text,
+        Ok(Err(_)) => return unreadable(path, "it is not UTF-8", sources),
+        Err(e) => return unreadable(path, &e, sources),
+    };
+    let id = sources.add(path, text);
+    let (nodes, mut diagnostics) =
+        toml_file::parse(sources.get(id).map_or("", |s| s.text.as_str()), id);
+    let rules = lower::Rules {
+        skip_unsupported: options.skip_unsupported,
+        toml: true,
+    };
+    let lowered = lower::lower(&nodes, rules);
+    diagnostics.extend(lowered.diagnostics);
+    finish(Some(lowered.model), diagnostics, lowered.left_out, sources)
+}
+
+fn unreadable(path: &str, why: &str, sources: Sources) -> Loaded {
+    let d = Diagnostic::new(
+        Code::CannotRead,
+        Severity::Error,
+        format!("cannot read `{path}`: {why}"),
+    );
+    finish(None, vec![d], Vec::new(), sources)
 }
 
 fn finish(

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lb_userspace::control::config_cli::{self, CheckArgs, ExplainArgs};
+use lb_userspace::control::config_cli::{self, CheckArgs, ConvertArgs, ExplainArgs};
 
 #[derive(Parser)]
 #[command(version, about = "Looks at and steers lbd")]
@@ -18,11 +18,14 @@ enum Command {
     Check(CheckArgs),
     /// Explain a keyword of keepalived.conf.
     Explain(ExplainArgs),
+    /// Convert a configuration between keepalived.conf and TOML.
+    Convert(ConvertArgs),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check(args) => config_cli::check(&args),
         Command::Explain(args) => config_cli::explain(&args),
+        Command::Convert(args) => config_cli::convert(&args),
     }
 }

@@ -153,10 +153,18 @@ fn word(line: &Line, start: usize, builder: &mut Builder, out: &mut Vec<Diagnost
     }
     let i = i.max(start + 1).min(bytes.len());
     let (span, _) = line.place(start, i);
+    let (text, raw) = match String::from_utf8(text) {
+        Ok(text) => (text, None),
+        Err(e) => (
+            String::from_utf8_lossy(e.as_bytes()).into_owned(),
+            Some(e.into_bytes()),
+        ),
+    };
     builder.word(Word {
-        text: String::from_utf8_lossy(&text).into_owned(),
+        text,
         span,
         quoted,
+        raw,
     });
     i
 }

@@ -16,6 +16,9 @@ use super::source::Span;
 use super::tree::{Node, Word};
 use crate::model::Model;
 
+pub(crate) use suggest::did_you_mean;
+pub(crate) use values::seconds;
+
 /// How the tree is read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rules {

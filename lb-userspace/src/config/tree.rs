@@ -16,6 +16,18 @@ pub(crate) struct Word {
     pub(crate) span: Span,
     /// Part of it was quoted.
     pub(crate) quoted: bool,
+    /// Its bytes when they are no UTF-8; `text` has replacements for them.
+    pub(crate) raw: Option<Vec<u8>>,
+}
+
+/// A word that was not quoted.
+pub(crate) fn word(text: String, span: Span) -> Word {
+    Word {
+        text,
+        span,
+        quoted: false,
+        raw: None,
+    }
 }
 
 /// A keyword with its parameters and, perhaps, a block.

@@ -122,6 +122,50 @@ fn summary(r: &FileReport) -> String {
     s
 }
 
+/// The format that `lbctl convert` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// lbd's TOML.
+    Toml,
+    /// keepalived.conf.
+    Keepalived,
+}
+
+/// `lbctl convert FILE --to FORMAT`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ConvertArgs {
+    /// The file to convert: keepalived.conf, or TOML when the name ends in .toml.
+    pub file: String,
+    /// What to write.
+    #[arg(long)]
+    pub to: Format,
+    /// Leave out what is not supported yet.
+    #[arg(long)]
+    pub skip_unsupported: bool,
+    /// The id that `@id` lines are compared with [default: the host's name].
+    #[arg(short = 'i', long)]
+    pub config_id: Option<String>,
+}
+
+/// Converts a file; what is said about it goes to standard error. Exit status 2 when it is refused.
+#[must_use]
+pub fn convert(args: &ConvertArgs) -> ExitCode {
+    let options = Options {
+        config_id: args.config_id.clone(),
+        skip_unsupported: args.skip_unsupported,
+    };
+    let loaded = config::load(&args.file, &RealFiles, &options);
+    eprint!("{}", loaded.render(std::io::stderr().is_terminal()));
+    let Some(model) = &loaded.model else {
+        return ExitCode::from(2);
+    };
+    print(&match args.to {
+        Format::Toml => config::to_toml(model),
+        Format::Keepalived => config::to_keepalived(model),
+    });
+    ExitCode::SUCCESS
+}
+
 /// `lbctl explain`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ExplainArgs {

@@ -484,6 +484,48 @@ pub(super) const SMTP_HOST: &[Keyword] = &[
         "5 or inherited",
         "how long it may take to connect",
     ),
+    k(
+        "alpha",
+        "[BOOL]",
+        NoEffect,
+        "inherited",
+        "down until it has passed",
+    ),
+    k(
+        "retry",
+        "N",
+        NoEffect,
+        "1 or inherited",
+        "failures in a row, after the first, that are forgiven",
+    ),
+    k(
+        "delay_before_retry",
+        "SECONDS",
+        NoEffect,
+        "1 or inherited",
+        "from a failed check to the next try",
+    ),
+    k(
+        "warmup",
+        "SECONDS",
+        NoEffect,
+        "delay_loop or inherited",
+        "the first check starts at random within it",
+    ),
+    k(
+        "delay_loop",
+        "SECONDS",
+        NoEffect,
+        "60 or inherited",
+        "from one check to the next",
+    ),
+    k(
+        "log_all_failures",
+        "[BOOL]",
+        NoEffect,
+        "off",
+        "log every failure",
+    ),
 ];
 
 pub(super) const DNS_CHECK: &[Keyword] = &[
@@ -773,12 +815,5 @@ pub(super) const FILE_CHECK: &[Keyword] = &[
         NoEffect,
         "1",
         "what the value is multiplied by",
-    ),
-    k(
-        "alpha",
-        "[BOOL]",
-        NoEffect,
-        "inherited",
-        "down until it has passed",
     ),
 ];

@@ -414,7 +414,7 @@ impl Lower {
         }
         match (is_pass, pass.and_then(|n| n.args().first().map(|w| (n, w)))) {
             (true, Some((n, w))) => {
-                let mut bytes = w.text.clone().into_bytes();
+                let mut bytes = w.raw.clone().unwrap_or_else(|| w.text.clone().into_bytes());
                 if bytes.len() > 8 {
                     bytes.truncate(8);
                     self.push(

@@ -118,7 +118,7 @@ pub(super) fn letter(c: char) -> String {
 }
 
 /// Keywords that `word` may be a mistyped form of.
-pub(super) fn did_you_mean(word: &str, block: Block) -> Vec<String> {
+pub(crate) fn did_you_mean(word: &str, block: Block) -> Vec<String> {
     if word.len() > 60 {
         return Vec::new();
     }

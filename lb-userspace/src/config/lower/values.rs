@@ -174,7 +174,7 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
 }
 
 /// A decimal number of seconds, to the microsecond.
-pub(super) fn seconds(text: &str) -> Option<Duration> {
+pub(crate) fn seconds(text: &str) -> Option<Duration> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if whole.is_empty() && fraction.is_empty() || whole.len() > 12 || fraction.len() > 30 {
         return None;

@@ -1,0 +1,272 @@
+//! keepalived.conf.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::{address, broadcast, netmask, scheduler, scope, seconds, shared};
+use crate::model::{
+    Auth, Check, CheckKind, ForwardMethod, Model, Protocol, Service, VirtualAddress, VrrpInstance,
+    VrrpVersion,
+};
+
+/// Writes a model as keepalived.conf. keepalived 2.2.7 reads it too, except for lbd's own `sloppy`.
+#[must_use]
+pub fn to_keepalived(model: &Model) -> String {
+    let mut w = Writer::default();
+    let g = &model.global;
+    if g.router_id.is_some() || g.higher_prio_send_advert || g.skip_check_adv_addr {
+        w.open("global_defs");
+        if let Some(id) = &g.router_id {
+            w.line(&format!("router_id {}", word(id.as_bytes())));
+        }
+        w.flag("vrrp_higher_prio_send_advert", g.higher_prio_send_advert);
+        w.flag("vrrp_skip_check_adv_addr", g.skip_check_adv_addr);
+        w.close();
+    }
+    for s in &model.sync_groups {
+        w.open(&format!("vrrp_sync_group {}", word(s.name.as_bytes())));
+        w.open("group");
+        for m in &s.members {
+            w.line(&word(m.as_bytes()));
+        }
+        w.close();
+        w.close();
+    }
+    for i in &model.instances {
+        instance(&mut w, i);
+    }
+    for s in &model.services {
+        service(&mut w, s);
+    }
+    w.text
+}
+
+#[derive(Default)]
+struct Writer {
+    text: String,
+    depth: usize,
+}
+
+impl Writer {
+    fn line(&mut self, text: &str) {
+        let _ = writeln!(self.text, "{:1$}{text}", "", self.depth * 2);
+    }
+
+    fn open(&mut self, head: &str) {
+        if self.depth == 0 && !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        self.line(&format!("{head} {{"));
+        self.depth += 1;
+    }
+
+    fn close(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+        self.line("}");
+    }
+
+    fn flag(&mut self, name: &str, on: bool) {
+        if on {
+            self.line(name);
+        }
+    }
+
+    fn time(&mut self, name: &str, value: Duration, default: Duration) {
+        if value != default {
+            self.line(&format!("{name} {}", seconds(value)));
+        }
+    }
+
+    fn number(&mut self, name: &str, value: u32, default: u32) {
+        if value != default {
+            self.line(&format!("{name} {value}"));
+        }
+    }
+}
+
+fn instance(w: &mut Writer, i: &VrrpInstance) {
+    w.open(&format!("vrrp_instance {}", word(i.name.as_bytes())));
+    w.line(if i.initial_master {
+        "state MASTER"
+    } else {
+        "state BACKUP"
+    });
+    w.line(&format!("interface {}", word(i.interface.as_bytes())));
+    w.line(&format!("virtual_router_id {}", i.virtual_router_id));
+    w.line(&format!("priority {}", i.priority));
+    if i.version == VrrpVersion::V3 {
+        w.line("version 3");
+    }
+    w.line(&format!("advert_int {}", seconds(i.advert_int)));
+    if let Auth::Pass(pass) = &i.auth {
+        w.open("authentication");
+        w.line("auth_type PASS");
+        w.line(&format!("auth_pass {}", word(pass)));
+        w.close();
+    }
+    w.flag("nopreempt", i.nopreempt);
+    w.flag("dont_track_primary", i.dont_track_primary);
+    if let Some(ip) = i.mcast_src_ip {
+        w.line(&format!("mcast_src_ip {ip}"));
+    }
+    w.time(
+        "garp_master_delay",
+        i.garp_master_delay,
+        Duration::from_secs(5),
+    );
+    w.number("garp_master_repeat", i.garp_master_repeat, 5);
+    w.time("garp_master_refresh", i.garp_master_refresh, Duration::ZERO);
+    w.number(
+        "garp_master_refresh_repeat",
+        i.garp_master_refresh_repeat,
+        1,
+    );
+    w.time(
+        "garp_lower_prio_delay",
+        i.garp_lower_prio_delay,
+        i.garp_master_delay,
+    );
+    w.number(
+        "garp_lower_prio_repeat",
+        i.garp_lower_prio_repeat,
+        i.garp_master_repeat,
+    );
+    if !i.track_interfaces.is_empty() {
+        w.open("track_interface");
+        for t in &i.track_interfaces {
+            w.line(&word(t.as_bytes()));
+        }
+        w.close();
+    }
+    addresses(w, "virtual_ipaddress", &i.addresses);
+    addresses(w, "virtual_ipaddress_excluded", &i.excluded);
+    w.close();
+}
+
+fn addresses(w: &mut Writer, head: &str, list: &[VirtualAddress]) {
+    if list.is_empty() {
+        return;
+    }
+    w.open(head);
+    for a in list {
+        let mut line = address(a);
+        if let Some(b) = a.broadcast {
+            let _ = write!(line, " brd {}", broadcast(b));
+        }
+        if let Some(d) = &a.dev {
+            let _ = write!(line, " dev {}", word(d.as_bytes()));
+        }
+        if a.scope != 0 {
+            let _ = write!(line, " scope {}", scope(a.scope));
+        }
+        if let Some(l) = &a.label {
+            let _ = write!(line, " label {}", word(l.as_bytes()));
+        }
+        w.line(&line);
+    }
+    w.close();
+}
+
+fn service(w: &mut Writer, s: &Service) {
+    w.open(&format!("virtual_server {} {}", s.key.addr, s.key.port));
+    let interval = shared(s, |c| c.interval);
+    if let Some(i) = interval {
+        w.time("delay_loop", i, Duration::from_secs(60));
+    }
+    w.line(&format!("lb_algo {}", scheduler(s.scheduler)));
+    w.line(match s.method {
+        ForwardMethod::Dr => "lb_kind DR",
+    });
+    w.line(match s.key.protocol {
+        Protocol::Tcp => "protocol TCP",
+        Protocol::Udp => "protocol UDP",
+    });
+    if let Some(p) = &s.persistence {
+        w.line(&format!("persistence_timeout {}", p.timeout.as_secs()));
+        if p.prefix_len != 32 {
+            w.line(&format!(
+                "persistence_granularity {}",
+                netmask(p.prefix_len)
+            ));
+        }
+    }
+    w.flag("sloppy", s.sloppy);
+    w.flag("alpha", s.alpha);
+    w.flag("omega", s.omega);
+    w.flag("ha_suspend", s.ha_suspend);
+    w.number("quorum", s.quorum, 1);
+    w.number("hysteresis", s.hysteresis, 0);
+    if let Some(sorry) = &s.sorry_server {
+        w.line(&format!("sorry_server {} {}", sorry.addr, sorry.port));
+        w.flag("sorry_server_inhibit", sorry.inhibit);
+    }
+    for r in &s.real_servers {
+        w.open(&format!("real_server {} {}", r.addr, r.port));
+        w.line(&format!("weight {}", r.weight));
+        w.flag("inhibit_on_failure", r.inhibit_on_failure);
+        for c in &r.checks {
+            check(w, c, s, r.addr, r.port, interval.is_some());
+        }
+        w.close();
+    }
+    w.close();
+}
+
+fn check(w: &mut Writer, c: &Check, s: &Service, addr: std::net::IpAddr, port: u16, hoisted: bool) {
+    w.open(match c.kind {
+        CheckKind::Tcp => "TCP_CHECK",
+    });
+    if c.addr != addr {
+        w.line(&format!("connect_ip {}", c.addr));
+    }
+    if c.port != port {
+        w.line(&format!("connect_port {}", c.port));
+    }
+    if let Some(b) = c.bind_addr {
+        w.line(&format!("bindto {b}"));
+    }
+    w.number("bind_port", u32::from(c.bind_port), 0);
+    if let Some(b) = &c.bind_if {
+        w.line(&format!("bind_if {}", word(b.as_bytes())));
+    }
+    w.time("connect_timeout", c.timeout, Duration::from_secs(5));
+    if !hoisted {
+        w.time("delay_loop", c.interval, Duration::from_secs(60));
+    }
+    w.number("retry", c.retry, 1);
+    w.time("delay_before_retry", c.retry_delay, Duration::from_secs(1));
+    w.time("warmup", c.warmup, c.interval);
+    if c.alpha != s.alpha {
+        w.line(if c.alpha { "alpha on" } else { "alpha off" });
+    }
+    w.close();
+}
+
+/// A word as it must be written to be read as these bytes.
+fn word(bytes: &[u8]) -> String {
+    let plain = |b: &u8| {
+        b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'/' | b':' | b'+' | b',' | b'-')
+    };
+    if !bytes.is_empty() && bytes.iter().all(plain) {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
+    let mut out = String::from("\"");
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.chars().for_each(|c| match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            // Written as numbers, so that they can be taken neither for a comment nor for a parameter.
+            '#' | '!' | '$' | '{' | '}' | '<' | '>' | '%' => {
+                let _ = write!(out, "\\{:03o}", u32::from(c));
+            }
+            c if c.is_ascii_control() => {
+                let _ = write!(out, "\\{:03o}", u32::from(c));
+            }
+            c => out.push(c),
+        }),
+        Err(_) => bytes.iter().for_each(|b| {
+            let _ = write!(out, "\\{b:03o}");
+        }),
+    }
+    out.push('"');
+    out
+}

@@ -1,0 +1,288 @@
+//! TOML.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::{address, broadcast, netmask, scheduler, scope, seconds, shared};
+use crate::model::{
+    Auth, Check, CheckKind, ForwardMethod, Model, Protocol, Service, VirtualAddress, VrrpInstance,
+    VrrpVersion,
+};
+
+/// Writes a model as lbd's TOML.
+#[must_use]
+pub fn to_toml(model: &Model) -> String {
+    let mut w = String::new();
+    let g = &model.global;
+    if g.router_id.is_some() || g.higher_prio_send_advert || g.skip_check_adv_addr {
+        head(&mut w, "[global]");
+        if let Some(id) = &g.router_id {
+            key(&mut w, "router_id", &string(id));
+        }
+        flag(
+            &mut w,
+            "vrrp_higher_prio_send_advert",
+            g.higher_prio_send_advert,
+        );
+        flag(&mut w, "vrrp_skip_check_adv_addr", g.skip_check_adv_addr);
+    }
+    for s in &model.sync_groups {
+        head(&mut w, "[[vrrp_sync_group]]");
+        key(&mut w, "name", &string(&s.name));
+        key(&mut w, "members", &strings(&s.members));
+    }
+    for i in &model.instances {
+        instance(&mut w, i);
+    }
+    for s in &model.services {
+        service(&mut w, s);
+    }
+    w
+}
+
+fn head(w: &mut String, name: &str) {
+    if !w.is_empty() {
+        w.push('\n');
+    }
+    let _ = writeln!(w, "{name}");
+}
+
+fn key(w: &mut String, name: &str, value: &str) {
+    let _ = writeln!(w, "{name} = {value}");
+}
+
+fn flag(w: &mut String, name: &str, on: bool) {
+    if on {
+        key(w, name, "true");
+    }
+}
+
+fn string(s: &str) -> String {
+    ::toml::Value::String(s.to_owned()).to_string()
+}
+
+fn strings(list: &[String]) -> String {
+    format!(
+        "[{}]",
+        list.iter()
+            .map(|s| string(s))
+            .collect::<Vec<_>>()
+            .join(", ")
+    )
+}
+
+fn time(w: &mut String, name: &str, value: Duration, default: Option<Duration>) {
+    if Some(value) != default {
+        key(w, name, &format!("\"{}s\"", seconds(value)));
+    }
+}
+
+fn number(w: &mut String, name: &str, value: u32, default: u32) {
+    if value != default {
+        key(w, name, &value.to_string());
+    }
+}
+
+fn instance(w: &mut String, i: &VrrpInstance) {
+    head(w, "[[vrrp_instance]]");
+    key(w, "name", &string(&i.name));
+    key(
+        w,
+        "state",
+        if i.initial_master {
+            "\"MASTER\""
+        } else {
+            "\"BACKUP\""
+        },
+    );
+    key(w, "interface", &string(&i.interface));
+    key(w, "virtual_router_id", &i.virtual_router_id.to_string());
+    key(w, "priority", &i.priority.to_string());
+    if i.version == VrrpVersion::V3 {
+        key(w, "version", "3");
+    }
+    time(w, "advert_int", i.advert_int, None);
+    if let Auth::Pass(pass) = &i.auth {
+        match std::str::from_utf8(pass) {
+            Ok(text) => key(w, "auth_pass", &string(text)),
+            Err(_) => key(w, "auth_pass", &format!("{pass:?}")),
+        }
+    }
+    flag(w, "nopreempt", i.nopreempt);
+    flag(w, "dont_track_primary", i.dont_track_primary);
+    if let Some(ip) = i.mcast_src_ip {
+        key(w, "mcast_src_ip", &string(&ip.to_string()));
+    }
+    time(
+        w,
+        "garp_master_delay",
+        i.garp_master_delay,
+        Some(Duration::from_secs(5)),
+    );
+    number(w, "garp_master_repeat", i.garp_master_repeat, 5);
+    time(
+        w,
+        "garp_master_refresh",
+        i.garp_master_refresh,
+        Some(Duration::ZERO),
+    );
+    number(
+        w,
+        "garp_master_refresh_repeat",
+        i.garp_master_refresh_repeat,
+        1,
+    );
+    time(
+        w,
+        "garp_lower_prio_delay",
+        i.garp_lower_prio_delay,
+        Some(i.garp_master_delay),
+    );
+    number(
+        w,
+        "garp_lower_prio_repeat",
+        i.garp_lower_prio_repeat,
+        i.garp_master_repeat,
+    );
+    if !i.track_interfaces.is_empty() {
+        let list: Vec<String> = i
+            .track_interfaces
+            .iter()
+            .map(|t| format!("{{ interface = {} }}", string(t)))
+            .collect();
+        key(w, "track_interface", &format!("[{}]", list.join(", ")));
+    }
+    addresses(w, "virtual_ipaddress", &i.addresses);
+    addresses(w, "virtual_ipaddress_excluded", &i.excluded);
+}
+
+fn addresses(w: &mut String, name: &str, list: &[VirtualAddress]) {
+    if list.is_empty() {
+        return;
+    }
+    let _ = writeln!(w, "{name} = [");
+    for a in list {
+        let simple = a.dev.is_none() && a.label.is_none() && a.broadcast.is_none() && a.scope == 0;
+        if simple {
+            let _ = writeln!(w, "  {},", string(&address(a)));
+            continue;
+        }
+        let mut fields = vec![format!("address = {}", string(&address(a)))];
+        if let Some(d) = &a.dev {
+            fields.push(format!("dev = {}", string(d)));
+        }
+        if let Some(l) = &a.label {
+            fields.push(format!("label = {}", string(l)));
+        }
+        if let Some(b) = a.broadcast {
+            fields.push(format!("brd = {}", string(&broadcast(b))));
+        }
+        if a.scope != 0 {
+            fields.push(format!("scope = {}", string(&scope(a.scope))));
+        }
+        let _ = writeln!(w, "  {{ {} }},", fields.join(", "));
+    }
+    let _ = writeln!(w, "]");
+}
+
+fn service(w: &mut String, s: &Service) {
+    head(w, "[[virtual_server]]");
+    key(w, "address", &string(&s.key.addr.to_string()));
+    key(w, "port", &s.key.port.to_string());
+    key(
+        w,
+        "protocol",
+        match s.key.protocol {
+            Protocol::Tcp => "\"TCP\"",
+            Protocol::Udp => "\"UDP\"",
+        },
+    );
+    key(w, "lb_algo", &string(scheduler(s.scheduler)));
+    key(
+        w,
+        "lb_kind",
+        match s.method {
+            ForwardMethod::Dr => "\"DR\"",
+        },
+    );
+    let interval = shared(s, |c| c.interval);
+    if let Some(i) = interval {
+        time(w, "delay_loop", i, Some(Duration::from_secs(60)));
+    }
+    if let Some(p) = &s.persistence {
+        time(w, "persistence_timeout", p.timeout, None);
+        if p.prefix_len != 32 {
+            key(
+                w,
+                "persistence_granularity",
+                &string(&netmask(p.prefix_len).to_string()),
+            );
+        }
+    }
+    flag(w, "sloppy", s.sloppy);
+    flag(w, "alpha", s.alpha);
+    flag(w, "omega", s.omega);
+    flag(w, "ha_suspend", s.ha_suspend);
+    number(w, "quorum", s.quorum, 1);
+    number(w, "hysteresis", s.hysteresis, 0);
+    if let Some(sorry) = &s.sorry_server {
+        key(
+            w,
+            "sorry_server",
+            &format!("[\"{}\", {}]", sorry.addr, sorry.port),
+        );
+        flag(w, "sorry_server_inhibit", sorry.inhibit);
+    }
+    for r in &s.real_servers {
+        head(w, "[[virtual_server.real_server]]");
+        key(w, "address", &string(&r.addr.to_string()));
+        key(w, "port", &r.port.to_string());
+        key(w, "weight", &r.weight.to_string());
+        flag(w, "inhibit_on_failure", r.inhibit_on_failure);
+        for c in &r.checks {
+            check(w, c, s, r.addr, r.port, interval.is_some());
+        }
+    }
+}
+
+fn check(w: &mut String, c: &Check, s: &Service, addr: std::net::IpAddr, port: u16, hoisted: bool) {
+    head(
+        w,
+        match c.kind {
+            CheckKind::Tcp => "[[virtual_server.real_server.tcp_check]]",
+        },
+    );
+    if c.addr != addr {
+        key(w, "connect_ip", &string(&c.addr.to_string()));
+    }
+    if c.port != port {
+        key(w, "connect_port", &c.port.to_string());
+    }
+    if let Some(b) = c.bind_addr {
+        key(w, "bindto", &string(&b.to_string()));
+    }
+    number(w, "bind_port", u32::from(c.bind_port), 0);
+    if let Some(b) = &c.bind_if {
+        key(w, "bind_if", &string(b));
+    }
+    time(
+        w,
+        "connect_timeout",
+        c.timeout,
+        Some(Duration::from_secs(5)),
+    );
+    if !hoisted {
+        time(w, "delay_loop", c.interval, Some(Duration::from_secs(60)));
+    }
+    number(w, "retry", c.retry, 1);
+    time(
+        w,
+        "delay_before_retry",
+        c.retry_delay,
+        Some(Duration::from_secs(1)),
+    );
+    time(w, "warmup", c.warmup, Some(c.interval));
+    if c.alpha != s.alpha {
+        key(w, "alpha", if c.alpha { "true" } else { "false" });
+    }
+}

@@ -90,9 +90,9 @@ pub struct VrrpInstance {
     pub garp_master_refresh: Duration,
     /// `garp_master_refresh_repeat`, default 1.
     pub garp_master_refresh_repeat: u32,
-    /// `garp_lower_prio_delay`, default `garp_master_delay`.
+    /// `garp_lower_prio_delay`, default `vrrp_garp_master_delay`.
     pub garp_lower_prio_delay: Duration,
-    /// `garp_lower_prio_repeat`, default `garp_master_repeat`.
+    /// `garp_lower_prio_repeat`, default `vrrp_garp_master_repeat`.
     pub garp_lower_prio_repeat: u32,
     /// `mcast_src_ip`; absent: the interface's first address.
     pub mcast_src_ip: Option<IpAddr>,

@@ -14,13 +14,8 @@ impl Lower {
         n: &Node,
         unsupported: &mut Vec<Diagnostic>,
     ) -> Option<VirtualAddress> {
-        let mut words = n.words.iter().peekable();
-        let mut first = words.next()?;
-        // `ip address add`'s own words may stand before it.
-        if first.text == "dev" || first.text == "label" {
-            first = n.words.iter().find(|w| split(&w.text).is_some())?;
-            words = n.words.iter().peekable();
-        }
+        let mut words = n.words.iter();
+        let first = words.next()?;
         let Some((addr, mask)) = split(&first.text) else {
             let severity = self.replaced();
             let mut d = Diagnostic::new(
@@ -65,19 +60,19 @@ impl Lower {
         };
         let mut brd_at = None;
         while let Some(w) = words.next() {
-            if std::ptr::eq(w, first) {
-                continue;
-            }
             let mut value = |l: &mut Self| {
                 let v = words.next();
                 if v.is_none() {
                     l.push(
                         Diagnostic::new(
                             Code::MissingParameter,
-                            Severity::Error,
+                            l.replaced(),
                             format!("`{}` needs a value", w.text),
                         )
-                        .at(w.span, "nothing follows it"),
+                        .at(
+                            w.span,
+                            "nothing follows it: this line is ignored, as by keepalived",
+                        ),
                     );
                 }
                 v

@@ -24,7 +24,7 @@ const MAX: Duration = Duration::from_micros(u32::MAX as u64);
 
 impl Lower {
     /// The timing of one level; what it does not set is `above`'s.
-    pub(super) fn timing(&mut self, walked: &Walked<'_>, above: Timing, min_retry: u64) -> Timing {
+    pub(super) fn timing(&mut self, walked: &Walked<'_>, above: Timing, checker: bool) -> Timing {
         let timer = |l: &mut Self, name: &str, min: Duration| {
             let n = l.last(walked, name)?;
             let w = n.args().first()?;
@@ -36,14 +36,13 @@ impl Lower {
         let warmup = timer(self, "warmup", Duration::ZERO);
         let retry = self.last(walked, "retry").and_then(|n| {
             let w = n.args().first()?;
-            self.number(
-                n,
-                w,
-                min_retry,
-                u64::from(u32::MAX),
-                "keepalived ignores this line",
-            )
-            .map(|v| v as u32)
+            let (most, instead) = (u64::from(u32::MAX), "keepalived ignores this line");
+            let v = if checker {
+                self.number(n, w, 0, most, instead)
+            } else {
+                self.strict_number(n, w, 1, most, instead)
+            };
+            v.map(|v| v as u32)
         });
         Timing {
             timeout: timeout.or(above.timeout),
@@ -64,7 +63,7 @@ impl Lower {
         above: Timing,
     ) -> Option<Check> {
         let walked = self.walk(node.children(), Block::TcpCheck);
-        let t = self.timing(&walked, above, 0);
+        let t = self.timing(&walked, above, true);
         let ip = |l: &mut Self, name: &str| {
             let n = l.last(&walked, name)?;
             let w = n.args().first()?;

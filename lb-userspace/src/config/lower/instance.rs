@@ -86,7 +86,7 @@ impl Lower {
             .and_then(|n| n.args().first().cloned());
         let vrid = self.last(&walked, "virtual_router_id").and_then(|n| {
             let w = n.args().first()?;
-            self.number(n, w, 1, 255, "keepalived ignores this line")
+            self.strict_number(n, w, 1, 255, "keepalived would not run without one")
                 .map(|v| v as u8)
         });
         let mut addresses = Vec::new();
@@ -141,7 +141,8 @@ impl Lower {
             );
             return None;
         }
-        if addresses.is_empty() && unsupported.is_empty() {
+        let version = self.version(&walked, defaults);
+        if addresses.is_empty() && unsupported.is_empty() && version == VrrpVersion::V2 {
             self.push(
                 Diagnostic::new(
                     Code::Incomplete,
@@ -154,10 +155,21 @@ impl Lower {
                 ),
             );
         }
-        let version = self.version(&walked, defaults);
+        if addresses.is_empty() && unsupported.is_empty() && version == VrrpVersion::V3 {
+            self.push(
+                Diagnostic::new(
+                    Code::Incomplete,
+                    Severity::Error,
+                    format!("`vrrp_instance {name}` has no virtual address"),
+                )
+                .at(node.whole(), "version 3 needs at least one")
+                .help("add `virtual_ipaddress { ... }`"),
+            );
+            return None;
+        }
         let advert_int = self.advert_int(&walked, version);
         let auth = self.auth(&walked, version, &mut unsupported);
-        let nopreempt = self.nopreempt(&walked, initial_master);
+        let nopreempt = self.nopreempt(&walked, initial_master, priority);
         let mcast_src_ip = self.source(&walked);
         let track_interfaces = self.track_interfaces(
             &walked,
@@ -239,7 +251,7 @@ impl Lower {
         self.last(walked, "priority")
             .and_then(|n| {
                 let w = n.args().first()?;
-                self.number(n, w, 1, 255, "keepalived takes 100, and so it is here")
+                self.strict_number(n, w, 1, 255, "keepalived takes 100, and so it is here")
             })
             .map_or(100, |v| v as u8)
     }
@@ -455,7 +467,7 @@ impl Lower {
         }
     }
 
-    fn nopreempt(&mut self, walked: &Walked<'_>, initial_master: bool) -> bool {
+    fn nopreempt(&mut self, walked: &Walked<'_>, initial_master: bool, priority: u8) -> bool {
         let last = walked
             .acted
             .iter()
@@ -464,9 +476,14 @@ impl Lower {
         let Some(("nopreempt", n)) = last else {
             return false;
         };
-        if initial_master {
+        if initial_master || priority == 255 {
+            let with = if initial_master {
+                "state MASTER"
+            } else {
+                "priority 255"
+            };
             self.push(
-                Diagnostic::new(Code::Conflict, self.replaced(), "`nopreempt` does not go together with `state MASTER`")
+                Diagnostic::new(Code::Conflict, self.replaced(), format!("`nopreempt` does not go together with `{with}`"))
                     .at(n.whole(), "ignored, as by keepalived")
                     .help("write `state BACKUP` on both hosts: the priority decides who becomes master first"),
             );
@@ -561,6 +578,9 @@ impl Lower {
         let refresh_repeat = count(self, "garp_master_refresh_repeat", 1).or(d.refresh_repeat);
         let lower_repeat = count(self, "garp_lower_prio_repeat", 0).or(d.lower_repeat);
         let (default_delay, default_repeat) = if d.min_garp { (0, 1) } else { (5, 5) };
+        // After a lower advert it is the global setting that holds, not the instance's own.
+        let global_delay = d.garp_delay.unwrap_or(Duration::from_secs(default_delay));
+        let global_repeat = d.garp_repeat.unwrap_or(default_repeat);
         let delay = delay.unwrap_or(Duration::from_secs(default_delay));
         let repeat = repeat.unwrap_or(default_repeat);
         Garp {
@@ -568,8 +588,8 @@ impl Lower {
             repeat,
             refresh: refresh.unwrap_or_default(),
             refresh_repeat: refresh_repeat.unwrap_or(1),
-            lower_delay: lower_delay.unwrap_or(delay),
-            lower_repeat: lower_repeat.unwrap_or(repeat),
+            lower_delay: lower_delay.unwrap_or(global_delay),
+            lower_repeat: lower_repeat.unwrap_or(global_repeat),
         }
     }
 

@@ -121,8 +121,10 @@ impl Lower {
         }
         let protocol = self.protocol(node, &walked, &mut bad);
         let scheduler = self.scheduler(node, &walked, &mut bad);
+        let others = bad.len();
         let method = self.method(node, &walked, &mut bad);
-        let persistence = self.persistence(&walked);
+        let direct = bad.len() == others;
+        let persistence = self.persistence(&walked, &mut bad);
         if target.is_some_and(|(_, port)| port == 0) {
             bad.push(unsupported(
                 node.whole(),
@@ -131,6 +133,8 @@ impl Lower {
             ));
         }
         let port = target.map_or(0, |(_, p)| p);
+        // Only direct routing ties a server's port to the service's.
+        let port = if direct { port } else { 0 };
         let inherited = self.inherited(&walked);
         let servers = self.servers(
             &walked,
@@ -331,7 +335,11 @@ impl Lower {
         ForwardMethod::Dr
     }
 
-    fn persistence(&mut self, walked: &Walked<'_>) -> Option<Persistence> {
+    fn persistence(
+        &mut self,
+        walked: &Walked<'_>,
+        bad: &mut Vec<Diagnostic>,
+    ) -> Option<Persistence> {
         let mut timeout = None;
         if let Some(n) = self.last(walked, "persistence_timeout") {
             timeout = match n.args().first() {
@@ -352,7 +360,7 @@ impl Lower {
                     None
                 }
                 Some(w) => self
-                    .number(n, w, 1, MAX_PERSISTENCE, "keepalived ignores this line")
+                    .strict_number(n, w, 1, MAX_PERSISTENCE, "keepalived ignores this line")
                     .map(Duration::from_secs),
             };
         }
@@ -361,18 +369,17 @@ impl Lower {
             .last(walked, "persistence_granularity")
             .and_then(|n| n.args().first().map(|w| (n, w)))
         {
-            let mask = w
-                .text
-                .parse::<Ipv4Addr>()
-                .ok()
-                .map(u32::from)
-                .filter(|m| *m != 0 && m.leading_ones() + m.trailing_zeros() == 32);
-            match mask {
-                Some(m) => {
+            match w.text.parse::<Ipv4Addr>().map(u32::from) {
+                Ok(m) if m != 0 && m.leading_ones() + m.trailing_zeros() == 32 => {
                     prefix_len = m.leading_ones() as u8;
                     timeout = timeout.or(Some(PERSISTENT));
                 }
-                None => self.invalid(
+                Ok(_) => bad.push(unsupported(
+                    n.whole(),
+                    "a netmask with gaps is not supported",
+                    "the ones must come first",
+                )),
+                Err(_) => self.invalid(
                     n,
                     w,
                     "a netmask like 255.255.255.0",
@@ -395,7 +402,7 @@ impl Lower {
             weight: weight.map_or(1, |w| w as u16),
             inhibit: self.flag(walked, "inhibit_on_failure"),
             alpha: self.flag(walked, "alpha"),
-            timing: self.timing(walked, Timing::default(), 1),
+            timing: self.timing(walked, Timing::default(), false),
         }
     }
 
@@ -492,7 +499,20 @@ impl Lower {
             );
             return None;
         };
+        let service_port = port;
         let port = self.port(node, port, node.args().get(1))?;
+        // Checks go to the port that is written, even where traffic does not.
+        let check_port = node
+            .args()
+            .get(1)
+            .and_then(|w| {
+                w.text
+                    .trim_end_matches(|c: char| !c.is_ascii_digit())
+                    .parse()
+                    .ok()
+            })
+            .filter(|p| *p != 0)
+            .unwrap_or(service_port);
         if let Some((n, w)) = self
             .last(&walked, "lvs_method")
             .and_then(|n| n.args().first().map(|w| (n, w)))
@@ -504,13 +524,20 @@ impl Lower {
                 "how packets reach this server",
             ));
         }
-        let weight = self
+        let weight = match self
             .last(&walked, "weight")
-            .and_then(|n| {
-                let w = n.args().first()?;
-                self.number(n, w, 0, 65535, "keepalived ignores this line")
-            })
-            .map_or(inherited.weight, |w| w as u16);
+            .and_then(|n| n.args().first().map(|w| (n, w)))
+        {
+            Some((n, w)) => self
+                .number(n, w, 0, i32::MAX as u64, "keepalived ignores this line")
+                .map_or(inherited.weight, |v| {
+                    u16::try_from(v).unwrap_or_else(|_| {
+                        self.adjusted(n, format!("a weight of {v} is too large"), "65535 is taken");
+                        u16::MAX
+                    })
+                }),
+            None => inherited.weight,
+        };
         let inhibit_on_failure = match self.last(&walked, "inhibit_on_failure") {
             Some(n) => self.switch(n).unwrap_or(inherited.inhibit),
             None => inherited.inhibit,
@@ -519,10 +546,10 @@ impl Lower {
             Some(n) => self.switch(n).unwrap_or(inherited.alpha),
             None => inherited.alpha,
         };
-        let timing = self.timing(&walked, inherited.timing, 1);
+        let timing = self.timing(&walked, inherited.timing, false);
         let mut checks = Vec::new();
         for (_, n) in walked.acted.iter().filter(|(k, _)| *k == "TCP_CHECK") {
-            if let Some(c) = self.check(n, addr, port, alpha, timing) {
+            if let Some(c) = self.check(n, addr, check_port, alpha, timing) {
                 checks.push(c);
             }
         }

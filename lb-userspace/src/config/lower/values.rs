@@ -8,8 +8,40 @@ use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::tree::{Node, Word};
 
 impl Lower {
-    /// A whole number within a range; `None` after saying what is wrong and what holds instead.
+    /// A whole number within a range, read as keepalived reads most of them: what follows the digits
+    /// is ignored with a message. `None` after saying what is wrong and what holds instead.
     pub(super) fn number(
+        &mut self,
+        n: &Node,
+        word: &Word,
+        min: u64,
+        max: u64,
+        instead: &str,
+    ) -> Option<u64> {
+        let digits = word.text.bytes().take_while(u8::is_ascii_digit).count();
+        let junk = digits > 0 && digits < word.text.len() && !self.rules.toml;
+        if junk
+            && let Some(v) = word.text[..digits]
+                .parse::<u64>()
+                .ok()
+                .filter(|v| (min..=max).contains(v))
+        {
+            self.push(
+                Diagnostic::new(
+                    Code::Adjusted,
+                    Severity::Warning,
+                    format!("`{}` is not a whole number", word.text),
+                )
+                .at(word.span, format!("taken as {v}, as by keepalived"))
+                .help(format!("write `{} {v}`", n.keyword())),
+            );
+            return Some(v);
+        }
+        self.strict_number(n, word, min, max, instead)
+    }
+
+    /// A whole number within a range and nothing after it.
+    pub(super) fn strict_number(
         &mut self,
         n: &Node,
         word: &Word,
@@ -87,7 +119,27 @@ impl Lower {
         instead: &str,
     ) -> Option<Duration> {
         let Some(t) = seconds(&word.text) else {
-            self.invalid(n, word, "a time in seconds", instead);
+            // keepalived takes `3s` as 3 microseconds: nobody can mean that.
+            let unit = word
+                .text
+                .trim_end_matches(|c: char| c.is_ascii_alphabetic());
+            if unit.len() < word.text.len() && seconds(unit).is_some() {
+                self.push(
+                    Diagnostic::new(
+                        Code::InvalidValue,
+                        Severity::Error,
+                        format!(
+                            "`{}` takes seconds without a unit, not `{}`",
+                            n.keyword(),
+                            word.text
+                        ),
+                    )
+                    .at(word.span, "keepalived would take this as microseconds")
+                    .help(format!("write `{} {unit}`", n.keyword())),
+                );
+            } else {
+                self.invalid(n, word, "a time in seconds", instead);
+            }
             return None;
         };
         if t < min || t > max {

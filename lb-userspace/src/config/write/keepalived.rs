@@ -124,13 +124,9 @@ fn instance(w: &mut Writer, i: &VrrpInstance) {
     w.time(
         "garp_lower_prio_delay",
         i.garp_lower_prio_delay,
-        i.garp_master_delay,
+        Duration::from_secs(5),
     );
-    w.number(
-        "garp_lower_prio_repeat",
-        i.garp_lower_prio_repeat,
-        i.garp_master_repeat,
-    );
+    w.number("garp_lower_prio_repeat", i.garp_lower_prio_repeat, 5);
     if !i.track_interfaces.is_empty() {
         w.open("track_interface");
         for t in &i.track_interfaces {

@@ -136,14 +136,9 @@ fn instance(w: &mut String, i: &VrrpInstance) {
         w,
         "garp_lower_prio_delay",
         i.garp_lower_prio_delay,
-        Some(i.garp_master_delay),
+        Some(Duration::from_secs(5)),
     );
-    number(
-        w,
-        "garp_lower_prio_repeat",
-        i.garp_lower_prio_repeat,
-        i.garp_master_repeat,
-    );
+    number(w, "garp_lower_prio_repeat", i.garp_lower_prio_repeat, 5);
     if !i.track_interfaces.is_empty() {
         let list: Vec<String> = i
             .track_interfaces

@@ -5,6 +5,7 @@
 //! `lbctl` prints, [`rate`] IPVS's rate estimator. Nothing here does input or output; the sockets
 //! are in [`crate::io::control`].
 
+pub mod cli;
 pub mod config_cli;
 pub mod protocol;
 pub mod rate;

@@ -14,4 +14,5 @@ pub mod netlink;
 pub mod options;
 pub mod program;
 pub mod state;
+pub mod terminal;
 pub mod vrrp;

@@ -47,7 +47,8 @@ mod entry {
     unsafe fn copy<T: Copy>(frame: usize, template: *const u8, offset: usize) {
         // SAFETY: the caller has compared the frame's length.
         unsafe {
-            ((frame + offset) as *mut T).write_volatile(template.add(offset).cast::<T>().read_unaligned());
+            ((frame + offset) as *mut T)
+                .write_volatile(template.add(offset).cast::<T>().read_unaligned());
         }
     }
 

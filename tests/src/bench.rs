@@ -37,13 +37,41 @@ pub struct Case {
 /// The cases in an order in which none disturbs the next: a flow that a SYN has opened is
 /// established by the ACKs that follow, and what fills the flow table comes last.
 pub const CASES: [Case; 7] = [
-    Case { name: "SYN, 4,096 flows", kind: frame::SYN, flows: Flows::Of(4_096) },
-    Case { name: "UDP, 4,096 flows", kind: Kind::Udp, flows: Flows::Of(4_096) },
-    Case { name: "established TCP, 1 flow", kind: frame::ACK, flows: Flows::Of(1) },
-    Case { name: "established TCP, 4,096 flows", kind: frame::ACK, flows: Flows::Of(4_096) },
-    Case { name: "established TCP, 65,536 flows", kind: frame::ACK, flows: Flows::Of(65_536) },
-    Case { name: "established TCP, 524,288 flows", kind: frame::ACK, flows: Flows::Of(524_288) },
-    Case { name: "every packet a new flow", kind: frame::ACK, flows: Flows::New },
+    Case {
+        name: "SYN, 4,096 flows",
+        kind: frame::SYN,
+        flows: Flows::Of(4_096),
+    },
+    Case {
+        name: "UDP, 4,096 flows",
+        kind: Kind::Udp,
+        flows: Flows::Of(4_096),
+    },
+    Case {
+        name: "established TCP, 1 flow",
+        kind: frame::ACK,
+        flows: Flows::Of(1),
+    },
+    Case {
+        name: "established TCP, 4,096 flows",
+        kind: frame::ACK,
+        flows: Flows::Of(4_096),
+    },
+    Case {
+        name: "established TCP, 65,536 flows",
+        kind: frame::ACK,
+        flows: Flows::Of(65_536),
+    },
+    Case {
+        name: "established TCP, 524,288 flows",
+        kind: frame::ACK,
+        flows: Flows::Of(524_288),
+    },
+    Case {
+        name: "every packet a new flow",
+        kind: frame::ACK,
+        flows: Flows::New,
+    },
 ];
 
 /// How much is measured.

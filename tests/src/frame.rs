@@ -27,7 +27,13 @@ pub const RST: Kind = Kind::Tcp(0x04);
 
 /// A frame from `client` to `service`. The IP checksum is right, the TCP or UDP one is 0.
 #[must_use]
-pub fn frame(dmac: [u8; 6], smac: [u8; 6], client: SocketAddrV4, service: SocketAddrV4, kind: Kind) -> [u8; LEN] {
+pub fn frame(
+    dmac: [u8; 6],
+    smac: [u8; 6],
+    client: SocketAddrV4,
+    service: SocketAddrV4,
+    kind: Kind,
+) -> [u8; LEN] {
     let mut f = [0u8; LEN];
     f[..6].copy_from_slice(&dmac);
     f[6..12].copy_from_slice(&smac);
@@ -61,7 +67,10 @@ pub fn frame(dmac: [u8; 6], smac: [u8; 6], client: SocketAddrV4, service: Socket
 /// The Internet checksum (RFC 1071) of an even number of bytes.
 #[must_use]
 pub fn checksum(bytes: &[u8]) -> u16 {
-    let mut sum: u32 = bytes.chunks_exact(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum();
+    let mut sum: u32 = bytes
+        .chunks_exact(2)
+        .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))
+        .sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

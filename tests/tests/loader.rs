@@ -25,7 +25,11 @@ const CLIENT: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const LO: u32 = 1;
 
 fn key(port: u16, protocol: Protocol) -> ServiceKey {
-    ServiceKey { addr: VIP.into(), port, protocol }
+    ServiceKey {
+        addr: VIP.into(),
+        port,
+        protocol,
+    }
 }
 
 fn server(n: u8) -> DesiredBackend {
@@ -34,7 +38,11 @@ fn server(n: u8) -> DesiredBackend {
         port: 80,
         weight: 1,
         up: true,
-        link: Some(Link { dmac: [2, 0xaa, 0, 0, 0, n], smac: OWN, ifindex: LO }),
+        link: Some(Link {
+            dmac: [2, 0xaa, 0, 0, 0, n],
+            smac: OWN,
+            ifindex: LO,
+        }),
         local: false,
     }
 }
@@ -64,19 +72,32 @@ struct Bench {
 impl Bench {
     fn new() -> anyhow::Result<Bench> {
         let scratch = Scratch::new()?;
-        let config = Config { pin: scratch.pins().join("d"), flow_buckets: 1 << 12, mode: ModeWish::Auto };
+        let config = Config {
+            pin: scratch.pins().join("d"),
+            flow_buckets: 1 << 12,
+            mode: ModeWish::Auto,
+        };
         let mut dp = DataPlane::open(&config)?;
         assert!(!dp.adopted());
         dp.set_iface("lo", LO, OWN)?;
         let tables = Tables::new(dp.hz());
-        Ok(Bench { dp, tables, config, _scratch: scratch })
+        Ok(Bench {
+            dp,
+            tables,
+            config,
+            _scratch: scratch,
+        })
     }
 
     fn to(&mut self, desired: &[DesiredService]) -> anyhow::Result<()> {
         self.with_refs(desired, &Refs::default()).map(drop)
     }
 
-    fn with_refs(&mut self, desired: &[DesiredService], refs: &Refs) -> anyhow::Result<Vec<(u16, u16, Counters)>> {
+    fn with_refs(
+        &mut self,
+        desired: &[DesiredService],
+        refs: &Refs,
+    ) -> anyhow::Result<Vec<(u16, u16, Counters)>> {
         let plan = self.tables.plan(desired, refs, clock::now());
         assert_eq!(plan.refused, []);
         let applied = self.dp.apply(&plan.ops)?;
@@ -85,14 +106,25 @@ impl Bench {
     }
 
     fn send(&self, from: u16, port: u16, kind: Kind) -> anyhow::Result<(u32, [u8; 6])> {
-        let f = frame(OWN, CLIENT, client(from), SocketAddrV4::new(VIP, port), kind);
+        let f = frame(
+            OWN,
+            CLIENT,
+            client(from),
+            SocketAddrV4::new(VIP, port),
+            kind,
+        );
         let run = test_run(self.dp.program(), &f, 1)?;
         Ok((run.verdict, run.frame[..6].try_into()?))
     }
 
     /// As after a `kill -9`: nothing but the pins is left.
     fn restart(self) -> anyhow::Result<Bench> {
-        let Bench { dp, tables, config, _scratch } = self;
+        let Bench {
+            dp,
+            tables,
+            config,
+            _scratch,
+        } = self;
         let peers_before = dp.dump()?;
         drop((dp, tables));
         let mut dp = DataPlane::open(&config)?;
@@ -101,7 +133,12 @@ impl Bench {
         // Not attached, so the restart took it for an interface that is gone.
         dp.set_iface("lo", LO, OWN)?;
         let tables = Tables::adopt(&dp.dump()?, clock::now());
-        Ok(Bench { dp, tables, config, _scratch })
+        Ok(Bench {
+            dp,
+            tables,
+            config,
+            _scratch,
+        })
     }
 
     fn reasons(&self, reason: Reason) -> u64 {
@@ -126,10 +163,20 @@ fn what_is_planned_is_what_the_program_does() -> anyhow::Result<()> {
     let counts = b.dp.counters()?;
     assert_eq!(counts.backends.len(), 3);
     for counted in counts.backends.values() {
-        assert_eq!((counted.conns, counted.packets, counted.bytes), (100, 100, 100 * u64::from(frame::IP_LEN)));
+        assert_eq!(
+            (counted.conns, counted.packets, counted.bytes),
+            (100, 100, 100 * u64::from(frame::IP_LEN))
+        );
     }
     let totals = b.dp.scanner().totals()?;
-    assert!(totals.values().all(|t| *t == ConnCount { active: 100, inactive: 0 }), "{totals:?}");
+    assert!(
+        totals.values().all(|t| *t
+            == ConnCount {
+                active: 100,
+                inactive: 0
+            }),
+        "{totals:?}"
+    );
     Ok(())
 }
 
@@ -146,20 +193,47 @@ fn connections_are_read_as_they_are() -> anyhow::Result<()> {
     let scanner = b.dp.scanner();
     let mut flows: Vec<_> = scanner.flows()?.collect();
     flows.sort_by_key(|f| f.client);
-    let web = b.tables.backend_index(key(80, Protocol::Tcp), server(1).addr, 80).unwrap();
+    let web = b
+        .tables
+        .backend_index(key(80, Protocol::Tcp), server(1).addr, 80)
+        .unwrap();
     let dns = b.tables.backend_index(udp.key, server(4).addr, 80).unwrap();
     assert_eq!(
-        flows.iter().map(|f| (f.client, f.backend, f.state)).collect::<Vec<_>>(),
-        [(client(1000), web, State::Established), (client(1001), web, State::SynRecv), (client(1002), dns, State::Udp)]
+        flows
+            .iter()
+            .map(|f| (f.client, f.backend, f.state))
+            .collect::<Vec<_>>(),
+        [
+            (client(1000), web, State::Established),
+            (client(1001), web, State::SynRecv),
+            (client(1002), dns, State::Udp)
+        ]
     );
     for flow in &flows {
         let timeout = Duration::from_secs(u64::from(flow.state.default_timeout()));
-        assert!(flow.left <= timeout + Duration::from_secs(2) && flow.left + Duration::from_secs(3) >= timeout, "{flow:?}");
+        assert!(
+            flow.left <= timeout + Duration::from_secs(2)
+                && flow.left + Duration::from_secs(3) >= timeout,
+            "{flow:?}"
+        );
     }
     assert_eq!(b.tables.service_of(flows[2].service), Some(udp.key));
     let totals = scanner.totals()?;
-    assert_eq!(totals[&web], ConnCount { active: 2, inactive: 0 });
-    assert_eq!(totals[&dns], ConnCount { active: 0, inactive: 1 }, "IPVS counts UDP as inactive");
+    assert_eq!(
+        totals[&web],
+        ConnCount {
+            active: 2,
+            inactive: 0
+        }
+    );
+    assert_eq!(
+        totals[&dns],
+        ConnCount {
+            active: 0,
+            inactive: 1
+        },
+        "IPVS counts UDP as inactive"
+    );
     Ok(())
 }
 
@@ -168,7 +242,10 @@ fn a_restart_adopts_everything_and_a_connection_stays() -> anyhow::Result<()> {
     let mut b = Bench::new()?;
     let mut desired = [service(80, &[1, 2, 3]), service(443, &[4, 5])];
     desired[1].scheduler = Scheduler::Sh;
-    desired[1].persistence = Some(Persistence { timeout: Duration::from_secs(360), prefix_len: 24 });
+    desired[1].persistence = Some(Persistence {
+        timeout: Duration::from_secs(360),
+        prefix_len: 24,
+    });
     b.to(&desired)?;
     b.dp.set_peers(&[[2, 9, 9, 9, 9, 9]])?;
     let mut before = Vec::new();
@@ -191,7 +268,13 @@ fn a_restart_adopts_everything_and_a_connection_stays() -> anyhow::Result<()> {
     }
     assert_eq!(b.dp.scanner().templates()?.len(), 1);
     // The peer is still known: what it sends is never scheduled again.
-    let f = frame(OWN, [2, 9, 9, 9, 9, 9], client(1), SocketAddrV4::new(VIP, 80), frame::SYN);
+    let f = frame(
+        OWN,
+        [2, 9, 9, 9, 9, 9],
+        client(1),
+        SocketAddrV4::new(VIP, 80),
+        frame::SYN,
+    );
     assert_eq!(test_run(b.dp.program(), &f, 1)?.verdict, XDP_DROP);
     b.dp.set_peers(&[])?;
     assert_eq!(test_run(b.dp.program(), &f, 1)?.verdict, XDP_TX);
@@ -199,17 +282,29 @@ fn a_restart_adopts_everything_and_a_connection_stays() -> anyhow::Result<()> {
 }
 
 #[test]
-fn a_removed_server_keeps_its_connections_and_its_index_is_free_when_they_end() -> anyhow::Result<()> {
+fn a_removed_server_keeps_its_connections_and_its_index_is_free_when_they_end() -> anyhow::Result<()>
+{
     let mut b = Bench::new()?;
     b.to(&[service(80, &[1])])?;
     b.send(1000, 80, frame::SYN)?;
     b.send(1000, 80, frame::ACK)?;
-    let old = b.tables.backend_index(key(80, Protocol::Tcp), server(1).addr, 80).unwrap();
+    let old = b
+        .tables
+        .backend_index(key(80, Protocol::Tcp), server(1).addr, 80)
+        .unwrap();
     b.to(&[service(80, &[2])])?;
-    assert_eq!(b.send(1000, 80, frame::ACK)?, (XDP_TX, [2, 0xaa, 0, 0, 0, 1]), "an established connection stays");
-    assert_eq!(b.send(1001, 80, frame::SYN)?, (XDP_TX, [2, 0xaa, 0, 0, 0, 2]));
+    assert_eq!(
+        b.send(1000, 80, frame::ACK)?,
+        (XDP_TX, [2, 0xaa, 0, 0, 0, 1]),
+        "an established connection stays"
+    );
+    assert_eq!(
+        b.send(1001, 80, frame::SYN)?,
+        (XDP_TX, [2, 0xaa, 0, 0, 0, 2])
+    );
 
-    let later = |b: &Bench| -> anyhow::Result<Refs> { Ok(b.dp.scanner().refs(clock::now() + GRACE)?) };
+    let later =
+        |b: &Bench| -> anyhow::Result<Refs> { Ok(b.dp.scanner().refs(clock::now() + GRACE)?) };
     let refs = later(&b)?;
     assert!(refs.backends.contains(&old));
     assert_eq!(b.with_refs(&[service(80, &[2])], &refs)?, []);
@@ -220,12 +315,19 @@ fn a_removed_server_keeps_its_connections_and_its_index_is_free_when_they_end() 
     assert!(!refs.backends.contains(&old), "{refs:?}");
     let freed = b.with_refs(&[service(80, &[2])], &refs)?;
     assert_eq!(freed.len(), 1);
-    assert_eq!((freed[0].0, freed[0].2.conns, freed[0].2.packets), (old, 1, 4));
+    assert_eq!(
+        (freed[0].0, freed[0].2.conns, freed[0].2.packets),
+        (old, 1, 4)
+    );
     assert!(!b.tables.has_retired());
     assert_eq!(b.dp.counters()?.backends.len(), 1);
     // A new owner of the index begins at zero.
     b.to(&[service(80, &[2, 3])])?;
-    assert_eq!(b.tables.backend_index(key(80, Protocol::Tcp), server(3).addr, 80), Some(old));
+    assert_eq!(
+        b.tables
+            .backend_index(key(80, Protocol::Tcp), server(3).addr, 80),
+        Some(old)
+    );
     assert_eq!(b.dp.counters()?.backends[&old], Counters::default());
     Ok(())
 }
@@ -248,7 +350,12 @@ fn a_service_that_goes_passes_and_returns_with_its_connections() -> anyhow::Resu
 fn maps_of_another_layout_are_replaced() -> anyhow::Result<()> {
     let mut b = Bench::new()?;
     b.to(&[service(80, &[1])])?;
-    let Bench { dp, config, _scratch, .. } = b;
+    let Bench {
+        dp,
+        config,
+        _scratch,
+        ..
+    } = b;
     drop(dp);
     std::fs::remove_file(config.pin.join("PEERS"))?;
     let dp = DataPlane::open(&config)?;

@@ -4,6 +4,7 @@
 mod interfaces;
 mod load;
 mod perform;
+mod reload;
 mod report;
 mod run;
 

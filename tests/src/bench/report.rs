@@ -48,13 +48,20 @@ impl Row {
                 max: t.last().copied().unwrap_or(f64::NAN) - driver,
             })
             .collect();
-        Row { case, driver, programs }
+        Row {
+            case,
+            driver,
+            programs,
+        }
     }
 
     /// Net ns of a program.
     #[must_use]
     pub fn net(&self, target: Target) -> f64 {
-        self.programs.iter().find(|p| p.program == target.name()).map_or(f64::NAN, |p| p.net)
+        self.programs
+            .iter()
+            .find(|p| p.program == target.name())
+            .map_or(f64::NAN, |p| p.net)
     }
 }
 
@@ -70,8 +77,11 @@ pub const HEAD: &str = "net ns a packet                   swap+send    lookup   
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (swap, lookup, whole) =
-            (self.net(Target::Swap), self.net(Target::Lookup), self.net(Target::Balance));
+        let (swap, lookup, whole) = (
+            self.net(Target::Swap),
+            self.net(Target::Lookup),
+            self.net(Target::Balance),
+        );
         let (min, max) = self
             .programs
             .iter()
@@ -101,8 +111,19 @@ mod tests {
 
     #[test]
     fn the_median_counts_less_the_drivers() {
-        let row = Row::new("x", [vec![5.0, 4.0, 9.0], vec![7.0, 7.5, 6.0], vec![10.0; 3], vec![20.0, 19.0, 30.0]]);
-        assert_eq!((row.driver, row.net(Target::Swap), row.net(Target::Balance)), (5.0, 2.0, 15.0));
+        let row = Row::new(
+            "x",
+            [
+                vec![5.0, 4.0, 9.0],
+                vec![7.0, 7.5, 6.0],
+                vec![10.0; 3],
+                vec![20.0, 19.0, 30.0],
+            ],
+        );
+        assert_eq!(
+            (row.driver, row.net(Target::Swap), row.net(Target::Balance)),
+            (5.0, 2.0, 15.0)
+        );
         assert_eq!((row.programs[2].min, row.programs[2].max), (14.0, 25.0));
     }
 }

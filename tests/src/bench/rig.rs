@@ -48,7 +48,12 @@ pub enum Target {
 
 impl Target {
     /// All of them; the driver alone first.
-    pub const ALL: [Target; 4] = [Target::Nothing, Target::Swap, Target::Lookup, Target::Balance];
+    pub const ALL: [Target; 4] = [
+        Target::Nothing,
+        Target::Swap,
+        Target::Lookup,
+        Target::Balance,
+    ];
 
     /// Its name in tables.
     #[must_use]
@@ -86,9 +91,14 @@ impl Rig {
         for name in maps::name::ALL {
             loader.map_pin_path(name, dir.join(name));
         }
-        let mut ebpf = loader.load(program::BENCH_BYTES).context("load the driver")?;
+        let mut ebpf = loader
+            .load(program::BENCH_BYTES)
+            .context("load the driver")?;
         let mut load = |name: &str| -> Result<ProgramFd> {
-            let program: &mut Xdp = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
+            let program: &mut Xdp = ebpf
+                .program_mut(name)
+                .with_context(|| format!("no program {name}"))?
+                .try_into()?;
             program.load().with_context(|| format!("load {name}"))?;
             Ok(program.fd()?.try_clone()?)
         };
@@ -96,8 +106,18 @@ impl Rig {
         let mut programs = vec![load(name::NOTHING)?, load(name::SWAP)?, load(name::LOOKUP)?];
         programs.push(data_plane.program().try_clone()?);
         let orders = Array::try_from(ebpf.take_map(name::DRIVER).context("no map of orders")?)?;
-        let target = ProgramArray::try_from(ebpf.take_map(name::TARGET).context("no map of the target")?)?;
-        Ok(Rig { data_plane, driver, orders, target, programs, next_unused: UNUSED })
+        let target = ProgramArray::try_from(
+            ebpf.take_map(name::TARGET)
+                .context("no map of the target")?,
+        )?;
+        Ok(Rig {
+            data_plane,
+            driver,
+            orders,
+            target,
+            programs,
+            next_unused: UNUSED,
+        })
     }
 
     /// Checks that every program sends a frame of the case.
@@ -107,7 +127,12 @@ impl Rig {
     pub fn prepare(&mut self, case: &Case) -> Result<()> {
         for (target, fd) in Target::ALL.into_iter().zip(&self.programs) {
             let run = test_run(fd.as_fd(), &template(case.kind), 1)?;
-            ensure!(run.verdict == XDP_TX, "{} answers {} instead of XDP_TX", target.name(), run.verdict);
+            ensure!(
+                run.verdict == XDP_TX,
+                "{} answers {} instead of XDP_TX",
+                target.name(),
+                run.verdict
+            );
         }
         Ok(())
     }
@@ -123,15 +148,29 @@ impl Rig {
             Flows::Of(n) => (0, n - 1),
             Flows::New => (self.next_unused, u64::MAX),
         };
-        let orders = Driver { frame: template(case.kind), next, mask, lost: 0, reserved: [0; 5] };
+        let orders = Driver {
+            frame: template(case.kind),
+            next,
+            mask,
+            lost: 0,
+            reserved: [0; 5],
+        };
         let words: [u64; 16] = zerocopy::transmute!(orders);
         self.orders.set(0, words, 0)?;
         let begin = cpu_nanos()?;
         let run = test_run(&self.driver, &template(case.kind), repeat)?;
         let nanos = cpu_nanos()? - begin;
-        ensure!(run.verdict == XDP_TX, "{} answers {} instead of XDP_TX", target.name(), run.verdict);
+        ensure!(
+            run.verdict == XDP_TX,
+            "{} answers {} instead of XDP_TX",
+            target.name(),
+            run.verdict
+        );
         let after: Driver = zerocopy::transmute!(self.orders.get(&0, 0)?);
-        ensure!(after.lost == 0 && after.next == next + u64::from(repeat), "frames were lost on their way");
+        ensure!(
+            after.lost == 0 && after.next == next + u64::from(repeat),
+            "frames were lost on their way"
+        );
         if case.flows == Flows::New {
             self.next_unused = after.next;
         }
@@ -164,7 +203,11 @@ fn cpu_nanos() -> Result<u64> {
 /// # Errors
 /// When the kernel refuses.
 pub fn filled(dir: &Path) -> Result<(DataPlane, PathBuf)> {
-    let config = Config { pin: dir.to_owned(), mode: ModeWish::Auto, ..Config::default() };
+    let config = Config {
+        pin: dir.to_owned(),
+        mode: ModeWish::Auto,
+        ..Config::default()
+    };
     let mut data_plane = DataPlane::open(&config)?;
     if data_plane.adopted() {
         data_plane.unload()?;
@@ -186,12 +229,20 @@ fn service(protocol: Protocol) -> DesiredService {
             port: PORT,
             weight: 1,
             up: true,
-            link: Some(Link { dmac: [2, 0xaa, 0, 0, 0, n], smac: OWN, ifindex: INGRESS }),
+            link: Some(Link {
+                dmac: [2, 0xaa, 0, 0, 0, n],
+                smac: OWN,
+                ifindex: INGRESS,
+            }),
             local: false,
         })
         .collect();
     DesiredService {
-        key: ServiceKey { addr: VIP.into(), port: PORT, protocol },
+        key: ServiceKey {
+            addr: VIP.into(),
+            port: PORT,
+            protocol,
+        },
         scheduler: Scheduler::Rr,
         persistence: None,
         sloppy: true,

@@ -49,16 +49,24 @@ fn main() -> Result<()> {
     if let Some(dir) = &args.unpin {
         return unpin(dir);
     }
-    let cpu = args.cpu.unwrap_or(std::thread::available_parallelism().map_or(1, usize::from) - 1);
+    let cpu = args
+        .cpu
+        .unwrap_or(std::thread::available_parallelism().map_or(1, usize::from) - 1);
     let mut cpus = CpuSet::new();
     cpus.set(cpu)?;
     sched_setaffinity(Pid::from_raw(0), &cpus).with_context(|| format!("run on CPU {cpu}"))?;
 
     let scratch = Scratch::new()?;
     let mut rig = Rig::new(&scratch.pins().join("bench"))?;
-    let effort = Effort { runs: usize::from(args.runs), repeat: args.repeat };
+    let effort = Effort {
+        runs: usize::from(args.runs),
+        repeat: args.repeat,
+    };
     if !args.json {
-        println!("CPU {cpu}, median of {} runs of {} packets, 64-byte frames", args.runs, args.repeat);
+        println!(
+            "CPU {cpu}, median of {} runs of {} packets, 64-byte frames",
+            args.runs, args.repeat
+        );
         println!("{HEAD}");
     }
     let report = measure(&mut rig, effort, |row| {
@@ -76,5 +84,9 @@ fn unpin(dir: &Path) -> Result<()> {
     if !dir.join("prog").exists() {
         bail!("{} holds nothing of `bench --pin`", dir.display());
     }
-    Ok(DataPlane::open(&Config { pin: dir.to_owned(), ..Config::default() })?.unload()?)
+    Ok(DataPlane::open(&Config {
+        pin: dir.to_owned(),
+        ..Config::default()
+    })?
+    .unload()?)
 }

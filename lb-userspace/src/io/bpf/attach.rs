@@ -368,19 +368,19 @@ impl DataPlane {
                 XdpMode::Native => sys::XDP_NATIVE,
                 XdpMode::Generic => sys::XDP_GENERIC,
             };
-            sys::link_create(self.program().as_fd(), ifindex, flags).map_err(|source| {
-                match source.raw_os_error() {
-                    Some(libc::EBUSY | libc::EEXIST) => BpfError::Busy {
-                        ifname: ifname.to_owned(),
-                        other: other_program(ifname),
-                    },
-                    errno => BpfError::Attach {
-                        ifname: ifname.to_owned(),
-                        mode: mode.name(),
-                        source,
-                        hint: hint(errno),
-                    },
-                }
+            sys::link_create(self.program().as_fd(), ifindex, flags).map_err(|source| match source
+                .raw_os_error()
+            {
+                Some(libc::EBUSY | libc::EEXIST) => BpfError::Busy {
+                    ifname: ifname.to_owned(),
+                    other: other_program(ifname),
+                },
+                errno => BpfError::Attach {
+                    ifname: ifname.to_owned(),
+                    mode: mode.name(),
+                    source,
+                    hint: hint(errno),
+                },
             })
         };
         match self.mode {

@@ -10,10 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::{interfaces, load, report};
-use crate::control::protocol::{ReloadOutcome, ReloadReport, SOCKET_GROUP};
+use super::{interfaces, load, reload, report};
+use crate::control::protocol::SOCKET_GROUP;
 use crate::control::status::{ConfigStatus, LeftOut};
-use crate::engine::{Engine, Event, Start, diff};
+use crate::engine::{Engine, Event, Start};
 use crate::io::arp::ArpSocket;
 use crate::io::bpf::{self, DataPlane};
 use crate::io::check::{Finished, Prober};
@@ -108,7 +108,7 @@ pub(super) fn run(options: &Options) -> Result<(), Exit> {
     Ok(())
 }
 
-fn say_diagnostics(read: &load::Read) {
+pub(super) fn say_diagnostics(read: &load::Read) {
     for line in read.text.lines() {
         eprintln!("{line}");
     }
@@ -154,7 +154,7 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
             Some(call) = calls.recv() => daemon.call(call),
             _ = hup.recv() => {
                 let report = daemon.reload(false);
-                tracing::info!("reload: {}", outcome_word(report.outcome));
+                tracing::info!("reload: {}", reload::outcome_word(report.outcome));
             }
             _ = term.recv() => daemon.shut_down("SIGTERM"),
             _ = int.recv() => daemon.shut_down("SIGINT"),
@@ -187,15 +187,6 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
 fn wake(deadline: Option<Time>) -> Instant {
     let after = deadline.map_or(Duration::from_secs(3600), |t| t.since(now()));
     Instant::now() + after
-}
-
-fn outcome_word(outcome: ReloadOutcome) -> &'static str {
-    match outcome {
-        ReloadOutcome::Applied => "applied",
-        ReloadOutcome::Unchanged => "nothing to change",
-        ReloadOutcome::WouldApply => "would be applied",
-        ReloadOutcome::Refused => "refused, the old configuration stays in force",
-    }
 }
 
 impl<'o> Daemon<'o> {
@@ -272,7 +263,7 @@ impl<'o> Daemon<'o> {
     }
 
     /// Notes which configuration is in force.
-    fn in_force(&mut self, read: &load::Read) {
+    pub(super) fn in_force(&mut self, read: &load::Read) {
         self.config = ConfigStatus {
             path: self.options.config.display().to_string(),
             loaded_unix: report::unix_now(),
@@ -393,7 +384,7 @@ impl<'o> Daemon<'o> {
     }
 
     /// Reads links, addresses, routes and neighbours anew and tells the engine.
-    fn resync(&mut self) {
+    pub(super) fn resync(&mut self) {
         match self.control.links() {
             Ok(links) => self.links = LinkTable::new(links),
             Err(error) => tracing::error!("{error}"),
@@ -464,7 +455,7 @@ impl<'o> Daemon<'o> {
     }
 
     /// Asks the kernel whether the program still runs everywhere, and puts it back where not.
-    fn check_attached(&mut self) {
+    pub(super) fn check_attached(&mut self) {
         let wanted =
             interfaces::wanted(self.engine.model(), &self.options.iface, &mut self.control);
         let Some(plane) = &mut self.plane else { return };
@@ -508,76 +499,6 @@ impl<'o> Daemon<'o> {
         }
     }
 
-    /// Reads the configuration again and takes it over, unless it is refused or only tried.
-    pub(super) fn reload(&mut self, dry_run: bool) -> ReloadReport {
-        let read = load::read(self.options);
-        let mut report = ReloadReport {
-            outcome: ReloadOutcome::Refused,
-            path: self.options.config.display().to_string(),
-            plan: Vec::new(),
-            diagnostics: read.text.clone(),
-            errors: read.errors,
-            warnings: read.warnings,
-        };
-        let Some(model) = read.model.clone() else {
-            if !dry_run {
-                say_diagnostics(&read);
-                self.config.refused = Some(format!("{} error(s)", read.errors));
-            }
-            return report;
-        };
-        report.plan = diff::diff(self.engine.model(), &model)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        if dry_run {
-            report.outcome = if report.plan.is_empty() {
-                ReloadOutcome::Unchanged
-            } else {
-                ReloadOutcome::WouldApply
-            };
-            return report;
-        }
-        if let Err(error) = self.prepare(&model) {
-            tracing::error!("reload: {error:#}");
-            self.config.refused = Some(format!("{error:#}"));
-            report.diagnostics.push_str(&format!("error: {error:#}\n"));
-            report.errors += 1;
-            return report;
-        }
-        for line in &report.plan {
-            tracing::info!("reload: {line}");
-        }
-        let random = &mut self.random;
-        self.engine.reload(model, now(), &mut || next(random));
-        self.resync();
-        self.check_attached();
-        self.config.reloads += 1;
-        self.in_force(&read);
-        report.outcome = if report.plan.is_empty() {
-            ReloadOutcome::Unchanged
-        } else {
-            ReloadOutcome::Applied
-        };
-        report
-    }
-
-    /// What a new configuration needs before it can be taken over: a data plane, when the old one
-    /// had no services.
-    fn prepare(&mut self, model: &Model) -> anyhow::Result<()> {
-        if model.services.is_empty() || self.plane.is_some() {
-            return Ok(());
-        }
-        let plane = open_plane(self.options)?;
-        let dump = plane.dump()?;
-        let plane = self.plane.insert(plane);
-        let wanted = interfaces::wanted(model, &self.options.iface, &mut self.control);
-        let attached = interfaces::attach(plane, &wanted, &mut self.said);
-        self.engine.handle(Event::Observed(&dump), now());
-        self.engine.handle(Event::Attached(attached), now());
-        Ok(())
-    }
-
     /// Writes a record for the daemon after this one.
     pub(super) fn note(&mut self, name: &str, record: Record) {
         if let Err(error) = self.state.note(name, record) {
@@ -589,7 +510,7 @@ impl<'o> Daemon<'o> {
     }
 }
 
-fn open_plane(options: &Options) -> Result<DataPlane, bpf::BpfError> {
+pub(super) fn open_plane(options: &Options) -> Result<DataPlane, bpf::BpfError> {
     let config = bpf::Config {
         pin: options.pin.clone(),
         ..bpf::Config::default()
@@ -607,7 +528,7 @@ fn seed() -> u64 {
 }
 
 /// xorshift64*: uniform enough to spread health checks.
-fn next(state: &mut u64) -> u64 {
+pub(super) fn next(state: &mut u64) -> u64 {
     *state ^= *state >> 12;
     *state ^= *state << 25;
     *state ^= *state >> 27;

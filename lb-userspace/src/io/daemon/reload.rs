@@ -1,0 +1,90 @@
+//! A new configuration while the daemon runs: all of it or nothing.
+
+use super::run::{Daemon, next, open_plane, say_diagnostics};
+use super::{interfaces, load};
+use crate::control::protocol::{ReloadOutcome, ReloadReport};
+use crate::engine::{Event, diff};
+use crate::io::clock::now;
+use crate::model::Model;
+
+/// What came of a reload, for the log.
+pub(super) fn outcome_word(outcome: ReloadOutcome) -> &'static str {
+    match outcome {
+        ReloadOutcome::Applied => "applied",
+        ReloadOutcome::Unchanged => "nothing to change",
+        ReloadOutcome::WouldApply => "would be applied",
+        ReloadOutcome::Refused => "refused, the old configuration stays in force",
+    }
+}
+
+impl Daemon<'_> {
+    /// Reads the configuration again and takes it over, unless it is refused or only tried.
+    pub(super) fn reload(&mut self, dry_run: bool) -> ReloadReport {
+        let read = load::read(self.options);
+        let mut report = ReloadReport {
+            outcome: ReloadOutcome::Refused,
+            path: self.options.config.display().to_string(),
+            plan: Vec::new(),
+            diagnostics: read.text.clone(),
+            errors: read.errors,
+            warnings: read.warnings,
+        };
+        let Some(model) = read.model.clone() else {
+            if !dry_run {
+                say_diagnostics(&read);
+                self.config.refused = Some(format!("{} error(s)", read.errors));
+            }
+            return report;
+        };
+        report.plan = diff::diff(self.engine.model(), &model)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        if dry_run {
+            report.outcome = if report.plan.is_empty() {
+                ReloadOutcome::Unchanged
+            } else {
+                ReloadOutcome::WouldApply
+            };
+            return report;
+        }
+        if let Err(error) = self.prepare(&model) {
+            tracing::error!("reload: {error:#}");
+            self.config.refused = Some(format!("{error:#}"));
+            report.diagnostics.push_str(&format!("error: {error:#}\n"));
+            report.errors += 1;
+            return report;
+        }
+        for line in &report.plan {
+            tracing::info!("reload: {line}");
+        }
+        let random = &mut self.random;
+        self.engine.reload(model, now(), &mut || next(random));
+        self.resync();
+        self.check_attached();
+        self.config.reloads += 1;
+        self.in_force(&read);
+        report.outcome = if report.plan.is_empty() {
+            ReloadOutcome::Unchanged
+        } else {
+            ReloadOutcome::Applied
+        };
+        report
+    }
+
+    /// What a new configuration needs before it can be taken over: a data plane, when the old one
+    /// had no services.
+    fn prepare(&mut self, model: &Model) -> anyhow::Result<()> {
+        if model.services.is_empty() || self.plane.is_some() {
+            return Ok(());
+        }
+        let plane = open_plane(self.options)?;
+        let dump = plane.dump()?;
+        let plane = self.plane.insert(plane);
+        let wanted = interfaces::wanted(model, &self.options.iface, &mut self.control);
+        let attached = interfaces::attach(plane, &wanted, &mut self.said);
+        self.engine.handle(Event::Observed(&dump), now());
+        self.engine.handle(Event::Attached(attached), now());
+        Ok(())
+    }
+}

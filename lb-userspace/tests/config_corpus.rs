@@ -8,6 +8,7 @@ use lb_userspace::config::{self, MemoryFiles, Options, Severity};
 const LIMIT: Duration = Duration::from_millis(10);
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "measures how long reading takes")]
 fn every_real_file_gets_an_answer_in_milliseconds() {
     let Some(folder) = std::env::var_os("LB_CORPUS") else {
         println!("LB_CORPUS is not set: nothing was read");

@@ -5,6 +5,9 @@ use super::{File, Problem};
 /// Lines that a source file may have.
 const MOST_LINES: usize = 600;
 
+/// Lines that a file of tests may have: one story after the other, read one at a time.
+const MOST_LINES_OF_TESTS: usize = 900;
+
 const TABLE: &str = "a table with one entry a keyword";
 
 /// Longer files, each with the reason why it is one.
@@ -54,13 +57,18 @@ fn lengths(files: &[File], long: &[(&str, &str)]) -> Vec<Problem> {
     for file in files.iter().filter(|f| f.path.ends_with(".rs")) {
         let lines = file.text.lines().count();
         let listed = long.iter().any(|(path, _)| *path == file.path);
-        if lines > MOST_LINES && !listed {
+        let most = if is_tests(&file.path) {
+            MOST_LINES_OF_TESTS
+        } else {
+            MOST_LINES
+        };
+        if lines > most && !listed {
             let what = format!(
                 "{lines} lines: cut it in two, or list it in xtask's tidy/files.rs with a reason"
             );
             problems.push(Problem::new(file, 0, what));
         }
-        if lines <= MOST_LINES && listed {
+        if lines <= most && listed {
             problems.push(Problem::new(
                 file,
                 0,
@@ -80,6 +88,12 @@ fn lengths(files: &[File], long: &[(&str, &str)]) -> Vec<Problem> {
         }
     }
     problems
+}
+
+fn is_tests(path: &str) -> bool {
+    path.split('/')
+        .skip(1)
+        .any(|part| part == "tests" || part == "tests.rs")
 }
 
 fn machine_paths(file: &File) -> Vec<Problem> {
@@ -119,6 +133,16 @@ mod tests {
         let long = file("lb-userspace/src/x.rs", &"\n".repeat(MOST_LINES + 1));
         let short = file("lb-userspace/src/y.rs", "\n");
         assert_eq!(lengths(&[long], &[]).len(), 1);
+        let tests = [file(
+            "lb-userspace/src/x/tests.rs",
+            &"\n".repeat(MOST_LINES + 1),
+        )];
+        assert_eq!(lengths(&tests, &[]).len(), 0);
+        let tests = [file(
+            "lb-userspace/src/x/tests.rs",
+            &"\n".repeat(MOST_LINES_OF_TESTS + 1),
+        )];
+        assert_eq!(lengths(&tests, &[]).len(), 1);
         assert_eq!(
             lengths(
                 &[file("a.rs", &"\n".repeat(MOST_LINES + 1))],

@@ -290,7 +290,7 @@ fn show(cli: &Cli, args: &ShowArgs) -> Result<u8, CliError> {
     let status = cli.connect()?.status()?;
     let mut out = BufWriter::new(io::stdout().lock());
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &view::json(view, &status)?)?;
+        serde_json::to_writer_pretty(&mut out, &view::part(view, &status))?;
         out.write_all(b"\n")?;
     } else {
         out.write_all(view::render(view, &status, cli.color()).as_bytes())?;
@@ -399,7 +399,7 @@ fn picture(
     let mut out = BufWriter::new(io::stdout().lock());
     match status {
         Ok(status) if args.json => {
-            serde_json::to_writer(&mut out, &view::json(view, status)?)?;
+            serde_json::to_writer(&mut out, &view::part(view, status))?;
             out.write_all(b"\n")?;
         }
         Ok(status) if screen => {

@@ -29,7 +29,7 @@ pub const MAX_REQUEST: usize = 64 << 10;
 pub const MAX_RESPONSE: usize = 64 << 20;
 
 /// Connections that one [`Request::Connections`] may ask for.
-pub const MAX_CONNECTIONS: u32 = 4096;
+pub const MAX_CONNECTIONS: u32 = 16_384;
 
 /// The first message of each side. Unknown fields are let pass, so that every version understands
 /// every other's.
@@ -133,7 +133,7 @@ pub enum Response {
 /// A part of the connection table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionsPage {
-    /// The connections, in the order of the table.
+    /// The connections in the order of the table, then the entries of persistence.
     pub connections: Vec<Connection>,
     /// Where the next page begins; none at the end of the table. A page may be empty and not the
     /// last one, when the filter lets little through.

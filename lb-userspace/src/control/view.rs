@@ -15,7 +15,11 @@ pub mod vrrp;
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::control::status::Status;
+use serde::Serialize;
+
+use crate::control::status::{
+    CheckStatus, ReasonStatus, ServiceStatus, Status, SyncGroupStatus, VrrpStatus,
+};
 use crate::model::{Protocol, ServiceKey};
 
 /// Whether to use colour.
@@ -89,20 +93,47 @@ pub fn render(view: View, status: &Status, color: Color) -> String {
     }
 }
 
-/// The part of the status that a view is made from, as JSON.
-///
-/// # Errors
-/// When it cannot be written as JSON, which none of its types is known to do.
-pub fn json(view: View, status: &Status) -> Result<serde_json::Value, serde_json::Error> {
+/// The part of the status that a view is made from, to be written as JSON.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Part<'a> {
+    /// Of [`View::Services`], [`View::Stats`] and [`View::Rate`].
+    Services(&'a [ServiceStatus]),
+    /// Of [`View::Vrrp`].
+    Vrrp {
+        /// The instances.
+        instances: &'a [VrrpStatus],
+        /// Their groups.
+        sync_groups: &'a [SyncGroupStatus],
+    },
+    /// Of [`View::Health`].
+    Health {
+        /// Which servers are up, and the quorum.
+        services: &'a [ServiceStatus],
+        /// The checks.
+        checks: &'a [CheckStatus],
+    },
+    /// Of [`View::Reasons`].
+    Reasons(&'a [ReasonStatus]),
+    /// Of [`View::Overview`].
+    All(&'a Status),
+}
+
+/// The part of the status that a view is made from.
+#[must_use]
+pub fn part(view: View, status: &Status) -> Part<'_> {
     match view {
-        View::Services | View::Stats | View::Rate => serde_json::to_value(&status.services),
-        View::Vrrp => Ok(serde_json::json!({
-            "instances": serde_json::to_value(&status.vrrp)?,
-            "sync_groups": serde_json::to_value(&status.sync_groups)?,
-        })),
-        View::Health => serde_json::to_value(&status.checks),
-        View::Reasons { .. } => serde_json::to_value(&status.reasons),
-        View::Overview => serde_json::to_value(status),
+        View::Services | View::Stats | View::Rate => Part::Services(&status.services),
+        View::Vrrp => Part::Vrrp {
+            instances: &status.vrrp,
+            sync_groups: &status.sync_groups,
+        },
+        View::Health => Part::Health {
+            services: &status.services,
+            checks: &status.checks,
+        },
+        View::Reasons { .. } => Part::Reasons(&status.reasons),
+        View::Overview => Part::All(status),
     }
 }
 

@@ -95,16 +95,16 @@ pub fn overview(status: &Status, color: Color) -> String {
                 plain(s.rates.pps.to_string()),
                 plain(s.rates.bps.to_string()),
             ]);
-            for b in s
-                .backends
-                .iter()
-                .filter(|b| b.listed && b.effective_weight > 0 && b.mac.is_none())
-            {
-                let text = format!(
-                    "{}: no MAC known: it gets no connection",
-                    super::endpoint(b.addr, b.port)
-                );
-                table.note(text, Tone::Bad);
+            for b in &s.backends {
+                let at = super::endpoint(b.addr, b.port);
+                if let Some(why) = b.why.as_ref().filter(|_| !b.up) {
+                    table.note(format!("{at} is down: {why}"), Tone::Fair);
+                } else if b.listed && b.effective_weight > 0 && b.mac.is_none() {
+                    table.note(
+                        format!("{at} gets no connection: its MAC is not known"),
+                        Tone::Bad,
+                    );
+                }
             }
         }
         out.push('\n');

@@ -86,22 +86,41 @@ impl FlowScanner {
     /// # Errors
     /// When the kernel's clock cannot be read.
     pub fn flows(&self) -> Result<impl Iterator<Item = FlowEntry> + '_, BpfError> {
+        Ok(self.flows_from(0)?.map(|(_, flow)| flow))
+    }
+
+    /// How many places for flows the table has.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.flows.flows().len()
+    }
+
+    /// As [`FlowScanner::flows`], from a place on, each with its place.
+    ///
+    /// # Errors
+    /// When the kernel's clock cannot be read.
+    pub fn flows_from(
+        &self,
+        start: usize,
+    ) -> Result<impl Iterator<Item = (usize, FlowEntry)> + '_, BpfError> {
         let settings = self.settings();
         let ticks = self.ticks(&settings)?;
-        Ok(self.flows.flows().iter().filter_map(move |way| {
+        let ways = self.flows.flows().iter().enumerate().skip(start);
+        Ok(ways.filter_map(move |(place, way)| {
             let (tag, value) = way.read()?;
             let state = value.state()?;
             let left = settings.timeouts[state as usize].checked_sub(value.idle(ticks.now))?;
             let (client, port, service) = split_tag(tag);
             let client =
                 SocketAddrV4::new(Ipv4Addr::from(client.to_ne_bytes()), u16::from_be(port));
-            Some(FlowEntry {
+            let flow = FlowEntry {
                 client,
                 service,
                 backend: value.backend(),
                 state,
                 left: ticks.duration(left),
-            })
+            };
+            Some((place, flow))
         }))
     }
 

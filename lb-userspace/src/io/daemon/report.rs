@@ -34,6 +34,25 @@ struct Owners {
     backends: BTreeMap<u16, (IpAddr, u16)>,
 }
 
+impl Owners {
+    /// A connection between them; none when either is unknown by now.
+    fn connection(&self, service: u16, backend: u16) -> Option<Connection> {
+        let key = self.services.get(&service)?;
+        let (server, server_port) = *self.backends.get(&backend)?;
+        Some(Connection {
+            protocol: key.protocol,
+            expires_ms: 0,
+            state: String::new(),
+            client: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+            client_port: 0,
+            vip: key.addr,
+            vip_port: key.port,
+            server,
+            server_port,
+        })
+    }
+}
+
 impl Daemon<'_> {
     /// Serves one call. What reads the flow table does so beside the loop.
     pub(super) fn call(&mut self, call: Call) {
@@ -220,7 +239,8 @@ fn totals(scanner: &FlowScanner) -> BTreeMap<u16, (u64, u64)> {
     }
 }
 
-/// One page of connections: the cursor is how many matching ones came before.
+/// One page of connections. The cursor is a place in the flow table, so that a page costs no more
+/// than its part of the table; behind the last place it counts entries of persistence.
 fn page(
     scanner: &FlowScanner,
     wanted: &ConnectionsRequest,
@@ -228,46 +248,43 @@ fn page(
 ) -> Result<ConnectionsPage, bpf::BpfError> {
     let limit = wanted.limit.clamp(1, MAX_CONNECTIONS) as usize;
     let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-    let flows = scanner.flows()?.filter_map(|flow| {
-        let key = owners.services.get(&flow.service)?;
-        let (server, server_port) = owners.backends.get(&flow.backend)?;
-        Some(Connection {
-            protocol: key.protocol,
-            expires_ms: millis(flow.left),
-            state: flow.state.name().to_owned(),
-            client: IpAddr::V4(*flow.client.ip()),
-            client_port: flow.client.port(),
-            vip: key.addr,
-            vip_port: key.port,
-            server: *server,
-            server_port: *server_port,
-        })
-    });
+    let start = usize::try_from(wanted.cursor).unwrap_or(usize::MAX);
+    let places = scanner.places();
+    let mut page = ConnectionsPage::default();
+    for (place, flow) in scanner.flows_from(start)? {
+        if page.connections.len() == limit {
+            page.next = Some(place as u64);
+            return Ok(page);
+        }
+        let Some(mut found) = owners.connection(flow.service, flow.backend) else {
+            continue;
+        };
+        found.expires_ms = millis(flow.left);
+        flow.state.name().clone_into(&mut found.state);
+        (found.client, found.client_port) = (IpAddr::V4(*flow.client.ip()), flow.client.port());
+        if wanted.filter.matches(&found) {
+            page.connections.push(found);
+        }
+    }
     let templates = scanner.templates()?;
-    let templates = templates.iter().filter_map(|t| {
-        let key = owners.services.get(&t.service)?;
-        let (server, server_port) = owners.backends.get(&t.backend)?;
-        Some(Connection {
-            protocol: key.protocol,
-            expires_ms: millis(t.left),
-            state: "TEMPLATE".to_owned(),
-            client: IpAddr::V4(t.client),
-            client_port: 0,
-            vip: key.addr,
-            vip_port: key.port,
-            server: *server,
-            server_port: *server_port,
-        })
-    });
-    let skip = usize::try_from(wanted.cursor).unwrap_or(usize::MAX);
-    let mut connections: Vec<Connection> = flows
-        .chain(templates)
-        .filter(|c| wanted.filter.matches(c))
-        .skip(skip)
-        .take(limit + 1)
-        .collect();
-    let more = connections.len() > limit;
-    connections.truncate(limit);
-    let next = more.then_some(wanted.cursor + limit as u64);
-    Ok(ConnectionsPage { connections, next })
+    for (n, template) in templates
+        .iter()
+        .enumerate()
+        .skip(start.saturating_sub(places))
+    {
+        if page.connections.len() == limit {
+            page.next = Some((places + n) as u64);
+            return Ok(page);
+        }
+        let Some(mut found) = owners.connection(template.service, template.backend) else {
+            continue;
+        };
+        found.expires_ms = millis(template.left);
+        "TEMPLATE".clone_into(&mut found.state);
+        found.client = IpAddr::V4(template.client);
+        if wanted.filter.matches(&found) {
+            page.connections.push(found);
+        }
+    }
+    Ok(page)
 }

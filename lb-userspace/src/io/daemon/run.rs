@@ -149,7 +149,11 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
         tokio::select! {
             ready = daemon.sockets.ready() => ready?,
             change = watch.next() => daemon.network(&change?),
-            Some(done) = verdicts.recv() => daemon.verdict(done),
+            done = verdicts.recv() => match done {
+                Some(done) => daemon.verdict(done),
+                // Without checks dead servers would be used for ever; a restart mends it.
+                None => anyhow::bail!("the thread of the health checks is gone"),
+            },
             Some(found) = finds.recv() => daemon.found(found),
             Some(call) = calls.recv() => daemon.call(call),
             _ = hup.recv() => {

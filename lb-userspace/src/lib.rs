@@ -4,6 +4,15 @@
 //! that the pure ones stay pure.
 
 #![cfg_attr(
+    not(test),
+    warn(
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+#![cfg_attr(
     test,
     allow(
         clippy::disallowed_methods,

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 
 /// What goes wrong; the daemon counts it and goes on.
 #[derive(Debug, thiserror::Error)]
@@ -100,20 +100,14 @@ fn request(mac: [u8; 6], source: Ipv4Addr, target_mac: [u8; 6], target: Ipv4Addr
 
 /// A `sockaddr_ll` for an interface and an EtherType.
 pub(super) fn link_address(index: u32, ethertype: u16) -> SockAddr {
-    // SAFETY: the storage is zeroed and larger than `sockaddr_ll`, an all-integers C struct, and
-    // the length given is that of what is written.
-    unsafe {
-        SockAddr::try_init(|storage, len| {
-            let ll = storage.cast::<libc::sockaddr_ll>();
-            (*ll).sll_family = libc::AF_PACKET as u16;
-            (*ll).sll_protocol = ethertype.to_be();
-            (*ll).sll_ifindex = index as i32;
-            *len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-            Ok(())
-        })
-        .expect("the closure does not fail")
-        .1
-    }
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: `sockaddr_ll` is one of the socket addresses, all integers, smaller than the storage.
+    let ll = unsafe { storage.view_as::<libc::sockaddr_ll>() };
+    ll.sll_family = libc::AF_PACKET as u16;
+    ll.sll_protocol = ethertype.to_be();
+    ll.sll_ifindex = index as i32;
+    // SAFETY: the family is that of the type, and the length the type's.
+    unsafe { SockAddr::new(storage, size_of::<libc::sockaddr_ll>() as libc::socklen_t) }
 }
 
 #[cfg(test)]

@@ -13,15 +13,19 @@
 
 mod adopt;
 mod arena;
+mod bring;
+mod describe;
 mod desired;
 #[cfg(test)]
 mod fake;
 mod op;
+mod retire;
 mod schedule;
 mod slots;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use adopt::Dump;
 pub use desired::{DesiredBackend, DesiredService, Link};

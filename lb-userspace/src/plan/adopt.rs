@@ -6,7 +6,8 @@ use lb_common::maps::{BACKEND_REMOVED, Backend, SLOT_DELETED, ServiceSlot};
 
 use super::op::Op;
 use super::slots::{Held, in_reach};
-use super::tables::{Row, Service, Tables, service_of_key};
+use super::tables::{Row, Service, Tables};
+use super::values::service_of_key;
 use crate::time::Time;
 
 /// What the maps hold.

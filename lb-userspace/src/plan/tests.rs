@@ -9,7 +9,7 @@ use lb_common::maps::BACKEND_DOWN;
 use proptest::prelude::*;
 
 use super::fake::{FakeMaps, HZ};
-use super::tables::raw_key;
+use super::values::raw_key;
 use super::*;
 use crate::model::{Persistence, Protocol, Scheduler, ServiceKey};
 use crate::time::Time;

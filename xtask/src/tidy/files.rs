@@ -27,10 +27,6 @@ const LONG: &[(&str, &str)] = &[
         "lb-userspace/src/config/reader.rs",
         "one pass over the text: the reader's states call each other",
     ),
-    (
-        "lb-userspace/src/plan/tables.rs",
-        "the books and their plan share private state; to be cut along the plan's phases",
-    ),
 ];
 
 /// Beginnings of paths that mean one person's machine.

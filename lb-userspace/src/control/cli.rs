@@ -22,15 +22,18 @@ const EXIT_STATUS: &str = "Exit status:
   2  wrong usage, or refused: by lbd, or a configuration with errors
   3  lbd cannot be reached: it is not running, or its socket is not permitted";
 
+/// The heading of what goes with every command.
+const EVERYWHERE: &str = "With every command";
+
 /// Looks at and steers lbd.
 #[derive(Debug, Parser)]
 #[command(name = "lbctl", version, about = "Looks at and steers lbd", after_help = EXIT_STATUS)]
 pub struct Cli {
     /// The daemon's control socket.
-    #[arg(long, global = true, value_name = "PATH", default_value = SOCKET_PATH)]
+    #[arg(long, global = true, value_name = "PATH", default_value = SOCKET_PATH, help_heading = EVERYWHERE)]
     socket: PathBuf,
     /// When to use colour; NO_COLOR in the environment means never.
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = EVERYWHERE)]
     color: ColorChoice,
     #[command(subcommand)]
     command: Command,
@@ -38,11 +41,8 @@ pub struct Cli {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ColorChoice {
-    /// On a terminal.
     Auto,
-    /// Also in a pipe.
     Always,
-    /// Not even on a terminal.
     Never,
 }
 

@@ -21,13 +21,19 @@ const PATIENCE: Duration = Duration::from_secs(65);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens.
-    #[error("lbd is not running: {path}: {source}")]
+    #[error("lbd is not running: nobody answers at {path}")]
     NotRunning {
         /// The socket.
         path: PathBuf,
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// There is no socket.
+    #[error("lbd is not running: there is no {path}")]
+    NoSocket {
+        /// The socket.
+        path: PathBuf,
     },
     /// The socket may not be used.
     #[error(
@@ -56,9 +62,10 @@ impl ClientError {
     #[must_use]
     pub const fn unreachable(&self) -> bool {
         match self {
-            ClientError::NotRunning { .. } | ClientError::Denied { .. } | ClientError::Io(_) => {
-                true
-            }
+            ClientError::NotRunning { .. }
+            | ClientError::NoSocket { .. }
+            | ClientError::Denied { .. }
+            | ClientError::Io(_) => true,
             ClientError::Refused(_) | ClientError::Frame(_) | ClientError::Unexpected => false,
         }
     }
@@ -77,14 +84,13 @@ impl Client {
     /// # Errors
     /// When the daemon is not there, does not let this process in, or is of another version.
     pub fn connect(path: &Path) -> Result<Client, ClientError> {
-        let stream = UnixStream::connect(path).map_err(|source| match source.kind() {
-            io::ErrorKind::PermissionDenied => ClientError::Denied {
-                path: path.to_owned(),
-            },
-            _ => ClientError::NotRunning {
-                path: path.to_owned(),
-                source,
-            },
+        let stream = UnixStream::connect(path).map_err(|source| {
+            let path = path.to_owned();
+            match source.kind() {
+                io::ErrorKind::PermissionDenied => ClientError::Denied { path },
+                io::ErrorKind::NotFound => ClientError::NoSocket { path },
+                _ => ClientError::NotRunning { path, source },
+            }
         })?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

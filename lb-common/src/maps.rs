@@ -33,10 +33,12 @@ pub mod name {
     pub const PEERS: &str = "PEERS";
     /// Per-CPU array of `u64` by [`Reason`](crate::reason::Reason).
     pub const REASONS: &str = "REASONS";
+    /// Per-CPU array of one `u64`: the last tick in which no flow could be moved.
+    pub const CROWDED: &str = "CROWDED";
     /// Array of one [`Settings`](super::Settings), mapped.
     pub const SETTINGS: &str = "SETTINGS";
     /// Every map, in the order in which they are pinned.
-    pub const ALL: [&str; 11] = [
+    pub const ALL: [&str; 12] = [
         SERVICES,
         SERVICE_CURSOR,
         SCHED,
@@ -47,6 +49,7 @@ pub mod name {
         IFACES,
         PEERS,
         REASONS,
+        CROWDED,
         SETTINGS,
     ];
     /// The read-only global of type [`Params`](super::Params).

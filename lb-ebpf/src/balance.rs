@@ -1,12 +1,11 @@
 //! One frame, from its first byte to its verdict.
 
 use aya_ebpf::programs::XdpContext;
-use lb_common::hash::flow_buckets;
 use lb_common::maps::{BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, ServiceSlot};
 use lb_common::reason::Reason;
 use lb_common::tcp::State;
 
-use crate::maps::{BACKENDS, COUNTERS, params, tick};
+use crate::maps::{BACKENDS, COUNTERS, tick};
 use crate::packet::{Packet, TCP};
 use crate::{flows, ifaces, rewrite, services};
 
@@ -85,7 +84,7 @@ struct Chosen {
     index: u32,
 }
 
-/// The short way: a flow in its first place, in a state that this packet does not change, with a
+/// The short way: a flow in a state that this packet does not change, with a
 /// living server. `None` whenever anything is to be decided.
 #[inline(always)]
 fn established(
@@ -95,8 +94,7 @@ fn established(
     flags: u32,
 ) -> Option<Chosen> {
     let tag = packet.flow_tag(id);
-    let (first, _) = flow_buckets(tag, &params());
-    let (way, value) = flows::peek(first, tag)?;
+    let (way, value) = flows::peek(tag)?;
     if flags & flows::DECISIVE != 0 {
         return None;
     }

@@ -105,18 +105,23 @@ impl Way {
     }
 }
 
-/// Looks for a flow in one bucket, for the short way: one that is being written is not found.
+/// Looks for a flow, for the short way: one that is being written is not found.
 #[inline(always)]
-pub(crate) fn peek(bucket: u32, tag: u64) -> Option<(Way, FlowValue)> {
+pub(crate) fn peek(tag: u64) -> Option<(Way, FlowValue)> {
+    let (first, second) = flow_buckets(tag, &params());
+    // The second place is looked at here too: after a flood has filled the table, half of the flows
+    // that come later live in theirs.
+    let way = peek_bucket(first, tag).or_else(|| peek_bucket(second, tag))?;
+    let value = way.value();
+    (way.tag() == tag && value != PENDING).then_some((way, FlowValue(value)))
+}
+
+#[inline(always)]
+fn peek_bucket(bucket: u32, tag: u64) -> Option<Way> {
     let bucket = FLOWS.get_ptr_mut(bucket)?;
-    for i in 0..FLOW_WAYS {
-        let way = Way::of(bucket, i);
-        if way.tag() == tag {
-            let value = way.value();
-            return (way.tag() == tag && value != PENDING).then_some((way, FlowValue(value)));
-        }
-    }
-    None
+    (0..FLOW_WAYS)
+        .map(|i| Way::of(bucket, i))
+        .find(|way| way.tag() == tag)
 }
 
 /// Notes that a flow has been seen in this tick. `None` when it had expired.

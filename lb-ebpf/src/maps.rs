@@ -34,6 +34,8 @@ pub(crate) static PEERS: HashMap<u64, u32> = HashMap::with_max_entries(MAX_PEERS
 #[map]
 pub(crate) static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASON_SLOTS, 0);
 #[map]
+pub(crate) static CROWDED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+#[map]
 pub(crate) static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Set by user space before the program is loaded; the verifier then knows the values.

@@ -245,6 +245,22 @@ impl Director {
         self.cursors.get(usize::from(id))
     }
 
+    /// Lets every service begin with its first turn.
+    pub fn clear_cursors(&self) {
+        for id in 0..self.cursors.len {
+            self.cursors.set(id, 0);
+        }
+    }
+
+    /// Makes the program forget an interface.
+    pub fn remove_iface(&self, ifindex: u32) {
+        for slot in 0..self.ifaces.len {
+            if self.ifaces.get(slot).ifindex == ifindex {
+                self.ifaces.set(slot, Iface::default());
+            }
+        }
+    }
+
     /// All ways of the flow table.
     pub fn flows(&self) -> &[SharedFlow] {
         // SAFETY: SharedFlow is a bucket's way with atomic words.
@@ -355,6 +371,17 @@ impl Director {
         let mut map: HashMap<_, u64, u64> =
             HashMap::try_from(self.ebpf.map_mut(name::TEMPLATES).context("no TEMPLATES")?)?;
         Ok(map.insert(key, value, 0)?)
+    }
+
+    /// Forgets a client's template.
+    pub fn remove_template(&mut self, key: u64) -> Result<()> {
+        let mut map: HashMap<_, u64, u64> =
+            HashMap::try_from(self.ebpf.map_mut(name::TEMPLATES).context("no TEMPLATES")?)?;
+        match map.remove(&key) {
+            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
+            Err(aya::maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// A client's template.

@@ -69,6 +69,10 @@ const SHAPES: [Shape; name::ALL.len()] = [
         kind: MapType::PerCpuArray,
         ..array(name::REASONS, 8, REASON_SLOTS)
     },
+    Shape {
+        kind: MapType::PerCpuArray,
+        ..array(name::CROWDED, 8, 1)
+    },
     array(name::SETTINGS, size_of::<Settings>(), 1),
 ];
 

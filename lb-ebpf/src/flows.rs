@@ -20,7 +20,7 @@ pub(crate) const IS_TCP: u32 = 0x100;
 /// Flags that ask for a decision even in a state that they do not change.
 pub(crate) const DECISIVE: u32 = SYN as u32;
 /// How often a way that another CPU is writing is looked at again.
-const PATIENCE: u32 = 16;
+const PATIENCE: u32 = 128;
 
 /// A way of a bucket in the map.
 #[derive(Clone, Copy)]
@@ -168,7 +168,8 @@ fn find(first: *mut FlowBucket, second: *mut FlowBucket, tag: u64, veil: u64) ->
     (found != NOWHERE).then(|| Way::of_two(first, second, found))
 }
 
-const NOWHERE: u64 = u64::MAX;
+/// No way.
+pub(crate) const NOWHERE: u64 = u64::MAX;
 
 pub(crate) enum Settled {
     As(FlowValue),
@@ -260,11 +261,15 @@ fn admit_inner(service: *const ServiceSlot, tag: u64, flags: u32) -> Result<u16,
         tag,
         now: tick(),
     };
+    let mut flees = false;
     let way = match find(first, second, tag, veil(settings)) {
         Some(way) => match settled(way, tag) {
             Settled::As(value) => match known(&session, flags, way, value, settings)? {
                 Known::Stays(backend) => return Ok(backend),
-                Known::Anew => way,
+                Known::Anew { flees: is_fleeing } => {
+                    flees = is_fleeing;
+                    way
+                }
             },
             // Evicted, or moved, in this moment: its next packet will find out.
             Settled::Gone | Settled::Not => return Err(Reason::FlowBusy),
@@ -279,7 +284,11 @@ fn admit_inner(service: *const ServiceSlot, tag: u64, flags: u32) -> Result<u16,
             }
         }
     };
-    open(&session, flags, way)
+    let backend = open(&session, flags, way)?;
+    if flees {
+        count(Reason::Rescheduled);
+    }
+    Ok(backend)
 }
 
 /// Whether a packet without a flow may start one. TCP in mid-stream may where every director would
@@ -327,8 +336,8 @@ fn open(session: &Session, flags: u32, way: Way) -> Result<u16, Reason> {
 enum Known {
     /// It goes where the flow went.
     Stays(u16),
-    /// Its way is claimed, to be scheduled again.
-    Anew,
+    /// Its way is claimed, to be scheduled again; whether only because its server is gone.
+    Anew { flees: bool },
 }
 
 /// A packet of a flow that is in the table.
@@ -361,10 +370,9 @@ fn known(
             way.settle(value.0);
             return Err(Reason::FlowBusy);
         }
-        if flees && !is_stale && !reuses {
-            count(Reason::Rescheduled);
-        }
-        return Ok(Known::Anew);
+        return Ok(Known::Anew {
+            flees: flees && !is_stale && !reuses,
+        });
     }
     let next = if is_tcp {
         next_state(state, flags as u8)

@@ -9,13 +9,16 @@ use lb_common::maps::{FLOW_WAYS, Settings};
 use lb_common::reason::Reason;
 use lb_common::tcp::{is_closing, is_half_open};
 
-use crate::flows::{Way, is_expired, veil};
+use crate::flows::{NOWHERE, Settled, Way, is_expired, settled, veil};
 use crate::maps::{CROWDED, FLOWS, count, params};
 
 /// How often a place is looked for when other CPUs take what was found.
 const TRIES: u32 = 2;
 /// How often the own bucket is looked at again while another CPU decides about the same flow.
-const ROUNDS: u32 = 8;
+const ROUNDS: u32 = 3;
+
+/// Ways of two buckets.
+const WAYS: u64 = 2 * FLOW_WAYS as u64;
 
 /// What came of it.
 pub(crate) enum Inserted {
@@ -42,50 +45,57 @@ pub(crate) fn insert(
     settings: *const Settings,
 ) -> Result<Inserted, Reason> {
     for _ in 0..TRIES {
-        let best = best(first, second, 2 * FLOW_WAYS as u64, now, settings);
-        let mut way = None;
+        let mut best = best(first, second, 2 * FLOW_WAYS as u64, now, settings);
+        let mut is_claimed = false;
         if best >= HALF_OPEN && !is_crowded(now) {
-            way = make_room(first, now, settings);
-            if way.is_some() {
-                count(Reason::FlowMoved);
+            let room = make_room(first, second, now, settings);
+            if room == NOWHERE {
+                note_failure(now);
             } else {
-                set_crowded(now);
+                count(Reason::FlowMoved);
+                is_claimed = true;
+                best = room;
             }
         }
-        if way.is_none() {
-            way = take(Way::of_two(first, second, best), best, now, settings);
+        if !is_claimed {
+            is_claimed = take(Way::of_two(first, second, best), best, now, settings);
         }
-        if let Some(way) = way {
-            return publish(first, second, way, tag);
+        if is_claimed {
+            return publish(first, second, best % WAYS, tag, settings);
         }
     }
     Err(Reason::FlowBusy)
 }
 
-/// Whether moving a flow has failed in this tick: the table is full, and to look for room in one
-/// bucket after the other costs a cache miss each. (At half load it fails once in 10,000 tries.)
+/// How often moving a flow may fail in a tick before it is left alone: then the table is full, and
+/// to look for room in one bucket after the other costs a cache miss each.
+const FAILURES: u64 = 64;
+
 #[inline(always)]
 fn is_crowded(now: u32) -> bool {
     // SAFETY: this CPU's own element.
     CROWDED
         .get_ptr(0)
-        .is_some_and(|tick| unsafe { *tick } == u64::from(now))
+        .is_some_and(|word| unsafe { *word } >= u64::from(now) << 32 | FAILURES)
 }
 
 #[inline(always)]
-fn set_crowded(now: u32) {
-    if let Some(tick) = CROWDED.get_ptr_mut(0) {
+fn note_failure(now: u32) {
+    if let Some(word) = CROWDED.get_ptr_mut(0) {
         // SAFETY: this CPU's own element.
-        unsafe { *tick = u64::from(now) };
+        unsafe {
+            let since = u64::from(now) << 32;
+            *word = if *word >= since { *word + 1 } else { since | 1 };
+        }
     }
 }
 
 /// Claims the way that ranked best, unless it has become dearer since.
 #[inline(always)]
-fn take(way: Way, best: u64, now: u32, settings: *const Settings) -> Option<Way> {
+fn take(way: Way, best: u64, now: u32, settings: *const Settings) -> bool {
     let value = way.value();
     if rank(value, now, settings) | 7 > best | 7 || !way.claim(value) {
-        return None;
+        return false;
     }
     if best >= LIVE {
         count(Reason::EvictedLive);
@@ -94,7 +104,7 @@ fn take(way: Way, best: u64, now: u32, settings: *const Settings) -> Option<Way>
     } else if best >= CLOSING {
         count(Reason::EvictedClosing);
     }
-    Some(way)
+    true
 }
 
 /// The lowest rank among the first `ways` ways of two buckets, with the way's number in its lowest
@@ -142,11 +152,18 @@ fn rank(value: u64, now: u32, settings: *const Settings) -> u64 {
     (class + recent) ^ veil
 }
 
-/// Moves a flow of the bucket to its second place and returns its way, claimed.
+/// Moves a flow of these buckets to its second place and returns the number of its way, claimed, or
+/// [`NOWHERE`].
 #[inline(always)]
-fn make_room(bucket: *mut FlowBucket, now: u32, settings: *const Settings) -> Option<Way> {
-    for i in 0..FLOW_WAYS as u64 {
-        let way = Way::of_two(bucket, bucket, i ^ veil(settings));
+fn make_room(
+    first: *mut FlowBucket,
+    second: *mut FlowBucket,
+    now: u32,
+    settings: *const Settings,
+) -> u64 {
+    for i in 0..WAYS {
+        let i = i ^ veil(settings);
+        let way = Way::of_two(first, second, i);
         let (tag, value) = (way.tag(), way.value());
         if value == 0 || value == PENDING || tag == 0 {
             continue;
@@ -156,7 +173,7 @@ fn make_room(bucket: *mut FlowBucket, now: u32, settings: *const Settings) -> Op
         let (Some(home), Some(other)) = (FLOWS.get_ptr_mut(home), FLOWS.get_ptr_mut(other)) else {
             continue;
         };
-        if home != bucket {
+        if !Way::of_two(home, home, i).is(way) {
             continue;
         }
         let best = best(other, other, FLOW_WAYS as u64, now, settings);
@@ -179,66 +196,66 @@ fn make_room(bucket: *mut FlowBucket, now: u32, settings: *const Settings) -> Op
         }
         place.set_tag(tag);
         place.settle(value);
-        return Some(way);
+        return i;
     }
-    None
+    NOWHERE
 }
 
 /// Gives a claimed way its tag, and makes sure that no other CPU has entered the same flow.
 ///
 /// Both publish their tag before they look (with a full barrier between), so at least one sees the
-/// other. The lower way waits for the higher to settle or give up, the higher gives up at once
-/// when it sees the lower: one of them remains.
+/// other. The lower way waits for the higher to settle or give up; the higher gives up when it
+/// sees the lower, and waits for what that decides: one of them remains.
 #[inline(always)]
 fn publish(
     first: *mut FlowBucket,
     second: *mut FlowBucket,
-    way: Way,
+    own: u64,
     tag: u64,
+    settings: *const Settings,
 ) -> Result<Inserted, Reason> {
+    let way = Way::of_two(first, second, own);
     way.publish_tag(tag);
     for _ in 0..ROUNDS {
-        match rival(first, second, way, tag) {
-            Rival::None => return Ok(Inserted::New(way)),
-            Rival::Higher => {}
-            Rival::Lower => break,
-            Rival::Settled(value) => {
-                way.free();
+        let rival = rival(first, second, own, tag, settings);
+        if rival == NOWHERE {
+            return Ok(Inserted::New(way));
+        }
+        let is_lower = rival < own;
+        if is_lower {
+            way.free();
+        }
+        match settled(Way::of_two(first, second, rival), tag) {
+            Settled::As(value) => {
+                if !is_lower {
+                    way.free();
+                }
                 return Ok(Inserted::Found(value));
             }
+            Settled::Gone => {}
+            Settled::Not => break,
+        }
+        if is_lower {
+            return Err(Reason::FlowBusy);
         }
     }
     way.free();
     Err(Reason::FlowBusy)
 }
 
-enum Rival {
-    None,
-    Lower,
-    Higher,
-    Settled(FlowValue),
-}
-
+/// The number of another way with this tag, or [`NOWHERE`].
 #[inline(always)]
-fn rival(first: *mut FlowBucket, second: *mut FlowBucket, own: Way, tag: u64) -> Rival {
-    let mut passed_own = false;
-    for i in 0..2 * FLOW_WAYS as u64 {
-        let way = Way::of_two(first, second, i);
-        if way.is(own) {
-            passed_own = true;
-        } else if way.tag() == tag {
-            let value = way.value();
-            if way.tag() != tag {
-                continue;
-            }
-            return if value != PENDING {
-                Rival::Settled(FlowValue(value))
-            } else if passed_own {
-                Rival::Higher
-            } else {
-                Rival::Lower
-            };
+fn rival(
+    first: *mut FlowBucket,
+    second: *mut FlowBucket,
+    own: u64,
+    tag: u64,
+    settings: *const Settings,
+) -> u64 {
+    for i in 0..WAYS {
+        if i != own && Way::of_two(first, second, i).tag() == tag {
+            return i ^ veil(settings);
         }
     }
-    Rival::None
+    NOWHERE
 }

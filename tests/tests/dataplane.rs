@@ -1,4 +1,5 @@
 //! The XDP program under `BPF_PROG_TEST_RUN`: single packets as a table, random frames against a
+//! model of the rules, the flow table filled and fought for, two directors in a ring.
 
 #[path = "dataplane/cases.rs"]
 mod cases;
@@ -6,6 +7,10 @@ mod cases;
 mod flows;
 #[path = "dataplane/frame.rs"]
 mod frame;
+#[path = "dataplane/fuzz.rs"]
+mod fuzz;
+#[path = "dataplane/model.rs"]
+mod model;
 #[path = "dataplane/ring.rs"]
 mod ring;
 #[path = "dataplane/world.rs"]

@@ -84,7 +84,8 @@ struct Chosen {
     index: u32,
 }
 
-/// The short way: a flow in a state that this packet does not change, with a
+/// The short way: a flow in a state that this packet does not change (a SYN too, unless it may open
+/// a new connection in its place: then the state changes), with a
 /// living server. `None` whenever anything is to be decided.
 #[inline(always)]
 fn established(
@@ -95,9 +96,6 @@ fn established(
 ) -> Option<Chosen> {
     let tag = packet.flow_tag(id);
     let (way, value) = flows::peek(tag)?;
-    if flags & flows::DECISIVE != 0 {
-        return None;
-    }
     let state = value.state_bits();
     if flags & flows::IS_TCP != 0 {
         if lb_common::tcp::next_state(state, flags as u8) != state {

@@ -18,8 +18,6 @@ use crate::schedule::{self, Session};
 
 /// Beside the TCP flags in the low byte: it is TCP.
 pub(crate) const IS_TCP: u32 = 0x100;
-/// Flags that ask for a decision even in a state that they do not change.
-pub(crate) const DECISIVE: u32 = SYN as u32;
 /// How often a way that another CPU is writing is looked at again, some 30 ns apart: it takes that
 /// one a tenth of this to schedule a connection.
 const PATIENCE: u32 = 48;

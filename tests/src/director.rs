@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use lb_userspace::control::status::Status;
+use lb_userspace::io::control::Client;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -304,26 +306,28 @@ impl Director {
         )
     }
 
-    /// Runs `lbctl` against this director; its output.
+    /// What `lbd` says about itself, by its control socket.
     ///
     /// # Errors
-    /// When it fails, with what it wrote.
-    pub fn lbctl(&self, arguments: &[&str]) -> Result<String> {
-        let out = Command::new(binary("lbctl")?)
-            .arg("--control")
-            .arg(self.control())
-            .args(arguments)
-            .output()
-            .context("run lbctl")?;
-        if !out.status.success() {
-            bail!(
-                "lbctl {}: {}: {}",
-                arguments.join(" "),
-                out.status,
-                String::from_utf8_lossy(&out.stderr).trim()
-            );
-        }
-        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+    /// When it does not answer.
+    pub fn status(&self) -> Result<Status> {
+        let mut client = Client::connect(&self.control()).context("control socket")?;
+        client
+            .status()
+            .with_context(|| format!("status of {}", self.name()))
+    }
+
+    /// Waits until `lbd` says something about itself.
+    ///
+    /// # Errors
+    /// When it has not within `limit`, with its log.
+    pub fn wait_status<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut look: impl FnMut(&Status) -> Option<T>,
+    ) -> Result<T> {
+        wait_for(what, limit, || look(&self.status().ok()?)).with_context(|| self.log_tail())
     }
 }
 

@@ -119,6 +119,22 @@ impl Prober {
         })
     }
 
+    /// Waits for the first answer from `mac` after `since`. Returns when it came.
+    ///
+    /// # Errors
+    /// When `limit` has passed.
+    pub fn wait_first(
+        &self,
+        recorder: &Recorder,
+        mac: Mac,
+        since: Instant,
+        limit: Duration,
+    ) -> Result<Instant> {
+        recorder.wait(&format!("an answer from {mac}"), since, limit, |frames| {
+            self.answers(frames).find(|a| a.from == mac).map(|a| a.at)
+        })
+    }
+
     /// Who answered last, if within `within`.
     #[must_use]
     pub fn answering(&self, recorder: &Recorder, within: Duration) -> Option<Mac> {

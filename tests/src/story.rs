@@ -96,13 +96,16 @@ impl<'a> Story<'a> {
         self.screen
             .now("both directors start; the one with the higher priority is to become master");
         self.all_at_home(Instant(0))?;
-        for router in &self.pair.routers {
+        for (router, prober) in self.pair.routers.iter().zip(&self.probers) {
+            let owner = &self.lab.directors[router.owner];
+            let limit = Duration::from_secs(1);
+            let first = prober.wait_first(&self.lab.recorder, owner.host.mac, start, limit)?;
             self.screen.seen(format!(
-                "{} is master of {} (virtual router {}, {:.1} s after the start)",
-                self.lab.directors[router.owner].name(),
+                "{} is master of {} (virtual router {}): it answered {:.1} s after the start",
+                owner.name(),
                 router.vip,
                 router.vrid,
-                Instant::now().since(start).as_secs_f64()
+                first.since(start).as_secs_f64()
             ));
         }
         Ok(())

@@ -38,10 +38,18 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<()> {
     let example = |name: &str| Path::new(ROOT).join("examples").join(name);
-    let master = arguments.config_master.unwrap_or_else(|| example("http-rr.master.conf"));
-    let backup = arguments.config_backup.unwrap_or_else(|| example("http-rr.backup.conf"));
+    let master = arguments
+        .config_master
+        .unwrap_or_else(|| example("http-rr.master.conf"));
+    let backup = arguments
+        .config_backup
+        .unwrap_or_else(|| example("http-rr.backup.conf"));
     let pair = Pair::read([&master, &backup], [Kind::Lbd; 2])?;
-    let name = master.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = master
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let screen = Screen::new(&format!("lbd lab: {name}"));
     lb_tests::story::tell(&pair, &screen)
 }

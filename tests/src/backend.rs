@@ -35,6 +35,7 @@ impl Backend {
         let who = name.to_owned();
         let (listeners, sockets) = ns
             .block_on(async move {
+                crate::clock::be_punctual();
                 let listeners = tcp
                     .into_iter()
                     .map(listen)

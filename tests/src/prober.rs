@@ -177,7 +177,7 @@ fn ask(
         ),
     };
     socket.set_nonblocking(true)?;
-    be_punctual();
+    crate::clock::be_punctual();
     let mut next = Instant::now();
     let mut seq = 0u32;
     while !stop.load(Ordering::Relaxed) {
@@ -199,13 +199,6 @@ fn ask(
         next.sleep();
     }
     Ok(())
-}
-
-/// Real-time priority where that is allowed: the harness must not wait for its own load.
-fn be_punctual() {
-    let param = libc::sched_param { sched_priority: 5 };
-    // SAFETY: the parameter outlives the call; without the right nothing changes.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const param) };
 }
 
 fn echo_request(id: u16, seq: u32) -> Vec<u8> {

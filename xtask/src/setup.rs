@@ -41,7 +41,6 @@ const BUILD_TOOLS: &[Tool] = &[
 /// For the lab and the tests that need root.
 const TEST_TOOLS: &[Tool] = &[
     tool("ip", "iproute2", "network namespaces by hand"),
-    tool("nft", "nftables", "partitions and loss in the lab"),
     tool(
         "keepalived",
         "keepalived",

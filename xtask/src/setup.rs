@@ -40,7 +40,7 @@ const BUILD_TOOLS: &[Tool] = &[
 
 /// For the lab and the tests that need root.
 const TEST_TOOLS: &[Tool] = &[
-    tool("ip", "iproute2", "network namespaces by hand"),
+    tool("ip", "iproute2", "addresses and links in tests"),
     tool(
         "keepalived",
         "keepalived",

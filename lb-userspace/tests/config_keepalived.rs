@@ -1,0 +1,843 @@
+//! The real keepalived beside ours: the same words are known, and a file has the same effect.
+//!
+//! keepalived prints its effective configuration at start (`-d`). It runs in a network namespace of
+//! its own, with the interfaces that the file names, and with a preloaded library that stands in for
+//! IPVS and runs no script.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use lb_userspace::config::keywords::{Block, Body, Status};
+use lb_userspace::config::{self, MemoryFiles, Options, Severity};
+use lb_userspace::model::*;
+
+struct Keepalived {
+    dir: tempfile::TempDir,
+    shim: PathBuf,
+}
+
+impl Keepalived {
+    /// `None`, after saying why, where it cannot be run.
+    fn new() -> Option<Self> {
+        let version = Command::new("keepalived").arg("-v").output().ok();
+        let text = version
+            .map(|o| String::from_utf8_lossy(&o.stderr).into_owned())
+            .unwrap_or_default();
+        if !text.contains("v2.2.7") {
+            println!("keepalived 2.2.7 is not installed: nothing was compared");
+            return None;
+        }
+        let root = Command::new("unshare")
+            .args(["--net", "true"])
+            .status()
+            .is_ok_and(|s| s.success());
+        if !root {
+            println!("no right to make a network namespace: nothing was compared");
+            return None;
+        }
+        let dir = tempfile::tempdir().expect("a folder");
+        let shim = dir.path().join("shim.so");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keepalived/shim.c");
+        let built = Command::new("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .arg(&shim)
+            .arg(source)
+            .status();
+        assert!(built.is_ok_and(|s| s.success()), "cc cannot build {source}");
+        Some(Keepalived { dir, shim })
+    }
+
+    /// What it prints until a line contains `end`, or it ends itself.
+    fn run(
+        &self,
+        file: &Path,
+        interfaces: &BTreeSet<String>,
+        args: &[&str],
+        end: &str,
+    ) -> Vec<String> {
+        let mut script = String::from("ip link set lo up\n");
+        for (n, i) in interfaces.iter().enumerate() {
+            script.push_str(&format!(
+                "ip link add {i} type veth peer name lbdp{n} && ip link set {i} up && ip link set lbdp{n} up && ip addr add 198.18.{n}.1/24 dev {i}\n"
+            ));
+        }
+        script.push_str("LD_PRELOAD=$SHIM exec keepalived \"$@\"\n");
+        let pid = |n: &str| self.dir.path().join(n).display().to_string();
+        let mut child = Command::new("unshare")
+            .args([
+                "--net",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+                "sh",
+                "-c",
+                &script,
+                "sh",
+            ])
+            .args(args)
+            .arg("-f")
+            .arg(file)
+            .args([
+                "-p",
+                &pid("p"),
+                "-r",
+                &pid("r"),
+                "-c",
+                &pid("c"),
+                "-b",
+                &pid("b"),
+            ])
+            .env("SHIM", &self.shim)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("unshare");
+        let (send, lines) = mpsc::channel();
+        let out: [Box<dyn std::io::Read + Send>; 2] = [
+            Box::new(child.stdout.take().expect("stdout")),
+            Box::new(child.stderr.take().expect("stderr")),
+        ];
+        for pipe in out {
+            let send = send.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+                    if send
+                        .send(String::from_utf8_lossy(&line).into_owned())
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(send);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut text = Vec::new();
+        while let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
+            // "Fri Nov 20 22:36:01 2026: text"
+            let line = line
+                .split_once(" 20")
+                .and_then(|(_, r)| r.split_once(": "))
+                .filter(|(y, _)| y.len() == 2)
+                .map_or(line.clone(), |(_, t)| t.to_owned());
+            let last = line.contains(end);
+            text.push(line);
+            if last {
+                break;
+            }
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        text
+    }
+}
+
+/// Names of interfaces in a file.
+fn interfaces(text: &str) -> BTreeSet<String> {
+    let words: Vec<&str> = text
+        .lines()
+        .map(|l| l.split(['#', '!']).next().unwrap_or_default())
+        .flat_map(|l| l.split(|c: char| c.is_whitespace() || matches!(c, '{' | '}')))
+        .filter(|w| !w.is_empty())
+        .collect();
+    let mut out = BTreeSet::new();
+    for pair in words.windows(2) {
+        if matches!(
+            pair[0],
+            "interface" | "dev" | "track_interface" | "lvs_sync_daemon_interface"
+        ) {
+            out.insert(pair[1].to_owned());
+        }
+    }
+    let ok = |n: &String| {
+        n != "lo"
+            && n.len() <= 15
+            && !n.is_empty()
+            && n.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+    };
+    // Those listed in `track_interface` have the looks of the others.
+    let all = words.iter().map(|w| (*w).to_owned());
+    out.extend(all.filter(|w| {
+        w.starts_with("eth")
+            || w.starts_with("ens")
+            || w.starts_with("enp")
+            || w.starts_with("bond")
+    }));
+    out.retain(ok);
+    out
+}
+
+/// Lines from one header to the next, by the header's value.
+fn sections<'a>(lines: &'a [String], header: &str, until: &str) -> Vec<(&'a str, Vec<&'a str>)> {
+    let mut out: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut inside = false;
+    for l in lines {
+        if let Some(name) = l.strip_prefix(header) {
+            out.push((name, Vec::new()));
+            inside = true;
+        } else if l.contains(until) {
+            inside = false;
+        } else if inside && let Some(last) = out.last_mut() {
+            last.1.push(l);
+        }
+    }
+    out
+}
+
+fn value<'a>(lines: &[&'a str], key: &str) -> Option<&'a str> {
+    lines.iter().find_map(|l| {
+        l.trim_start()
+            .strip_prefix(key)?
+            .trim_start()
+            .strip_prefix('=')
+            .map(str::trim)
+    })
+}
+
+/// The deeper lines that follow a header.
+fn list<'a>(lines: &[&'a str], head: &str) -> Vec<&'a str> {
+    let Some(at) = lines.iter().position(|l| l.trim_start().starts_with(head)) else {
+        return Vec::new();
+    };
+    lines[at + 1..]
+        .iter()
+        .take_while(|l| l.starts_with("     "))
+        .map(|l| l.trim())
+        .collect()
+}
+
+/// A virtual address in keepalived's words.
+fn printed(a: &VirtualAddress, interface: &str) -> String {
+    let mut s = a.addr.to_string();
+    let bits = if a.addr.is_ipv4() { 32 } else { 128 };
+    if a.prefix_len != bits {
+        s.push_str(&format!("/{}", a.prefix_len));
+    }
+    if let (std::net::IpAddr::V4(ip), Some(b)) = (a.addr, a.broadcast) {
+        let hosts = u32::MAX.checked_shr(u32::from(a.prefix_len)).unwrap_or(0);
+        let brd = match b {
+            Broadcast::Addr(x) => x,
+            Broadcast::HostBitsSet => (u32::from(ip) | hosts).into(),
+            Broadcast::HostBitsClear => (u32::from(ip) & !hosts).into(),
+        };
+        s.push_str(&format!(" brd {brd}"));
+    }
+    s.push_str(&format!(" dev {}", a.dev.as_deref().unwrap_or(interface)));
+    let scope = match a.scope {
+        0 => "global".to_owned(),
+        200 => "site".to_owned(),
+        253 => "link".to_owned(),
+        254 => "host".to_owned(),
+        255 => "nowhere".to_owned(),
+        n => n.to_string(),
+    };
+    s.push_str(&format!(" scope {scope}"));
+    if let Some(l) = &a.label {
+        s.push_str(&format!(" label {l}"));
+    }
+    s
+}
+
+/// Compares one instance with keepalived's dump of it; says what differs.
+fn instance(i: &VrrpInstance, lines: &[&str], text: &str, diff: &mut Vec<String>) {
+    let mut same = |what: &str, theirs: Option<&str>, ours: String| {
+        if theirs != Some(ours.as_str()) {
+            diff.push(format!(
+                "{}: {what}: keepalived {theirs:?}, lbd {ours:?}",
+                i.name
+            ));
+        }
+    };
+    let v3 = i.version == VrrpVersion::V3;
+    same(
+        "version",
+        value(lines, "VRRP Version"),
+        if v3 { "3" } else { "2" }.to_owned(),
+    );
+    same(
+        "state",
+        value(lines, "Wantstate"),
+        if i.initial_master { "MASTER" } else { "BACKUP" }.to_owned(),
+    );
+    same("interface", value(lines, "Interface"), i.interface.clone());
+    same(
+        "virtual_router_id",
+        value(lines, "Virtual Router ID"),
+        i.virtual_router_id.to_string(),
+    );
+    same("priority", value(lines, "Priority"), i.priority.to_string());
+    let advert = if v3 {
+        format!("{} milli-sec", i.advert_int.as_millis())
+    } else {
+        format!("{} sec", i.advert_int.as_secs())
+    };
+    same("advert_int", value(lines, "Advert interval"), advert);
+    same(
+        "preempt",
+        value(lines, "Preempt"),
+        if i.nopreempt { "disabled" } else { "enabled" }.to_owned(),
+    );
+    same(
+        "garp delay",
+        value(lines, "Gratuitous ARP delay"),
+        i.garp_master_delay.as_secs().to_string(),
+    );
+    same(
+        "garp repeat",
+        value(lines, "Gratuitous ARP repeat"),
+        i.garp_master_repeat.to_string(),
+    );
+    same(
+        "garp refresh",
+        value(lines, "Gratuitous ARP refresh"),
+        i.garp_master_refresh.as_secs().to_string(),
+    );
+    if !i.garp_master_refresh.is_zero() {
+        same(
+            "garp refresh repeat",
+            value(lines, "Gratuitous ARP refresh repeat"),
+            i.garp_master_refresh_repeat.to_string(),
+        );
+    }
+    same(
+        "garp lower delay",
+        value(lines, "Gratuitous ARP lower priority delay"),
+        i.garp_lower_prio_delay.as_secs().to_string(),
+    );
+    same(
+        "garp lower repeat",
+        value(lines, "Gratuitous ARP lower priority repeat"),
+        i.garp_lower_prio_repeat.to_string(),
+    );
+    // `auth_type pass` is PASS here, as it was meant, and nothing in 2.2.7.
+    let meant = text.lines().any(|l| {
+        let mut w = l.split_whitespace();
+        w.next() == Some("auth_type")
+            && w.next()
+                .is_some_and(|t| t != "PASS" && t.eq_ignore_ascii_case("PASS"))
+    });
+    if !v3 && !meant {
+        match &i.auth {
+            Auth::None => same(
+                "auth",
+                value(lines, "Authentication type"),
+                "none".to_owned(),
+            ),
+            Auth::Pass(p) => {
+                same(
+                    "auth",
+                    value(lines, "Authentication type"),
+                    "SIMPLE_PASSWORD".to_owned(),
+                );
+                same(
+                    "password",
+                    value(lines, "Password"),
+                    String::from_utf8_lossy(p).into_owned(),
+                );
+            }
+        }
+    }
+    for (head, ours) in [
+        ("Virtual IP (", &i.addresses),
+        ("Virtual IP Excluded", &i.excluded),
+    ] {
+        let clean = |s: &str| {
+            let words = [
+                "deprecated",
+                "home",
+                "-nodad",
+                "mngtmpaddr",
+                "noprefixroute",
+                "autojoin",
+                "no_track",
+                "set",
+            ];
+            s.split_whitespace()
+                .filter(|w| !words.contains(w))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        let theirs: Vec<String> = list(lines, head).into_iter().map(clean).collect();
+        let ours: Vec<String> = ours.iter().map(|a| printed(a, &i.interface)).collect();
+        if theirs != ours {
+            diff.push(format!(
+                "{}: {head}: keepalived {theirs:?}, lbd {ours:?}",
+                i.name
+            ));
+        }
+    }
+    let tracked: Vec<String> = list(lines, "Tracked interfaces")
+        .iter()
+        .filter_map(|l| l.split([' ', ',']).next())
+        .map(str::to_owned)
+        .collect();
+    if tracked != i.track_interfaces {
+        diff.push(format!(
+            "{}: track_interface: keepalived {tracked:?}, lbd {:?}",
+            i.name, i.track_interfaces
+        ));
+    }
+}
+
+fn seconds(text: Option<&str>) -> Option<Duration> {
+    text?
+        .parse::<f64>()
+        .ok()
+        .map(|s| Duration::from_micros((s * 1e6).round() as u64))
+}
+
+fn micros(text: Option<&str>) -> Option<Duration> {
+    text?
+        .strip_suffix(" us")?
+        .parse()
+        .ok()
+        .map(Duration::from_micros)
+}
+
+/// Compares one service with keepalived's dump of it.
+fn service(s: &Service, lines: &[&str], checks: &[(&str, Vec<&str>)], diff: &mut Vec<String>) {
+    let title = format!("{}:{}", s.key.addr, s.key.port);
+    let mut same = |what: &str, theirs: Option<String>, ours: Option<String>| {
+        if theirs != ours {
+            diff.push(format!(
+                "{title}: {what}: keepalived {theirs:?}, lbd {ours:?}"
+            ));
+        }
+    };
+    let text = |k: &str| value(lines, k).map(str::to_owned);
+    let algo = match s.scheduler {
+        Scheduler::Rr => "rr",
+        Scheduler::Wrr => "wrr",
+        Scheduler::Sh => "sh",
+    };
+    same("lb_algo", text("lvs_sched"), Some(algo.to_owned()));
+    same(
+        "lb_kind",
+        text("default forwarding method"),
+        Some("DR".to_owned()),
+    );
+    same(
+        "persistence",
+        text("persistence timeout"),
+        s.persistence
+            .as_ref()
+            .map(|p| p.timeout.as_secs().to_string()),
+    );
+    let quorum = format!("{}, hysteresis = {}", s.quorum, s.hysteresis);
+    if s.real_servers.iter().any(|r| r.weight > 0) {
+        same("quorum", text("quorum"), Some(quorum));
+    }
+    let on = |name: &str| lines.iter().any(|l| l.trim() == format!("{name} is ON"));
+    same(
+        "alpha",
+        Some(on("alpha").to_string()),
+        Some(s.alpha.to_string()),
+    );
+    same(
+        "omega",
+        Some(on("omega").to_string()),
+        Some(s.omega.to_string()),
+    );
+    let sorry = lines
+        .iter()
+        .find_map(|l| l.trim().strip_prefix("sorry server = "))
+        .map(str::to_owned);
+    let proto = if s.key.protocol == Protocol::Tcp {
+        "tcp"
+    } else {
+        "udp"
+    };
+    same(
+        "sorry_server",
+        sorry,
+        s.sorry_server
+            .as_ref()
+            .map(|x| format!("[{}]:{proto}:{}", x.addr, x.port)),
+    );
+    let theirs: Vec<String> = lines
+        .iter()
+        .filter_map(|l| l.trim().strip_prefix("RIP = "))
+        .map(|l| l.split(" EFF").next().unwrap_or_default().to_owned())
+        .collect();
+    let ours: Vec<String> = s
+        .real_servers
+        .iter()
+        .map(|r| format!("{}, RPORT = {}, WEIGHT = {}", r.addr, r.port, r.weight))
+        .collect();
+    same(
+        "real servers",
+        Some(theirs.join("; ")),
+        Some(ours.join("; ")),
+    );
+    let inhibit: Vec<bool> = lines
+        .iter()
+        .skip_while(|l| !l.contains("Real server"))
+        .filter_map(|l| l.trim().strip_prefix("Inhibit on failure is "))
+        .map(|v| v == "ON")
+        .collect();
+    same(
+        "inhibit_on_failure",
+        Some(format!("{inhibit:?}")),
+        Some(format!(
+            "{:?}",
+            s.real_servers
+                .iter()
+                .map(|r| r.inhibit_on_failure)
+                .collect::<Vec<_>>()
+        )),
+    );
+    let head = format!("[{}]:{proto}:{} -> ", s.key.addr, s.key.port);
+    let mut theirs = checks.iter().filter(|(n, _)| n.starts_with(&head));
+    for r in &s.real_servers {
+        for c in &r.checks {
+            let Some((name, lines)) = theirs.next() else {
+                diff.push(format!("{title}: keepalived has fewer checks"));
+                return;
+            };
+            let v = |k: &str| value(lines, k);
+            let mut differs = |what: &str, same: bool, theirs: Option<&str>| {
+                if !same {
+                    diff.push(format!("{name}: {what}: keepalived {theirs:?}, lbd {c:?}"));
+                }
+            };
+            differs(
+                "method",
+                v("Keepalive method") == Some("TCP_CHECK"),
+                v("Keepalive method"),
+            );
+            differs(
+                "alpha",
+                v("Alpha") == Some(if c.alpha { "yes" } else { "no" }),
+                v("Alpha"),
+            );
+            differs(
+                "delay_loop",
+                micros(v("Delay loop")) == Some(c.interval),
+                v("Delay loop"),
+            );
+            differs("warmup", micros(v("Warmup")) == Some(c.warmup), v("Warmup"));
+            differs(
+                "retry",
+                v("Retries") == Some(c.retry.to_string().as_str()),
+                v("Retries"),
+            );
+            differs(
+                "connect_timeout",
+                seconds(v("Timeout")) == Some(c.timeout),
+                v("Timeout"),
+            );
+            if c.retry > 0 {
+                differs(
+                    "delay_before_retry",
+                    micros(v("Delay before retry")) == Some(c.retry_delay),
+                    v("Delay before retry"),
+                );
+            }
+            differs(
+                "connect",
+                v("Dest") == Some(format!("[{}]:{}", c.addr, c.port).as_str()),
+                v("Dest"),
+            );
+            let bind = c.bind_addr.map(|b| format!("[{b}]:{}", c.bind_port));
+            differs(
+                "bindto",
+                c.bind_addr.is_none() || v("Bind to") == bind.as_deref(),
+                v("Bind to"),
+            );
+            differs(
+                "bind_if",
+                v("Bind i/f") == c.bind_if.as_deref(),
+                v("Bind i/f"),
+            );
+        }
+    }
+    if theirs.next().is_some() {
+        diff.push(format!("{title}: keepalived has more checks"));
+    }
+}
+
+/// What came of one file.
+#[derive(Default)]
+struct Compared {
+    instances: usize,
+    services: usize,
+    left_out: usize,
+    refused: Option<String>,
+}
+
+fn compare(k: &Keepalived, path: &Path, diff: &mut Vec<String>) -> Compared {
+    let text = String::from_utf8_lossy(&std::fs::read(path).expect("readable")).into_owned();
+    let name = path.display().to_string();
+    let options = Options {
+        skip_unsupported: true,
+        ..Options::default()
+    };
+    let l = config::load(&name, &lb_userspace::io::files::RealFiles, &options);
+    let ifs = interfaces(&text);
+    let vrrp = k.run(
+        path,
+        &ifs,
+        &["-P", "-n", "-l", "-d"],
+        "------< Interfaces >------",
+    );
+    let lvs = k.run(
+        path,
+        &ifs,
+        &["-C", "-n", "-l", "-d"],
+        "Activating BFD healthchecker",
+    );
+    let mut done = Compared::default();
+    let theirs = sections(&vrrp, " VRRP Instance = ", "------<");
+    let services = sections(&lvs, " VS ", "------< Virtual server");
+    let Some(model) = &l.model else {
+        let why = l
+            .diagnostics
+            .iter()
+            .find(|d| d.severity == Severity::Error)
+            .expect("a reason");
+        if !theirs.is_empty() || !services.is_empty() {
+            done.refused = Some(format!("{} {}", why.code.name(), why.message));
+        }
+        return done;
+    };
+    let mut names: Vec<&str> = Vec::new();
+    for (n, lines) in &theirs {
+        names.push(n);
+        if let Some(i) = model.instances.iter().find(|i| i.name == *n) {
+            done.instances += 1;
+            instance(i, lines, &text, diff);
+        } else if l
+            .left_out
+            .iter()
+            .any(|o| o.strip_prefix("vrrp_instance ") == Some(n))
+        {
+            done.left_out += 1;
+        } else {
+            diff.push(format!("keepalived has vrrp_instance {n}, lbd has not"));
+        }
+    }
+    if !theirs.is_empty() {
+        for i in model
+            .instances
+            .iter()
+            .filter(|i| !names.contains(&i.name.as_str()))
+        {
+            diff.push(format!(
+                "lbd has vrrp_instance {}, keepalived has not",
+                i.name
+            ));
+        }
+    }
+    let checks = sections(&lvs, " [", "Activating");
+    let checks: Vec<(String, Vec<&str>)> = checks
+        .into_iter()
+        .map(|(n, l)| (format!("[{n}"), l))
+        .collect();
+    let checks: Vec<(&str, Vec<&str>)> = checks
+        .iter()
+        .map(|(n, l)| (n.as_str(), l.clone()))
+        .collect();
+    let mut matched = 0;
+    for (head, lines) in &services {
+        let protocol = value(lines, "protocol").unwrap_or_default();
+        let key = head
+            .strip_prefix("VIP = ")
+            .and_then(|h| h.split_once(", VPORT = "));
+        let found = model.services.iter().find(|s| {
+            let p = if s.key.protocol == Protocol::Tcp {
+                "TCP"
+            } else {
+                "UDP"
+            };
+            key.is_some_and(|(ip, port)| {
+                s.key.addr.to_string() == ip && s.key.port.to_string() == port
+            }) && p == protocol
+        });
+        if let Some(s) = found {
+            matched += 1;
+            done.services += 1;
+            service(s, lines, &checks, diff);
+        } else if l.left_out.iter().any(|o| o.starts_with("virtual_server")) {
+            done.left_out += 1;
+        } else {
+            diff.push(format!("keepalived has {head} {protocol}, lbd has not"));
+        }
+    }
+    if !services.is_empty() && matched != model.services.len() {
+        diff.push(format!(
+            "lbd has {} services, keepalived knows {matched} of them",
+            model.services.len()
+        ));
+    }
+    done
+}
+
+#[test]
+fn a_file_has_the_effect_that_keepalived_gives_it() {
+    let Some(k) = Keepalived::new() else { return };
+    let mut files: Vec<PathBuf> = Vec::new();
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keepalived");
+    let folders = [
+        Some(own.into()),
+        Some(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples").into()),
+        std::env::var_os("LB_CORPUS"),
+    ];
+    for folder in folders.into_iter().flatten() {
+        let list = std::fs::read_dir(&folder)
+            .expect("a folder")
+            .map(|e| e.expect("an entry").path());
+        files.extend(list.filter(|p| p.extension().is_some_and(|e| e == "conf")));
+    }
+    files.sort();
+    let (mut instances, mut services, mut left_out, mut refused, mut wrong) = (0, 0, 0, 0, 0);
+    for path in &files {
+        let mut diff = Vec::new();
+        let done = compare(&k, path, &mut diff);
+        instances += done.instances;
+        services += done.services;
+        left_out += done.left_out;
+        if let Some(why) = done.refused {
+            refused += 1;
+            println!(
+                "{}: keepalived runs it, lbd does not: {why}",
+                path.display()
+            );
+        }
+        wrong += usize::from(!diff.is_empty());
+        for d in diff {
+            println!("{}: {d}", path.display());
+        }
+    }
+    println!(
+        "{} files: {instances} instances and {services} services with the same values, {left_out} left out as not supported yet, {refused} files refused that keepalived would run",
+        files.len()
+    );
+    assert!(instances > 0 && services > 0, "nothing was compared");
+    assert_eq!(wrong, 0, "files with another effect");
+}
+
+#[test]
+fn the_keyword_table_has_the_words_that_keepalived_knows() {
+    let Some(k) = Keepalived::new() else { return };
+    // Not in Debian's build, though in the manual.
+    let not_built = [
+        (Block::Global, "vrrp_ipsets"),
+        (Block::FileCheck, "dynamic"),
+    ];
+    let mut wrong = Vec::new();
+    for block in Block::ALL {
+        let (before, after) = around(*block);
+        for word in block.keywords() {
+            let args = vec!["1"; word.min].join(" ");
+            let braces = if word.body == Body::None { "" } else { " {\n}" };
+            let file = k.dir.path().join("word.conf");
+            std::fs::write(
+                &file,
+                format!("{before}{} {args}{braces}\n{after}", word.name),
+            )
+            .expect("written");
+            let out = Command::new("unshare")
+                .arg("--net")
+                .arg("keepalived")
+                .arg("-t")
+                .arg("-f")
+                .arg(&file)
+                .output()
+                .expect("keepalived");
+            let unknown = String::from_utf8_lossy(&out.stderr)
+                .contains(&format!("Unknown keyword '{}'", word.name));
+            let ours = matches!(word.status, Status::Own | Status::Removed(_))
+                || matches!(
+                    (block, word.name),
+                    (Block::Global, "lvs_id") | (Block::TcpCheck, "nb_get_retry")
+                )
+                || not_built.contains(&(*block, word.name));
+            if unknown != ours {
+                wrong.push(format!(
+                    "{} in {}: keepalived {}",
+                    word.name,
+                    block.name(),
+                    if unknown {
+                        "does not know it"
+                    } else {
+                        "knows it"
+                    }
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What must stand around a statement of a block.
+fn around(block: Block) -> (String, String) {
+    let outer: &[&str] = match block {
+        Block::Top => &[],
+        Block::Global => &["global_defs"],
+        Block::TrackGroup => &["track_group a"],
+        Block::SyncGroup => &["vrrp_sync_group a"],
+        Block::GarpGroup => &["garp_group"],
+        Block::Instance => &["vrrp_instance a"],
+        Block::Authentication => &["vrrp_instance a", "authentication"],
+        Block::Script => &["vrrp_script a"],
+        Block::TrackFile => &["track_file a"],
+        Block::TrackProcess => &["vrrp_track_process a"],
+        Block::Bfd => &["bfd_instance a"],
+        Block::Ssl => &["SSL"],
+        Block::VirtualServer => &["virtual_server 192.0.2.1 80"],
+        Block::RealServer => &["virtual_server 192.0.2.1 80", "real_server 192.0.2.2 80"],
+        Block::Url => &[
+            "virtual_server 192.0.2.1 80",
+            "real_server 192.0.2.2 80",
+            "HTTP_GET",
+            "url",
+        ],
+        Block::SmtpHost => &[
+            "virtual_server 192.0.2.1 80",
+            "real_server 192.0.2.2 80",
+            "SMTP_CHECK",
+            "host",
+        ],
+        Block::TcpCheck
+        | Block::HttpGet
+        | Block::SslGet
+        | Block::SmtpCheck
+        | Block::DnsCheck
+        | Block::MiscCheck
+        | Block::BfdCheck
+        | Block::PingCheck
+        | Block::UdpCheck
+        | Block::FileCheck => &["virtual_server 192.0.2.1 80", "real_server 192.0.2.2 80"],
+    };
+    let mut before: String = outer.iter().map(|o| format!("{o} {{\n")).collect();
+    let mut after = "}\n".repeat(outer.len());
+    if outer.len() == 2 && block != Block::Authentication && block != Block::RealServer {
+        before.push_str(&format!("{} {{\n", block.name()));
+        after.push_str("}\n");
+    }
+    (before, after)
+}
+
+#[test]
+fn what_is_written_for_keepalived_is_read_by_it_without_a_word() {
+    let Some(k) = Keepalived::new() else { return };
+    let text = include_str!("../../examples/http-rr.conf");
+    let l = config::load(
+        "http-rr.conf",
+        &MemoryFiles::one("http-rr.conf", text),
+        &Options::default(),
+    );
+    let file = k.dir.path().join("written.conf");
+    std::fs::write(&file, config::to_keepalived(&l.model.expect("a model"))).expect("written");
+    let ifs = BTreeSet::from(["eth0".to_owned()]);
+    let out = k.run(&file, &ifs, &["-t"], "\u{0}");
+    assert_eq!(out, Vec::<String>::new());
+}

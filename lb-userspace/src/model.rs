@@ -68,7 +68,8 @@ pub struct VrrpInstance {
     pub virtual_router_id: u8,
     /// 1..=255; 255 is the address owner.
     pub priority: u8,
-    /// `state MASTER`: wanted at start (keepalived waits its down timer all the same).
+    /// `state MASTER`: wanted at start (keepalived waits its down timer all the same). Never set in a
+    /// sync group, unless `priority` is 255.
     pub initial_master: bool,
     /// The protocol version.
     pub version: VrrpVersion,

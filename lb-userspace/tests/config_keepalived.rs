@@ -66,7 +66,9 @@ impl Keepalived {
             ));
         }
         script.push_str("LD_PRELOAD=$SHIM exec keepalived \"$@\"\n");
-        let pid = |n: &str| self.dir.path().join(n).display().to_string();
+        // A pid file of an earlier run would name a process that exists in this pid namespace too.
+        let own = tempfile::tempdir_in(self.dir.path()).expect("a folder");
+        let pid = |n: &str| own.path().join(n).display().to_string();
         let mut child = Command::new("unshare")
             .args([
                 "--net",
@@ -117,16 +119,15 @@ impl Keepalived {
             });
         }
         drop(send);
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(8);
         let mut text = Vec::new();
         while let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now()))
         {
-            // "Fri Nov 20 22:36:01 2026: text"
-            let line = line
-                .split_once(" 20")
-                .and_then(|(_, r)| r.split_once(": "))
-                .filter(|(y, _)| y.len() == 2)
-                .map_or(line.clone(), |(_, t)| t.to_owned());
+            // Without its time, "Fri Nov 20 22:36:01 2026: ".
+            let line = match line.split_once(": ") {
+                Some((time, text)) if time.len() == 24 => text.to_owned(),
+                _ => line,
+            };
             let last = line.contains(end);
             text.push(line);
             if last {
@@ -403,7 +404,13 @@ fn micros(text: Option<&str>) -> Option<Duration> {
 }
 
 /// Compares one service with keepalived's dump of it.
-fn service(s: &Service, lines: &[&str], checks: &[(&str, Vec<&str>)], diff: &mut Vec<String>) {
+fn service(
+    s: &Service,
+    lines: &[&str],
+    checks: &[(&str, Vec<&str>)],
+    text: &str,
+    diff: &mut Vec<String>,
+) {
     let title = format!("{}:{}", s.key.addr, s.key.port);
     let mut same = |what: &str, theirs: Option<String>, ours: Option<String>| {
         if theirs != ours {
@@ -412,6 +419,8 @@ fn service(s: &Service, lines: &[&str], checks: &[(&str, Vec<&str>)], diff: &mut
             ));
         }
     };
+    // nb_get_retry means retry here; 2.2.7 ignores it in TCP_CHECK.
+    let meant = text.contains("nb_get_retry");
     let text = |k: &str| value(lines, k).map(str::to_owned);
     let algo = match s.scheduler {
         Scheduler::Rr => "rr",
@@ -526,7 +535,7 @@ fn service(s: &Service, lines: &[&str], checks: &[(&str, Vec<&str>)], diff: &mut
             differs("warmup", micros(v("Warmup")) == Some(c.warmup), v("Warmup"));
             differs(
                 "retry",
-                v("Retries") == Some(c.retry.to_string().as_str()),
+                meant || v("Retries") == Some(c.retry.to_string().as_str()),
                 v("Retries"),
             );
             differs(
@@ -534,7 +543,7 @@ fn service(s: &Service, lines: &[&str], checks: &[(&str, Vec<&str>)], diff: &mut
                 seconds(v("Timeout")) == Some(c.timeout),
                 v("Timeout"),
             );
-            if c.retry > 0 {
+            if c.retry > 0 && v("Retries") != Some("0") {
                 differs(
                     "delay_before_retry",
                     micros(v("Delay before retry")) == Some(c.retry_delay),
@@ -582,18 +591,17 @@ fn compare(k: &Keepalived, path: &Path, diff: &mut Vec<String>) -> Compared {
     };
     let l = config::load(&name, &lb_userspace::io::files::RealFiles, &options);
     let ifs = interfaces(&text);
-    let vrrp = k.run(
-        path,
-        &ifs,
-        &["-P", "-n", "-l", "-d"],
-        "------< Interfaces >------",
-    );
-    let lvs = k.run(
-        path,
-        &ifs,
-        &["-C", "-n", "-l", "-d"],
-        "Activating BFD healthchecker",
-    );
+    // Without a virtual server or an instance the process in question is not even started.
+    let has = |word: &str| text.lines().any(|l| l.trim_start().starts_with(word));
+    let dump = |word: &str, which: &str, end: &str| {
+        if has(word) {
+            k.run(path, &ifs, &[which, "-n", "-l", "-d"], end)
+        } else {
+            Vec::new()
+        }
+    };
+    let vrrp = dump("vrrp_instance", "-P", "------< Interfaces >------");
+    let lvs = dump("virtual_server ", "-C", "Activating BFD healthchecker");
     let mut done = Compared::default();
     let theirs = sections(&vrrp, " VRRP Instance = ", "------<");
     let services = sections(&lvs, " VS ", "------< Virtual server");
@@ -664,7 +672,7 @@ fn compare(k: &Keepalived, path: &Path, diff: &mut Vec<String>) -> Compared {
         if let Some(s) = found {
             matched += 1;
             done.services += 1;
-            service(s, lines, &checks, diff);
+            service(s, lines, &checks, &text, diff);
         } else if l.left_out.iter().any(|o| o.starts_with("virtual_server")) {
             done.left_out += 1;
         } else {

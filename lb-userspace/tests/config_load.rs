@@ -26,6 +26,7 @@ vrrp_instance VI_1 {
   state MASTER
   interface eth0
   virtual_router_id 62
+  priority 100
   advert_int 1
   authentication {
     auth_type pass

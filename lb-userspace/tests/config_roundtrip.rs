@@ -317,6 +317,12 @@ fn model() -> impl Strategy<Value = Model> {
                 }
             }
             let members: Vec<String> = instances.iter().map(|i| i.name.clone()).collect();
+            if grouped {
+                instances
+                    .iter_mut()
+                    .filter(|i| i.priority != 255)
+                    .for_each(|i| i.initial_master = false);
+            }
             let sync_groups = if grouped && !members.is_empty() {
                 vec![SyncGroup {
                     name: "G 1".to_owned(),

@@ -51,6 +51,22 @@ pub(crate) fn placeholder(text: &str) -> Option<(usize, usize)> {
                 return Some((i, end.max(i + 2)));
             }
         }
+        if rest.starts_with(b"${") {
+            // `${NAME:-default}` is for a shell or envsubst; keepalived has no such thing.
+            let inner = &text[i + 2..];
+            let name = inner
+                .bytes()
+                .take_while(|b| b.is_ascii_alphanumeric() || *b == b'_')
+                .count();
+            if name > 0 && [":-", ":=", ":?", ":+"].iter().any(|o| inner[name..].starts_with(o)) {
+                let end = inner
+                    .bytes()
+                    .take(256)
+                    .position(|b| b == b'}')
+                    .map_or(i + 2 + name, |n| i + 2 + n + 1);
+                return Some((i, end));
+            }
+        }
         match (quote, bytes[i]) {
             (Some(q), b) if q == b => quote = None,
             (None, b @ (b'"' | b'\'')) => quote = Some(b),

@@ -31,7 +31,7 @@ pub(super) const INSTANCE: &[Keyword] = &[
         "priority",
         "1..255",
         Acted,
-        "100",
+        "100; 255 with state MASTER",
         "who becomes master: the highest; 255 is the owner of the addresses",
     ),
     k(

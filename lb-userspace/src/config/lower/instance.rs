@@ -79,8 +79,9 @@ impl Lower {
             }
         }
 
-        let priority = self.priority(&walked);
-        let initial_master = self.state(&walked, priority);
+        let state = self.state(&walked);
+        let priority = self.priority(node, &walked, state);
+        let initial_master = state.unwrap_or(priority == 255);
         let interface = self
             .last(&walked, "interface")
             .and_then(|n| n.args().first().cloned());
@@ -247,16 +248,29 @@ impl Lower {
         });
     }
 
-    fn priority(&mut self, walked: &Walked<'_>) -> u8 {
-        self.last(walked, "priority")
-            .and_then(|n| {
-                let w = n.args().first()?;
+    /// Without a `priority`, `state MASTER` makes an instance the owner of its addresses: 255.
+    fn priority(&mut self, node: &Node, walked: &Walked<'_>, master: Option<bool>) -> u8 {
+        let Some(n) = self.last(walked, "priority") else {
+            if master != Some(true) {
+                return 100;
+            }
+            self.defaulted(
+                node,
+                format!("`{}` has `state MASTER` and no priority", node.title()),
+                "255 is taken, as by keepalived: the owner of the addresses",
+                "add `priority`, unless that is what you want",
+            );
+            return 255;
+        };
+        n.args()
+            .first()
+            .and_then(|w| {
                 self.strict_number(n, w, 1, 255, "keepalived takes 100, and so it is here")
             })
             .map_or(100, |v| v as u8)
     }
 
-    fn state(&mut self, walked: &Walked<'_>, priority: u8) -> bool {
+    fn state(&mut self, walked: &Walked<'_>) -> Option<bool> {
         let mut master: Option<bool> = None;
         for (_, n) in walked.acted.iter().filter(|(k, _)| *k == "state") {
             let Some(w) = n.args().first() else { continue };
@@ -292,7 +306,7 @@ impl Lower {
                 }
             }
         }
-        master.unwrap_or(priority == 255)
+        master
     }
 
     fn version(&mut self, walked: &Walked<'_>, defaults: &Defaults) -> VrrpVersion {
@@ -688,6 +702,10 @@ impl Lower {
                     );
                 }
                 continue;
+            }
+            // Only owners of their addresses start as masters in a group.
+            for i in model.instances.iter_mut().filter(|i| i.priority != 255) {
+                i.initial_master &= !members.contains(&i.name);
             }
             model.sync_groups.push(SyncGroup {
                 name: name.text.clone(),

@@ -1,6 +1,6 @@
 //! Random and mutated texts through the reader: whatever comes in, it answers, and quickly.
 //!
-//! `LB_FUZZ_CONFIGS` is the number of texts (20,000 if unset), `LB_FUZZ_SEED` the seed.
+//! `LB_FUZZ_CONFIGS` is the number of texts (5,000 if unset), `LB_FUZZ_SEED` the seed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -182,7 +182,7 @@ fn no_text_breaks_the_reader() {
             .map_or(default, |v| v.parse().expect("a number"))
     };
     let (count, seed) = (
-        number("LB_FUZZ_CONFIGS", 20_000),
+        number("LB_FUZZ_CONFIGS", 5_000),
         number("LB_FUZZ_SEED", 0x6c62_6420_6c62_6374),
     );
     let seeds = seeds();

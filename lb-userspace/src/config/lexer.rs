@@ -58,7 +58,11 @@ pub(crate) fn placeholder(text: &str) -> Option<(usize, usize)> {
                 .bytes()
                 .take_while(|b| b.is_ascii_alphanumeric() || *b == b'_')
                 .count();
-            if name > 0 && [":-", ":=", ":?", ":+"].iter().any(|o| inner[name..].starts_with(o)) {
+            if name > 0
+                && [":-", ":=", ":?", ":+"]
+                    .iter()
+                    .any(|o| inner[name..].starts_with(o))
+            {
                 let end = inner
                     .bytes()
                     .take(256)

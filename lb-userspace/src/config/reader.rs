@@ -746,6 +746,11 @@ fn numbers(text: &str, hex: bool) -> Result<Steps, &'static str> {
     if hex && (start < 0 || end < 0) {
         return Err("~SEQx takes no negative numbers");
     }
+    // Said at once, instead of after that many lines.
+    let steps = (i128::from(end) - i128::from(start)) / i128::from(step);
+    if steps > MAX_LINES as i128 {
+        return Err("it has too many steps");
+    }
     let name = name.to_owned();
     let mut next = Some(start);
     Ok(Box::new(std::iter::from_fn(move || {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use lb_common::maps::BACKEND_RESOLVED;
 
 use crate::health::{Health, Target};
-use crate::model::{Model, RealServer, Service};
+use crate::model::{Model, RealServer, Service, ServiceKey};
 use crate::plan::{DesiredBackend, DesiredService, Dump, Link, Tables};
 
 /// All services as they should be. A target that is not listed is left out: the plan keeps its
@@ -95,30 +95,148 @@ pub(super) fn to_resolve(model: &Model) -> BTreeSet<Ipv4Addr> {
         .collect()
 }
 
-/// The real servers that a predecessor had taken out: their service is in the maps, they are not.
-/// A server that was added to the file while no daemon ran is among them; it is used once its first
-/// check has passed.
+/// The real servers that a predecessor had taken out: their service is in the maps, they are not,
+/// or have weight 0 there that the configuration does not give them (`inhibit_on_failure`). A server
+/// that was added to the file while no daemon ran is among them; it is used once its first check has
+/// passed.
 pub(super) fn missing<'m>(model: &'m Model, tables: &Tables) -> Vec<(&'m Service, &'m RealServer)> {
-    let live: BTreeSet<(u16, IpAddr, u16)> = tables
+    let live: BTreeMap<(u16, IpAddr, u16), u16> = tables
         .backends()
         .filter(|(_, _, _, _, removed)| !removed)
-        .map(|(_, id, addr, port, _)| (id, IpAddr::V4(addr), port))
+        .map(|(index, id, addr, port, _)| ((id, IpAddr::V4(addr), port), index))
         .collect();
-    let ids: BTreeMap<_, u16> = live
-        .iter()
-        .filter_map(|(id, _, _)| Some((tables.service_of(*id)?, *id)))
+    let ids: BTreeMap<ServiceKey, u16> = tables
+        .services()
+        .filter(|(_, _, removed)| !removed)
+        .map(|(id, key, _)| (key, id))
         .collect();
     let mut missing = Vec::new();
     for service in &model.services {
-        // With its sorry server alone in the maps a service had lost all of its real servers.
         let Some(id) = ids.get(&service.key) else {
             continue;
         };
         for server in &service.real_servers {
-            if !live.contains(&(*id, server.addr, server.port)) {
+            let in_use = match live.get(&(*id, server.addr, server.port)) {
+                Some(index) => {
+                    let quiet = tables.weight(*index) == Some(0) && server.weight > 0;
+                    !(quiet && server.inhibit_on_failure)
+                }
+                None => false,
+            };
+            if !in_use {
                 missing.push((service, server));
             }
         }
     }
     missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ForwardMethod, Protocol, Scheduler, SorryServer};
+    use crate::plan::Refs;
+    use crate::time::Time;
+
+    fn service(servers: &[u8]) -> Service {
+        Service {
+            key: ServiceKey {
+                addr: [192, 0, 2, 1].into(),
+                port: 80,
+                protocol: Protocol::Tcp,
+            },
+            scheduler: Scheduler::Rr,
+            method: ForwardMethod::Dr,
+            persistence: None,
+            sloppy: false,
+            alpha: false,
+            omega: false,
+            quorum: 1,
+            hysteresis: 0,
+            sorry_server: None,
+            ha_suspend: false,
+            real_servers: servers
+                .iter()
+                .map(|&last| RealServer {
+                    addr: [10, 0, 0, last].into(),
+                    port: 80,
+                    weight: 1,
+                    inhibit_on_failure: last >= 100,
+                    checks: Vec::new(),
+                })
+                .collect(),
+        }
+    }
+
+    /// The last bytes of what is missing after a predecessor that had `(last byte, weight)` of a
+    /// service in the maps, or no service at all.
+    fn left(model: &Model, held: Option<&[(u8, u16)]>) -> Vec<u8> {
+        let desired: Vec<DesiredService> = held
+            .iter()
+            .map(|backends| DesiredService {
+                key: model.services[0].key,
+                scheduler: Scheduler::Rr,
+                persistence: None,
+                sloppy: false,
+                backends: backends
+                    .iter()
+                    .map(|&(last, weight)| DesiredBackend {
+                        addr: [10, 0, 0, last].into(),
+                        port: 80,
+                        weight,
+                        up: true,
+                        link: None,
+                        local: false,
+                    })
+                    .collect(),
+            })
+            .collect();
+        let plan = Tables::new(250).plan(&desired, &Refs::default(), Time::ZERO);
+        assert!(plan.refused.is_empty());
+        let last = |server: &RealServer| match server.addr {
+            IpAddr::V4(a) => a.octets()[3],
+            IpAddr::V6(_) => 0,
+        };
+        let missing = missing(model, &plan.next);
+        missing
+            .into_iter()
+            .map(|(_, server)| last(server))
+            .collect()
+    }
+
+    #[test]
+    fn what_a_predecessor_had_taken_out() {
+        let mut model = Model {
+            services: vec![service(&[1, 2, 100])],
+            ..Model::default()
+        };
+        let none: [u8; 0] = [];
+        assert_eq!(
+            left(&model, None),
+            none,
+            "a fresh start: all are assumed up"
+        );
+        assert_eq!(left(&model, Some(&[(1, 1), (2, 1), (100, 1)])), none);
+        assert_eq!(left(&model, Some(&[(2, 1), (100, 1)])), [1]);
+        assert_eq!(
+            left(&model, Some(&[])),
+            [1, 2, 100],
+            "all of them were dead"
+        );
+        assert_eq!(
+            left(&model, Some(&[(1, 0), (2, 1), (100, 0)])),
+            [100],
+            "inhibited"
+        );
+        model.services[0].sorry_server = Some(SorryServer {
+            addr: [10, 0, 0, 9].into(),
+            port: 80,
+            inhibit: false,
+        });
+        assert_eq!(
+            left(&model, Some(&[(9, 1), (100, 0)])),
+            [1, 2, 100],
+            "sorry"
+        );
+    }
 }

@@ -67,18 +67,15 @@ impl Meter {
 
     /// Counts of each service: its backends', removed ones included.
     pub(super) fn totals(&self, sample: &Sample, tables: &Tables) -> HashMap<ServiceKey, Counts> {
-        let mut totals: HashMap<ServiceKey, Counts> = HashMap::new();
+        // A service whose last backend is gone still has what that one counted.
+        let mut totals = self.freed.clone();
+        let keys: HashMap<u16, ServiceKey> =
+            tables.services().map(|(id, key, _)| (id, key)).collect();
         for (index, id, ..) in tables.backends() {
-            let Some(key) = tables.service_of(id) else {
-                continue;
-            };
-            let sum = totals
-                .entry(key)
-                .or_insert_with(|| self.freed.get(&key).copied().unwrap_or_default());
-            *sum = add(
-                *sum,
-                sample.backends.get(&index).copied().unwrap_or_default(),
-            );
+            if let (Some(key), Some(counts)) = (keys.get(&id), sample.backends.get(&index)) {
+                let sum = totals.entry(*key).or_default();
+                *sum = add(*sum, *counts);
+            }
         }
         totals
     }

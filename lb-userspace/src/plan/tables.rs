@@ -207,6 +207,20 @@ impl Tables {
             .and_then(|s| service_of_key(s.value.key))
     }
 
+    /// The services that have an id: `(id, key, removed)`.
+    pub fn services(&self) -> impl Iterator<Item = (u16, ServiceKey, bool)> + '_ {
+        self.services.values().filter_map(|s| {
+            let key = service_of_key(s.value.key)?;
+            Some((s.value.id, key, s.retired.is_some()))
+        })
+    }
+
+    /// The weight that is in force for a backend index.
+    #[must_use]
+    pub fn weight(&self, index: u16) -> Option<u16> {
+        self.backends.get(&index).map(|row| row.value.weight)
+    }
+
     /// The real servers that have an index: `(index, service id, address, port, removed)`.
     pub fn backends(&self) -> impl Iterator<Item = (u16, u16, Ipv4Addr, u16, bool)> + '_ {
         self.backends.iter().map(|(index, row)| {

@@ -88,11 +88,11 @@ impl Daemon<'_> {
             services: BTreeMap::new(),
             backends: BTreeMap::new(),
         };
-        for (index, id, addr, port, _) in tables.backends() {
+        owners
+            .services
+            .extend(tables.services().map(|(id, key, _)| (id, key)));
+        for (index, _, addr, port, _) in tables.backends() {
             owners.backends.insert(index, (IpAddr::V4(addr), port));
-            if let Some(key) = tables.service_of(id) {
-                owners.services.insert(id, key);
-            }
         }
         let scanner = plane.scanner();
         tokio::task::spawn_blocking(move || {

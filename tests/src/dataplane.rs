@@ -5,7 +5,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::ptr::NonNull;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -386,7 +385,11 @@ impl Director {
             HashMap::try_from(self.ebpf.map_mut(name::TEMPLATES).context("no TEMPLATES")?)?;
         match map.remove(&key) {
             Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
-            Err(aya::maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            Err(aya::maps::MapError::SyscallError(error))
+                if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
+            {
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -400,16 +403,6 @@ impl Director {
             Err(aya::maps::MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Pins the program, for a benchmark from outside.
-    pub fn pin(&mut self, path: &Path) -> Result<()> {
-        let program: &mut Xdp = self
-            .ebpf
-            .program_mut(name::PROGRAM)
-            .context("no program")?
-            .try_into()?;
-        Ok(program.pin(path)?)
     }
 
     /// Instructions that the verifier walked.

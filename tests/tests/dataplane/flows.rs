@@ -6,7 +6,9 @@ use std::net::Ipv4Addr;
 use anyhow::{Context as _, Result};
 use lb_common::flow::shared::SharedFlow;
 use lb_common::flow::{FlowValue, split_tag};
-use lb_common::maps::{BACKEND_RESOLVED, Backend, FLOW_BUCKETS, SERVICE_SLOPPY, Sched, ServiceSlot, service_key};
+use lb_common::maps::{
+    BACKEND_RESOLVED, Backend, FLOW_BUCKETS, SERVICE_SLOPPY, Sched, ServiceSlot, service_key,
+};
 use lb_common::reason::Reason;
 use lb_common::sched::{SH_SIZE, fill_sh, sh_hash};
 use lb_common::tcp::{ACK, SYN, State};
@@ -55,7 +57,10 @@ fn sh_table() -> [u16; SH_SIZE] {
 }
 
 fn client(n: u32) -> (Ipv4Addr, u16) {
-    (Ipv4Addr::from(0x0a00_0000 + (n >> 14)), 1024 + (n & 0x3fff) as u16)
+    (
+        Ipv4Addr::from(0x0a00_0000 + (n >> 14)),
+        1024 + (n & 0x3fff) as u16,
+    )
 }
 
 /// A valid frame that is turned into one of any client without being built again.
@@ -99,16 +104,27 @@ fn a_million_live_connections_all_keep_their_server() -> Result<()> {
         }
     }
     let reasons = director.reasons()?;
-    println!("{FLOWS} flows: {lost} lost, {} moved to their second place", reasons[Reason::FlowMoved as usize]);
+    println!(
+        "{FLOWS} flows: {lost} lost, {} moved to their second place",
+        reasons[Reason::FlowMoved as usize]
+    );
     assert_eq!(lost, 0);
     assert_eq!(reasons[Reason::EvictedLive as usize], 0);
-    assert_eq!(director.flows().iter().filter_map(SharedFlow::read).count(), FLOWS as usize, "one entry each");
+    assert_eq!(
+        director.flows().iter().filter_map(SharedFlow::read).count(),
+        FLOWS as usize,
+        "one entry each"
+    );
     // And the packets that follow go where the first one went.
     for n in (0..FLOWS).step_by(97) {
         test_run_into(director.program(), frame.of(n), &mut out)?;
         assert_eq!(out[5], servers[n as usize], "flow {n}");
     }
-    assert_eq!(director.cursor(1), u64::from(FLOWS), "one turn a connection");
+    assert_eq!(
+        director.cursor(1),
+        u64::from(FLOWS),
+        "one turn a connection"
+    );
     Ok(())
 }
 
@@ -128,7 +144,10 @@ fn a_full_table_gives_up_the_closing_then_the_half_open_then_the_idle() -> Resul
         (State::Established, 0),
     ];
     for (n, (state, idle)) in (0..).zip(states) {
-        director.put_flow(tag(n), FlowValue::new(1, state as u8, now.wrapping_sub(idle)))?;
+        director.put_flow(
+            tag(n),
+            FlowValue::new(1, state as u8, now.wrapping_sub(idle)),
+        )?;
     }
     let mut frame = Template::new(ACK);
     let mut out = [0; 128];
@@ -144,9 +163,19 @@ fn a_full_table_gives_up_the_closing_then_the_half_open_then_the_idle() -> Resul
     for (step, (victim, reason)) in (100..).zip(order) {
         let before = director.reasons()?[reason as usize];
         assert!(director.flow(tag(victim)).is_some());
-        assert_eq!(test_run_into(director.program(), frame.of(step), &mut out)?.0, 3);
-        assert!(director.flow(tag(victim)).is_none(), "flow {victim} had to go for {step}");
-        assert_eq!(director.reasons()?[reason as usize], before + 1, "{reason:?}");
+        assert_eq!(
+            test_run_into(director.program(), frame.of(step), &mut out)?.0,
+            3
+        );
+        assert!(
+            director.flow(tag(victim)).is_none(),
+            "flow {victim} had to go for {step}"
+        );
+        assert_eq!(
+            director.reasons()?[reason as usize],
+            before + 1,
+            "{reason:?}"
+        );
     }
     Ok(())
 }
@@ -157,11 +186,17 @@ fn an_expired_flow_makes_room_without_being_counted() -> Result<()> {
     let now = director.now()?;
     for n in 0..8 {
         let idle = if n == 5 { 200 } else { 3 };
-        director.put_flow(tag(n), FlowValue::new(1, State::SynRecv as u8, now.wrapping_sub(idle)))?;
+        director.put_flow(
+            tag(n),
+            FlowValue::new(1, State::SynRecv as u8, now.wrapping_sub(idle)),
+        )?;
     }
     let before = director.reasons()?;
     let mut out = [0; 128];
-    assert_eq!(test_run_into(director.program(), Template::new(SYN).of(100), &mut out)?.0, 3);
+    assert_eq!(
+        test_run_into(director.program(), Template::new(SYN).of(100), &mut out)?.0,
+        3
+    );
     assert!(director.flow(tag(5)).is_none() && director.flow(tag(100)).is_some());
     assert_eq!(director.reasons()?, before);
     Ok(())
@@ -172,7 +207,8 @@ fn on_two_cpus<T: Send>(work: impl Fn(usize) -> Result<T> + Sync) -> Result<[T; 
     let bound = |cpu: usize| {
         let mut set = nix::sched::CpuSet::new();
         set.set(cpu)?;
-        nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set).context("this test needs two CPUs")?;
+        nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)
+            .context("this test needs two CPUs")?;
         work(cpu)
     };
     std::thread::scope(|scope| {
@@ -219,7 +255,10 @@ fn two_cpus_that_evict_each_other_never_send_a_packet_to_another_flows_server() 
     for (tag, value) in director.flows().iter().filter_map(SharedFlow::read) {
         let right = table[sh_hash(split_tag(tag).0) as usize];
         assert_eq!(value.backend(), right);
-        assert!(seen.insert(tag, value).is_none(), "two entries for one flow");
+        assert!(
+            seen.insert(tag, value).is_none(),
+            "two entries for one flow"
+        );
     }
     Ok(())
 }
@@ -249,19 +288,31 @@ fn two_cpus_that_meet_the_same_new_connections_agree_on_each() -> Result<()> {
         Ok(servers)
     })?;
     let mut dropped = 0;
-    for n in 0..FLOWS as usize {
-        let there = director.flow(tag(n as u32)).map(|value| value.backend() as u8);
-        for server in [servers[0][n], servers[1][n]] {
+    for n in 0..FLOWS {
+        let there = director.flow(tag(n)).map(|value| value.backend() as u8);
+        for server in [servers[0][n as usize], servers[1][n as usize]] {
             match server {
                 Some(_) => assert_eq!(server, there, "flow {n}"),
                 None => dropped += 1,
             }
         }
-        assert_eq!(director.entries(tag(n as u32)), usize::from(there.is_some()), "flow {n}");
+        assert_eq!(
+            director.entries(tag(n)),
+            usize::from(there.is_some()),
+            "flow {n}"
+        );
     }
-    let conns: u64 = (1..=SERVERS).map(|index| director.counters(index).map(|c| c.conns)).sum::<Result<u64>>()?;
-    println!("{FLOWS} flows on two CPUs at once: {conns} scheduled, {dropped} packets dropped as busy");
-    assert_eq!(director.cursor(1), conns, "a turn for each connection that was scheduled, and no other");
+    let conns: u64 = (1..=SERVERS)
+        .map(|index| director.counters(index).map(|c| c.conns))
+        .sum::<Result<u64>>()?;
+    println!(
+        "{FLOWS} flows on two CPUs at once: {conns} scheduled, {dropped} packets dropped as busy"
+    );
+    assert_eq!(
+        director.cursor(1),
+        conns,
+        "a turn for each connection that was scheduled, and no other"
+    );
     assert!(conns <= u64::from(FLOWS) && conns + dropped >= u64::from(FLOWS));
     assert!(dropped < u64::from(FLOWS) / 50, "{dropped}");
     Ok(())

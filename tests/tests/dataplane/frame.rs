@@ -59,12 +59,20 @@ impl Frame {
     }
 
     pub(crate) fn udp(client: (Ipv4Addr, u16), port: u16) -> Frame {
-        Frame { proto: UDP, payload: 12, ..Frame::tcp(client, port, 0) }
+        Frame {
+            proto: UDP,
+            payload: 12,
+            ..Frame::tcp(client, port, 0)
+        }
     }
 
     /// The tag of its flow in a service.
     pub(crate) fn tag(&self, service: u16) -> u64 {
-        flow_tag(u32::from_ne_bytes(self.src.0.octets()), self.src.1.to_be(), service)
+        flow_tag(
+            u32::from_ne_bytes(self.src.0.octets()),
+            self.src.1.to_be(),
+            service,
+        )
     }
 
     /// Length of the IP packet.
@@ -81,7 +89,24 @@ impl Frame {
             l4.extend((8 + self.payload as u16).to_be_bytes());
             l4.extend([0, 0]);
         } else {
-            l4.extend([0, 0, 0, 1, 0, 0, 0, 2, 0x50, self.tcp_flags, 0x20, 0, 0, 0, 0, 0]);
+            l4.extend([
+                0,
+                0,
+                0,
+                1,
+                0,
+                0,
+                0,
+                2,
+                0x50,
+                self.tcp_flags,
+                0x20,
+                0,
+                0,
+                0,
+                0,
+                0,
+            ]);
         }
         l4.extend((0..self.payload).map(|i| i as u8));
         let header_len = 20 + self.options.len();
@@ -112,7 +137,10 @@ impl Frame {
 
 /// The Internet checksum of a header whose checksum field is 0.
 pub(crate) fn checksum(header: &[u8]) -> u16 {
-    let mut sum: u32 = header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let mut sum: u32 = header
+        .chunks(2)
+        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+        .sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
@@ -120,9 +148,21 @@ pub(crate) fn checksum(header: &[u8]) -> u16 {
 }
 
 /// Asserts that `after` is `before` forwarded to `dmac` from `smac`: each field read with etherparse.
-pub(crate) fn assert_forwarded(what: &str, before: &[u8], after: &[u8], dmac: [u8; 6], smac: [u8; 6]) {
-    let (old, new) = (SlicedPacket::from_ethernet(before), SlicedPacket::from_ethernet(after));
-    let (old, new) = (old.expect("a valid frame in"), new.unwrap_or_else(|e| panic!("{what}: frame out: {e}")));
+pub(crate) fn assert_forwarded(
+    what: &str,
+    before: &[u8],
+    after: &[u8],
+    dmac: [u8; 6],
+    smac: [u8; 6],
+) {
+    let (old, new) = (
+        SlicedPacket::from_ethernet(before),
+        SlicedPacket::from_ethernet(after),
+    );
+    let (old, new) = (
+        old.expect("a valid frame in"),
+        new.unwrap_or_else(|e| panic!("{what}: frame out: {e}")),
+    );
     let link = |p: &SlicedPacket<'_>| match &p.link {
         Some(etherparse::LinkSlice::Ethernet2(slice)) => slice.to_header(),
         other => panic!("{what}: {other:?}"),
@@ -130,23 +170,38 @@ pub(crate) fn assert_forwarded(what: &str, before: &[u8], after: &[u8], dmac: [u
     let (old_link, new_link) = (link(&old), link(&new));
     assert_eq!(new_link.destination, dmac, "{what}: destination MAC");
     assert_eq!(new_link.source, smac, "{what}: source MAC");
-    assert_eq!(new_link.ether_type, old_link.ether_type, "{what}: ethertype");
+    assert_eq!(
+        new_link.ether_type, old_link.ether_type,
+        "{what}: ethertype"
+    );
     let ip = |p: &SlicedPacket<'_>| match &p.net {
         Some(etherparse::NetSlice::Ipv4(slice)) => slice.header().to_header(),
         other => panic!("{what}: {other:?}"),
     };
     let (old_ip, new_ip) = (ip(&old), ip(&new));
     assert_eq!(new_ip.time_to_live, old_ip.time_to_live - 1, "{what}: TTL");
-    assert_eq!(new_ip.header_checksum, new_ip.calc_header_checksum(), "{what}: header checksum");
+    assert_eq!(
+        new_ip.header_checksum,
+        new_ip.calc_header_checksum(),
+        "{what}: header checksum"
+    );
     let mut undone = new_ip.clone();
     undone.time_to_live = old_ip.time_to_live;
     undone.header_checksum = old_ip.header_checksum;
     assert_eq!(undone, old_ip, "{what}: the rest of the IP header");
     match (&old.transport, &new.transport) {
-        (Some(TransportSlice::Tcp(old)), Some(TransportSlice::Tcp(new))) => assert_eq!(old.to_header(), new.to_header(), "{what}"),
-        (Some(TransportSlice::Udp(old)), Some(TransportSlice::Udp(new))) => assert_eq!(old.to_header(), new.to_header(), "{what}"),
+        (Some(TransportSlice::Tcp(old)), Some(TransportSlice::Tcp(new))) => {
+            assert_eq!(old.to_header(), new.to_header(), "{what}")
+        }
+        (Some(TransportSlice::Udp(old)), Some(TransportSlice::Udp(new))) => {
+            assert_eq!(old.to_header(), new.to_header(), "{what}")
+        }
         other => panic!("{what}: {other:?}"),
     }
     let start = 14 + old_ip.header_len();
-    assert_eq!(before[start..], after[start..], "{what}: what follows the IP header");
+    assert_eq!(
+        before[start..],
+        after[start..],
+        "{what}: what follows the IP header"
+    );
 }

@@ -44,7 +44,11 @@ impl Random {
 
 /// Random bytes, most of them behind as much of a header as lets them get past the first look.
 fn random_frame(random: &mut Random, frame: &mut Vec<u8>) {
-    let len = if random.one_in(50) { 14 + random.below(1500) } else { 14 + random.below(100) };
+    let len = if random.one_in(50) {
+        14 + random.below(1500)
+    } else {
+        14 + random.below(100)
+    };
     frame.resize(len, 0);
     random.fill(frame);
     let depth = random.below(6);
@@ -53,7 +57,11 @@ fn random_frame(random: &mut Random, frame: &mut Vec<u8>) {
     }
     if depth >= 2 && len >= 34 {
         frame[14] = 0x40 | random.pick(&[5, 5, 5, 6, 15, 4]);
-        let total = if random.one_in(2) { len - 14 } else { random.below(len) };
+        let total = if random.one_in(2) {
+            len - 14
+        } else {
+            random.below(len)
+        };
         frame[16..18].copy_from_slice(&(total as u16).to_be_bytes());
         frame[23] = random.pick(&[TCP, UDP]);
     }
@@ -83,9 +91,23 @@ fn random_frame(random: &mut Random, frame: &mut Vec<u8>) {
 fn mutated_frame(random: &mut Random, frame: &mut Vec<u8>) {
     let services = world::services();
     let service = &services[random.below(services.len())];
-    let client = ([10, 0, random.below(4) as u8, random.below(16) as u8].into(), 1024 + random.below(32) as u16);
+    let client = (
+        [10, 0, random.below(4) as u8, random.below(16) as u8].into(),
+        1024 + random.below(32) as u16,
+    );
     let mut plain = if service.proto == TCP {
-        let flags = random.pick(&[SYN, ACK, ACK, ACK | 8, FIN | ACK, RST, RST | ACK, SYN | ACK, 0, SYN | FIN]);
+        let flags = random.pick(&[
+            SYN,
+            ACK,
+            ACK,
+            ACK | 8,
+            FIN | ACK,
+            RST,
+            RST | ACK,
+            SYN | ACK,
+            0,
+            SYN | FIN,
+        ]);
         Frame::tcp(client, service.port, flags)
     } else {
         Frame::udp(client, service.port)
@@ -137,14 +159,23 @@ fn run(name: &str, seed: u64, make: impl Fn(&mut Random, &mut Vec<u8>)) -> Resul
             &out[..len]
         );
     }
-    println!("{name}: drop {}, pass {}, transmit {}, redirect {}", actions[1], actions[2], actions[3], actions[4]);
+    println!(
+        "{name}: drop {}, pass {}, transmit {}, redirect {}",
+        actions[1], actions[2], actions[3], actions[4]
+    );
     assert_eq!(actions[Action::Aborted as usize], 0);
-    assert!(actions[1..4].iter().all(|&n| n > FRAMES / 1000), "every verdict was met: {actions:?}");
+    assert!(
+        actions[1..4].iter().all(|&n| n > FRAMES / 1000),
+        "every verdict was met: {actions:?}"
+    );
     counters_agree(&director, &model)
 }
 
 fn counters_agree(director: &Director, model: &Model) -> Result<()> {
-    for (reason, (counted, expected)) in Reason::ALL.iter().zip(director.reasons()?.into_iter().zip(&model.reasons)) {
+    for (reason, (counted, expected)) in Reason::ALL
+        .iter()
+        .zip(director.reasons()?.into_iter().zip(&model.reasons))
+    {
         // Where a flow lies is not the model's concern.
         if *reason != Reason::FlowMoved {
             assert_eq!(counted, *expected, "{}", reason.name());
@@ -153,7 +184,11 @@ fn counters_agree(director: &Director, model: &Model) -> Result<()> {
     for (index, _) in world::backends() {
         let counters = director.counters(index)?;
         let expected = model.packets.get(&index).copied().unwrap_or_default();
-        assert_eq!((counters.packets, counters.bytes, counters.conns), expected, "backend {index}");
+        assert_eq!(
+            (counters.packets, counters.bytes, counters.conns),
+            expected,
+            "backend {index}"
+        );
     }
     Ok(())
 }

@@ -4,7 +4,9 @@
 
 use std::collections::HashMap;
 
-use lb_common::maps::{BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, SERVICE_LOCAL, SERVICE_SLOPPY};
+use lb_common::maps::{
+    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, SERVICE_LOCAL, SERVICE_SLOPPY,
+};
 use lb_common::reason::Reason;
 use lb_tests::dataplane::{Action, IFINDEX};
 
@@ -72,19 +74,39 @@ impl Model {
                 counters.0 += 1;
                 counters.1 += u64::from(u16::from_be_bytes([frame[16], frame[17]]));
                 if to.flags & BACKEND_LOCAL != 0 {
-                    return Expected { action: Action::Pass, frame: frame.to_vec(), reason: None };
+                    return Expected {
+                        action: Action::Pass,
+                        frame: frame.to_vec(),
+                        reason: None,
+                    };
                 }
                 let mut out = frame.to_vec();
                 out[..6].copy_from_slice(&to.dmac);
                 out[6..12].copy_from_slice(&to.smac);
                 lower_ttl(&mut out);
-                let action = if to.ifindex == IFINDEX { Action::Transmit } else { Action::Redirect };
-                Expected { action, frame: out, reason: None }
+                let action = if to.ifindex == IFINDEX {
+                    Action::Transmit
+                } else {
+                    Action::Redirect
+                };
+                Expected {
+                    action,
+                    frame: out,
+                    reason: None,
+                }
             }
             Err(reason) => {
                 self.reasons[reason as usize] += 1;
-                let action = if reason.passes() { Action::Pass } else { Action::Drop };
-                Expected { action, frame: frame.to_vec(), reason: Some(reason) }
+                let action = if reason.passes() {
+                    Action::Pass
+                } else {
+                    Action::Drop
+                };
+                Expected {
+                    action,
+                    frame: frame.to_vec(),
+                    reason: Some(reason),
+                }
             }
         }
     }
@@ -124,7 +146,11 @@ impl Model {
             return Err(Reason::OtherMac);
         }
         if frame[6..12] == PEER {
-            return Err(if service.flags & SERVICE_LOCAL != 0 { Reason::PeerLocal } else { Reason::PeerDirector });
+            return Err(if service.flags & SERVICE_LOCAL != 0 {
+                Reason::PeerLocal
+            } else {
+                Reason::PeerDirector
+            });
         }
         if more {
             return Err(Reason::Fragment);
@@ -137,7 +163,10 @@ impl Model {
         } else {
             None
         };
-        let client = ([ip[12], ip[13], ip[14], ip[15]], u16::from_be_bytes([l4[0], l4[1]]));
+        let client = (
+            [ip[12], ip[13], ip[14], ip[15]],
+            u16::from_be_bytes([l4[0], l4[1]]),
+        );
         let backend = self.flow(&service, client, flags)?;
         let to = self.backends[&backend];
         if to.flags & (BACKEND_LOCAL | BACKEND_RESOLVED) == 0 {
@@ -149,12 +178,18 @@ impl Model {
         Ok(backend)
     }
 
-    fn flow(&mut self, service: &Service, client: Client, flags: Option<u8>) -> Result<u16, Reason> {
+    fn flow(
+        &mut self,
+        service: &Service,
+        client: Client,
+        flags: Option<u8>,
+    ) -> Result<u16, Reason> {
         let key = (client, service.id);
         let opens = flags.is_none_or(|flags| flags & SYN != 0 && flags & RST == 0);
         if let Some(entry) = self.flows.get(&key).copied() {
             let gone = opens && !self.is_usable(entry.backend, service.id);
-            let reuses = flags.is_some() && opens && matches!(entry.state, Some(Tcp::TimeWait | Tcp::Close));
+            let reuses =
+                flags.is_some() && opens && matches!(entry.state, Some(Tcp::TimeWait | Tcp::Close));
             if !gone && !reuses {
                 let state = flags.map(|flags| step(entry.state, flags));
                 self.flows.insert(key, Entry { state, ..entry });
@@ -165,30 +200,49 @@ impl Model {
             if gone && !reuses {
                 self.reasons[Reason::Rescheduled as usize] += 1;
             }
-            self.flows.insert(key, Entry { backend, state: flags.map(|flags| step(None, flags)) });
+            self.flows.insert(
+                key,
+                Entry {
+                    backend,
+                    state: flags.map(|flags| step(None, flags)),
+                },
+            );
             return Ok(backend);
         }
         let midstream = service.hash || service.flags & SERVICE_SLOPPY != 0;
-        if !opens && !(midstream && flags.is_some_and(|flags| flags & RST == 0)) {
+        let may_open = opens || midstream && flags.is_some_and(|flags| flags & RST == 0);
+        if !may_open {
             return Err(Reason::TcpNoFlow);
         }
         let backend = self.schedule(service, client)?;
-        self.flows.insert(key, Entry { backend, state: flags.map(|flags| step(None, flags)) });
+        self.flows.insert(
+            key,
+            Entry {
+                backend,
+                state: flags.map(|flags| step(None, flags)),
+            },
+        );
         Ok(backend)
     }
 
     fn is_usable(&self, backend: u16, service: u16) -> bool {
         self.backends.get(&backend).is_some_and(|b| {
-            b.service == service && b.flags & BACKEND_DOWN == 0 && b.flags & (BACKEND_RESOLVED | BACKEND_LOCAL) != 0
+            b.service == service
+                && b.flags & BACKEND_DOWN == 0
+                && b.flags & (BACKEND_RESOLVED | BACKEND_LOCAL) != 0
         })
     }
 
     fn schedule(&mut self, service: &Service, client: Client) -> Result<u16, Reason> {
         let network = ([client.0[0], client.0[1], client.0[2]], service.id);
-        let kept = self.templates.get(&network).copied().filter(|&b| self.is_usable(b, service.id));
+        let kept = self
+            .templates
+            .get(&network)
+            .copied()
+            .filter(|&b| self.is_usable(b, service.id));
         let backend = match kept {
             Some(backend) => backend,
-            None => self.from_table(service, client)?,
+            None => self.take_turn(service, client)?,
         };
         if service.persist_ticks != 0 {
             self.templates.insert(network, backend);
@@ -197,7 +251,7 @@ impl Model {
         Ok(backend)
     }
 
-    fn from_table(&mut self, service: &Service, client: Client) -> Result<u16, Reason> {
+    fn take_turn(&mut self, service: &Service, client: Client) -> Result<u16, Reason> {
         let len = service.table.len();
         if len == 0 {
             return Err(Reason::NoServer);
@@ -235,9 +289,17 @@ const ACK: u8 = 16;
 fn step(from: Option<Tcp>, flags: u8) -> Tcp {
     use Tcp::{Close, Established, FinWait, SynRecv, TimeWait};
     if flags & RST != 0 {
-        if from == Some(SynRecv) { SynRecv } else { Close }
+        if from == Some(SynRecv) {
+            SynRecv
+        } else {
+            Close
+        }
     } else if flags & SYN != 0 {
-        if from == Some(Established) { Established } else { SynRecv }
+        if from == Some(Established) {
+            Established
+        } else {
+            SynRecv
+        }
     } else if flags & FIN != 0 {
         match from {
             None | Some(Close) => Close,

@@ -19,7 +19,14 @@ fn director(own: [u8; 6], other: [u8; 6], flags: u8) -> Result<Director> {
     director.set_iface(IFINDEX, own, &[other])?;
     director.set_backend(
         1,
-        Backend { dmac: other, smac: own, ifindex: IFINDEX, flags: BACKEND_RESOLVED, service: 1, ..Backend::default() },
+        Backend {
+            dmac: other,
+            smac: own,
+            ifindex: IFINDEX,
+            flags: BACKEND_RESOLVED,
+            service: 1,
+            ..Backend::default()
+        },
     );
     let slot = ServiceSlot {
         key: service_key(addr(VIP), PORT.to_be(), TCP),

@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use lb_common::maps::{
-    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, SERVICE_LOCAL, SERVICE_SLOPPY, Sched, ServiceSlot, service_key,
+    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, SERVICE_LOCAL, SERVICE_SLOPPY, Sched,
+    ServiceSlot, service_key,
 };
 use lb_common::sched::{SH_SIZE, fill_sh};
 use lb_tests::dataplane::{Director, IFINDEX};
@@ -58,16 +59,31 @@ pub(crate) fn services() -> Vec<Service> {
     vec![
         service(1, RR, TCP, &[1, 2, 3]),
         service(2, UDP_RR, UDP, &[4, 5]),
-        Service { hash: true, ..service(3, HASH, TCP, &sh(&[(6, 1), (7, 1)])) },
-        Service { flags: SERVICE_SLOPPY, ..service(4, SLOPPY, TCP, &[8]) },
-        Service { flags: SERVICE_LOCAL, ..service(5, LOCAL, TCP, &[9]) },
+        Service {
+            hash: true,
+            ..service(3, HASH, TCP, &sh(&[(6, 1), (7, 1)]))
+        },
+        Service {
+            flags: SERVICE_SLOPPY,
+            ..service(4, SLOPPY, TCP, &[8])
+        },
+        Service {
+            flags: SERVICE_LOCAL,
+            ..service(5, LOCAL, TCP, &[9])
+        },
         service(6, EMPTY, TCP, &[]),
         service(7, HALF_UNRESOLVED, TCP, &[10, 11]),
         service(8, UNRESOLVED, TCP, &[12]),
-        Service { persist_ticks: PERSIST_TICKS, ..service(9, PERSISTENT, TCP, &[13, 14]) },
+        Service {
+            persist_ticks: PERSIST_TICKS,
+            ..service(9, PERSISTENT, TCP, &[13, 14])
+        },
         service(10, OTHER_NIC, TCP, &[15]),
         service(11, UDP_DOWN, UDP, &[16, 17]),
-        Service { hash: true, ..service(12, HASH_WEIGHT_0, TCP, &sh(&[(18, 1), (19, 0)])) },
+        Service {
+            hash: true,
+            ..service(12, HASH_WEIGHT_0, TCP, &sh(&[(18, 1), (19, 0)]))
+        },
     ]
 }
 
@@ -116,7 +132,11 @@ pub(crate) fn fill(director: &mut Director) -> Result<()> {
         let slot = ServiceSlot {
             key: service_key(addr(VIP), service.port.to_be(), service.proto),
             id: service.id,
-            sched: if service.hash { Sched::SourceHash as u8 } else { Sched::Turn as u8 },
+            sched: if service.hash {
+                Sched::SourceHash as u8
+            } else {
+                Sched::Turn as u8
+            },
             flags: service.flags,
             persist_ticks: service.persist_ticks,
             persist_mask: u32::from_ne_bytes([255, 255, 255, 0]),

@@ -120,6 +120,14 @@ pub(crate) fn took(start: Instant) -> String {
 /// took.
 pub(crate) fn step(label: &str, cmd: &mut Command) -> Result<()> {
     let start = Instant::now();
+    last_step(label, cmd)?;
+    eprintln!("    {label}: done in {}", took(start));
+    Ok(())
+}
+
+/// As [`step`], but what `cmd` prints last stays the last.
+pub(crate) fn last_step(label: &str, cmd: &mut Command) -> Result<()> {
+    let start = Instant::now();
     eprintln!("==> {label}: {}", show(cmd));
     let status = cmd
         .status()
@@ -131,7 +139,6 @@ pub(crate) fn step(label: &str, cmd: &mut Command) -> Result<()> {
             show(cmd)
         );
     }
-    eprintln!("    {label}: done in {}", took(start));
     Ok(())
 }
 

@@ -1,7 +1,5 @@
 //! `test`: lints, unit tests, and the tests in network namespaces.
 
-use std::time::Instant;
-
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
@@ -38,7 +36,6 @@ const EBPF: &str = "lb-ebpf";
 
 /// The task.
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let start = Instant::now();
     let with_lab = matches!(args.part, Part::All | Part::Lab);
     if with_lab {
         need_root(
@@ -52,13 +49,11 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         setup::For::Testing
     })?;
 
-    if matches!(args.part, Part::All | Part::Lint) {
-        lint()?;
-    }
-    if with_lab {
-        // The lab starts lbd and lbctl as programs.
-        build::daemon(Profile::Dev)?;
-    }
+    // A lint that fails does not keep the tests from running: one call shows all that is wrong.
+    let lints = match args.part {
+        Part::All | Part::Lint => lint(),
+        Part::Unit | Part::Lab => Ok(()),
+    };
     let nextest = sh::which("cargo-nextest").is_some();
     match args.part {
         Part::Lint => {}
@@ -68,7 +63,12 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             &args.rest,
             false,
         )?,
-        Part::Lab => run_tests(nextest, &["--package", LAB], &args.rest, true)?,
+        Part::Lab => {
+            // The lab starts lbd and lbctl as programs. (With the whole workspace cargo builds them
+            // for the tests of their own package.)
+            build::daemon(Profile::Dev)?;
+            run_tests(nextest, &["--package", LAB], &args.rest, true)?;
+        }
         // nextest runs the lab's tests one by one in the same run, see .config/nextest.toml.
         Part::All if nextest => {
             run_tests(true, &["--workspace", "--exclude", EBPF], &args.rest, false)?
@@ -83,8 +83,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             run_tests(false, &["--package", LAB], &args.rest, true)?;
         }
     }
-    eprintln!("    test: all passed in {}", sh::took(start));
-    Ok(())
+    lints
 }
 
 /// Everything that is said about the source without running it. All of it runs, so that one call
@@ -121,7 +120,8 @@ fn lint() -> Result<()> {
     }
 }
 
-/// Runs the tests of `packages`; `one_by_one` for cargo's own runner, which knows no groups.
+/// Runs the tests of `packages`; `one_by_one` for cargo's own runner, which knows no groups. The
+/// runner's summary is the last that is printed.
 fn run_tests(nextest: bool, packages: &[&str], rest: &[String], one_by_one: bool) -> Result<()> {
     let mut cmd = sh::cargo();
     if nextest {
@@ -137,5 +137,5 @@ fn run_tests(nextest: bool, packages: &[&str], rest: &[String], one_by_one: bool
             cmd.arg("--test-threads=1");
         }
     }
-    sh::step("test", &mut cmd)
+    sh::last_step("test", &mut cmd)
 }

@@ -164,8 +164,7 @@ impl FakeMaps {
     }
 
     pub(super) fn dump(&self) -> Dump {
-        let mut sched = self.sched.clone();
-        sched.resize(lb_common::maps::SCHED_WORDS as usize * 4, 0);
+        let sched = self.sched.clone();
         Dump {
             hz: HZ,
             services: self.slots.iter().map(|(s, v)| (*s, *v)).collect(),

@@ -1,0 +1,236 @@
+//! A host on the segment that sends what it should not.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use lb_tests::clock::{Instant, pause, wait_for};
+use lb_tests::conf::PairConf;
+use lb_tests::director::Kind;
+use lb_tests::lab::{Lab, Spec};
+use lb_tests::prober::let_answers_in;
+use lb_tests::recorder::What;
+use lb_userspace::io::vrrp::VrrpSockets;
+use lb_userspace::model::{Auth, VrrpVersion};
+use lb_userspace::vrrp::packet::Advert;
+
+const ADVERT: Duration = Duration::from_secs(1);
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// An advert that would win if it were right.
+fn winning(vip: Ipv4Addr) -> Advert {
+    Advert {
+        source: Ipv4Addr::new(10, 77, 0, 250),
+        version: VrrpVersion::V2,
+        vrid: 62,
+        priority: 254,
+        interval: ADVERT,
+        auth: Auth::Pass(b"1111".to_vec()),
+        addresses: vec![vip],
+    }
+}
+
+/// What is wrong, the packet, and the name of the counter; `None`: not for us, not counted.
+fn faults(vip: Ipv4Addr) -> Vec<(&'static str, Vec<u8>, Option<&'static str>)> {
+    let good = winning(vip);
+    let broken = |change: fn(&mut Vec<u8>)| {
+        let mut packet = good.emit(1);
+        change(&mut packet);
+        packet
+    };
+    let with = |change: fn(&mut Advert)| {
+        let mut advert = good.clone();
+        change(&mut advert);
+        advert.emit(1)
+    };
+    vec![
+        ("TTL 254", broken(|p| p[8] = 254), Some("ttl")),
+        ("checksum", broken(|p| p[26] ^= 1), Some("checksum")),
+        ("type 2", broken(|p| p[20] = 0x22), Some("type")),
+        ("version 0", broken(|p| p[20] = 0x01), Some("version")),
+        ("count 0", broken(|p| p[23] = 0), Some("count")),
+        ("count 255", broken(|p| p[23] = 255), Some("length")),
+        (
+            "no authentication",
+            with(|a| a.auth = Auth::None),
+            Some("auth_type"),
+        ),
+        (
+            "another password",
+            with(|a| a.auth = Auth::Pass(b"1112".to_vec())),
+            Some("auth_data"),
+        ),
+        (
+            "another interval",
+            with(|a| a.interval = Duration::from_secs(2)),
+            Some("interval"),
+        ),
+        (
+            "version 3",
+            with(|a| {
+                a.version = VrrpVersion::V3;
+                a.auth = Auth::None;
+            }),
+            Some("version"),
+        ),
+        (
+            "another address",
+            with(|a| a.addresses = vec![Ipv4Addr::new(10, 77, 0, 101)]),
+            Some("address_list"),
+        ),
+        (
+            "one address more",
+            with(|a| a.addresses.push(Ipv4Addr::new(10, 77, 0, 101))),
+            Some("count"),
+        ),
+        (
+            "source in another subnet",
+            with(|a| a.source = Ipv4Addr::new(192, 0, 2, 1)),
+            Some("off_subnet"),
+        ),
+        ("another VRID", with(|a| a.vrid = 63), None),
+    ]
+}
+
+/// The counters of a director's instance, by name.
+fn discarded(lab: &Lab, director: usize) -> Result<BTreeMap<String, u64>> {
+    let json = lab.directors[director].lbctl(&["show", "vrrp", "--json"])?;
+    let status: serde_json::Value = serde_json::from_str(&json)?;
+    let list = find(&status, "discarded").with_context(|| json.clone())?;
+    Ok(list
+        .as_array()
+        .context("discarded is a list")?
+        .iter()
+        .filter_map(|d| {
+            let text = |key: &str| d.get(key).and_then(|v| v.as_str()).map(str::to_owned);
+            let number = d.as_object()?.values().find_map(serde_json::Value::as_u64)?;
+            Some((text("reason").or_else(|| text("name"))?, number))
+        })
+        .collect())
+}
+
+/// The first value of this key, however deep.
+fn find<'a>(value: &'a serde_json::Value, key: &str) -> Option<&'a serde_json::Value> {
+    match value {
+        serde_json::Value::Object(map) => map
+            .get(key)
+            .or_else(|| map.values().find_map(|v| find(v, key))),
+        serde_json::Value::Array(list) => list.iter().find_map(|v| find(v, key)),
+        _ => None,
+    }
+}
+
+fn lab() -> Result<Lab> {
+    let conf = PairConf::http(2, ADVERT);
+    let mut spec = Spec::pair(&conf, [Kind::Lbd; 2]);
+    spec.spare = true;
+    let mut lab = Lab::new(&spec)?;
+    lab.start_directors()?;
+    Ok(lab)
+}
+
+/// Sends packets from the spare host, `gap` apart.
+fn send(lab: &Lab, packets: Vec<Vec<u8>>, gap: Option<Duration>) -> Result<()> {
+    let spare = lab.spare.as_ref().context("no spare host")?;
+    let index = spare.ns.index(&spare.link)?;
+    let link = spare.link.clone();
+    spare.ns.block_on(async move {
+        let mut sockets = VrrpSockets::new()?;
+        sockets.open(&link, index)?;
+        for packet in packets {
+            // A full queue of the veth is a frame less, which is all the same here.
+            let _ = sockets.send(&link, &packet);
+            if let Some(gap) = gap {
+                tokio::time::sleep(gap).await;
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_wrong_advert_changes_nothing_and_is_counted_by_its_fault() -> Result<()> {
+    let lab = lab()?;
+    let ping = lab.ping(lab.vip(), Duration::from_millis(5))?;
+    lab.settle(0, None, ADVERT, &ping, LIMIT)?;
+    let start = Instant::now();
+    for (what, packet, counter) in faults(lab.vip()) {
+        let Some(counter) = counter else {
+            send(&lab, vec![packet; 3], None)?;
+            continue;
+        };
+        let before = discarded(&lab, 0)?.get(counter).copied().unwrap_or(0);
+        send(&lab, vec![packet; 3], None)?;
+        wait_for(&format!("{what} to be counted"), LIMIT, || {
+            let now = discarded(&lab, 0).ok()?.get(counter).copied()?;
+            (now == before + 3).then_some(())
+        })
+        .with_context(|| lab.logs())?;
+    }
+    // Longer than it would take the other one to notice that the master is silent.
+    pause(Duration::from_secs(4))?;
+    let end = Instant::now();
+    let_answers_in()?;
+    let outage = ping.outage(&lab.recorder, start, end);
+    assert_eq!(outage.lost, 0, "{outage:?}\n{}", lab.logs());
+    lab.wait_sole_advertiser(0, None, ADVERT, start, LIMIT)?;
+    drop(ping);
+    lab.finish()
+}
+
+#[test]
+fn a_flood_of_junk_delays_no_advert_and_moves_no_address() -> Result<()> {
+    let lab = lab()?;
+    let ping = lab.ping(lab.vip(), Duration::from_millis(20))?;
+    lab.settle(0, None, ADVERT, &ping, LIMIT)?;
+    let junk: Vec<Vec<u8>> = faults(lab.vip()).into_iter().map(|(_, p, _)| p).collect();
+    let start = Instant::now();
+    // As fast as they go, for at least as long as a silent master is borne with.
+    while start.plus(Duration::from_secs(5)) > Instant::now() {
+        let burst = junk.iter().cycle().take(14 * 500).cloned().collect();
+        send(&lab, burst, None)?;
+    }
+    let end = Instant::now();
+    pause(Duration::from_secs(1))?;
+    lab.wait_sole_advertiser(0, None, ADVERT, start, LIMIT)?;
+    let (master, backup) = (lab.directors[0].host.mac, lab.directors[1].host.mac);
+    let frames = lab.recorder.since(start);
+    let adverts: Vec<Instant> = frames
+        .iter()
+        .filter(|f| f.src == master && matches!(f.what, What::Advert { .. }))
+        .map(|f| f.at)
+        .collect();
+    ensure!(adverts.len() >= 4, "{} adverts", adverts.len());
+    let latest = adverts
+        .windows(2)
+        .map(|w| w[1].since(w[0]))
+        .max()
+        .unwrap_or_default();
+    println!("{} adverts, at most {latest:?} apart", adverts.len());
+    assert!(
+        latest < ADVERT.mul_f64(2.0),
+        "{latest:?} between two adverts\n{}",
+        lab.logs()
+    );
+    ensure!(
+        !frames
+            .iter()
+            .any(|f| f.src == backup && matches!(f.what, What::Advert { .. })),
+        "the backup advertised\n{}",
+        lab.logs()
+    );
+    for director in &lab.directors {
+        let log = director.log();
+        let lines = log.lines().filter(|l| l.contains("rejected")).count();
+        // One of each kind at once, then one in ten seconds.
+        assert!(lines <= 40, "{lines} lines on {}", director.name());
+    }
+    println!(
+        "{:.1} s of junk, rejected: {:?}",
+        end.since(start).as_secs_f64(),
+        discarded(&lab, 0)?
+    );
+    drop(ping);
+    lab.finish()
+}

@@ -7,10 +7,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::clock::{Instant, pause, wait_for};
 use lb_tests::conf::PairConf;
-use lb_tests::director::Kind;
+use lb_tests::director::{Kind, binary};
 use lb_tests::lab::{Lab, Spec};
 use lb_tests::prober::let_answers_in;
 use lb_tests::recorder::What;
+use lb_userspace::control::status::Discarded;
 use lb_userspace::io::vrrp::VrrpSockets;
 use lb_userspace::model::{Auth, VrrpVersion};
 use lb_userspace::vrrp::packet::Advert;
@@ -95,19 +96,16 @@ fn faults(vip: Ipv4Addr) -> Vec<(&'static str, Vec<u8>, Option<&'static str>)> {
 
 /// The counters of a director's instance, by name.
 fn discarded(lab: &Lab, director: usize) -> Result<BTreeMap<String, u64>> {
-    let json = lab.directors[director].lbctl(&["show", "vrrp", "--json"])?;
-    let status: serde_json::Value = serde_json::from_str(&json)?;
+    let out = std::process::Command::new(binary("lbctl")?)
+        .arg("--socket")
+        .arg(lab.directors[director].control())
+        .args(["show", "vrrp", "--json"])
+        .output()?;
+    let json = String::from_utf8_lossy(&out.stdout).into_owned();
+    let status: serde_json::Value = serde_json::from_str(&json).with_context(|| json.clone())?;
     let list = find(&status, "discarded").with_context(|| json.clone())?;
-    Ok(list
-        .as_array()
-        .context("discarded is a list")?
-        .iter()
-        .filter_map(|d| {
-            let text = |key: &str| d.get(key).and_then(|v| v.as_str()).map(str::to_owned);
-            let number = d.as_object()?.values().find_map(serde_json::Value::as_u64)?;
-            Some((text("reason").or_else(|| text("name"))?, number))
-        })
-        .collect())
+    let list: Vec<Discarded> = serde_json::from_value(list.clone())?;
+    Ok(list.into_iter().map(|d| (d.reason, d.count)).collect())
 }
 
 /// The first value of this key, however deep.

@@ -108,3 +108,133 @@ fn a_lost_brace_is_one_error_at_the_block_that_was_left_open() {
     assert!(l.diagnostics[0].message.contains("vrrp_instance VI_1"));
     assert!(l.model.is_none());
 }
+
+fn routers(text: &str, options: &Options) -> Vec<String> {
+    let files = MemoryFiles {
+        files: [
+            ("/etc/lb/main.conf", text),
+            ("/etc/lb/conf.d/a.conf", "vrrp_instance a {\ninterface eth0\nvirtual_router_id 1\nvirtual_ipaddress {\n192.0.2.1\n}\n}"),
+            ("/etc/lb/conf.d/b.conf", "vrrp_instance b {\ninterface eth0\nvirtual_router_id 2\nvirtual_ipaddress {\n192.0.2.2\n}\n}"),
+            ("/etc/lb/conf.d/next.inc", "include a.conf"),
+        ]
+        .map(|(p, t)| (p.to_owned(), t.as_bytes().to_vec()))
+        .into(),
+        host: "node1.example.net".to_owned(),
+    };
+    let l = config::load("/etc/lb/main.conf", &files, options);
+    assert_eq!(
+        l.count(Severity::Error) + l.count(Severity::Warning),
+        0,
+        "{}",
+        l.render(false)
+    );
+    let m = l.model.expect("a model");
+    m.instances
+        .iter()
+        .map(|i| {
+            let vips: Vec<String> = i.addresses.iter().map(|a| a.addr.to_string()).collect();
+            format!(
+                "{} {} {} {}",
+                i.name,
+                i.virtual_router_id,
+                i.priority,
+                vips.join(",")
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn included_names_are_relative_to_the_file_that_includes_them() {
+    let o = Options::default();
+    assert_eq!(
+        routers("include conf.d/*.conf\n", &o),
+        ["a 1 100 192.0.2.1", "b 2 100 192.0.2.2"]
+    );
+    assert_eq!(
+        routers("include conf.d/next.inc", &o),
+        ["a 1 100 192.0.2.1"]
+    );
+}
+
+#[test]
+fn lines_of_other_hosts_are_left_out() {
+    let text = "vrrp_instance x {\ninterface eth0\nvirtual_router_id 7\n@node1 priority 200\n@^node1 priority 50\nvirtual_ipaddress {\n192.0.2.9\n}\n}";
+    assert_eq!(routers(text, &Options::default()), ["x 7 200 192.0.2.9"]);
+    let other = Options {
+        config_id: Some("node2".to_owned()),
+        ..Options::default()
+    };
+    assert_eq!(routers(text, &other), ["x 7 50 192.0.2.9"]);
+}
+
+#[test]
+fn definitions_are_replaced_when_they_are_used() {
+    // The manual's own example: what a definition refers to counts at the time of its use.
+    let text = "
+$BASE=192.0.${SUB}
+$SUB=2
+$INSTANCE= \\
+vrrp_instance VI_${NUM} { \\
+  interface eth0 \\
+  virtual_router_id ${NUM} \\
+
+  @node1 priority 130 \\
+  virtual_ipaddress { \\
+    ${BASE}.${NUM} \\
+  } \\
+}
+$NUM=1
+$INSTANCE
+$NUM=2
+$SUB=3
+$INSTANCE
+";
+    assert_eq!(
+        routers(text, &Options::default()),
+        ["VI_1 1 130 192.0.2.1", "VI_2 2 130 192.0.3.2"]
+    );
+}
+
+#[test]
+fn sequences_and_lists_repeat_the_rest_of_their_line() {
+    let text = "vrrp_instance x {\ninterface eth0\nvirtual_router_id 7\nvirtual_ipaddress {\n~SEQ(A, 1, 2) 192.0.2.${A}\n~SEQ(A, 9, -3, 3) ~LST({X, Y}, {1, 2}, {3, 4}) 10.${A}.${X}.${Y}\n~SEQx(H, 0x10, 0x11) 10.0.0.${H}\n}\n}";
+    let all = "192.0.2.1,192.0.2.2,10.9.1.2,10.9.3.4,10.6.1.2,10.6.3.4,10.3.1.2,10.3.3.4,10.0.0.10,10.0.0.11";
+    assert_eq!(
+        routers(text, &Options::default()),
+        [format!("x 7 100 {all}")]
+    );
+}
+
+#[test]
+fn lines_may_end_as_they_like() {
+    let text = "\u{feff}vrrp_instance x\r\n{\r\ninterface eth0 ! comment\r\nvirtual_router_id 7 # comment {\r\nvirtual_ipaddress { 192.0.2.9 }\r\n}";
+    assert_eq!(routers(text, &Options::default()), ["x 7 100 192.0.2.9"]);
+}
+
+#[test]
+fn quotes_and_escapes_are_resolved() {
+    let l = load(
+        "vrrp_instance \"a b\" {\ninterface eth0\nvirtual_router_id 7\nauthentication{\nauth_type PASS\nauth_pass 'p#!\\x41\\102'\\n\n}\nvirtual_ipaddress {\n192.0.2.9\n}\n}",
+    );
+    let m = l.model.as_ref().expect("a model");
+    assert_eq!(m.instances[0].name, "a b");
+    assert_eq!(m.instances[0].auth, Auth::Pass(b"p#!AB\n".to_vec()));
+}
+
+#[test]
+fn what_is_not_supported_is_left_out_on_request_and_the_rest_runs() {
+    let text = format!(
+        "{PAIR}\nvirtual_server 192.0.2.10 443 {{\nprotocol TCP\nlb_algo rr\nreal_server 192.0.2.21 443 {{\n}}\n}}\n"
+    );
+    let refused = load(&text);
+    assert!(refused.model.is_none());
+    let options = Options {
+        skip_unsupported: true,
+        ..Options::default()
+    };
+    let l = config::load("a.conf", &MemoryFiles::one("a.conf", &text), &options);
+    assert_eq!(l.left_out, ["virtual_server 192.0.2.10 443"]);
+    let m = l.model.expect("a model");
+    assert_eq!((m.instances.len(), m.services.len()), (1, 1));
+}

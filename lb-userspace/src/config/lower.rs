@@ -3,7 +3,10 @@
 mod address;
 mod checks;
 mod global;
+mod groups;
 mod instance;
+mod parts;
+mod server;
 mod service;
 mod suggest;
 mod values;

@@ -3,6 +3,9 @@
 //! All of these work on lines of text before any word is looked at (keepalived.conf(5), "Advanced
 //! configuration"), so this module works on lines too, and carries for every byte where it came from.
 
+mod sequence;
+mod syntax;
+
 use std::collections::HashMap;
 
 use super::FileSource;
@@ -10,6 +13,7 @@ use super::diag::{Code, Diagnostic, Severity};
 use super::lexer;
 use super::source::{Expansion, Line, SourceId, Sources, Span};
 use super::tree::{Builder, Node};
+use syntax::{continued, definition, reference};
 
 /// Text that expansions may make, in bytes: enough for thousands of services.
 const MAX_EXPANDED: usize = 4 << 20;
@@ -80,9 +84,15 @@ pub(crate) fn read(path: &str, files: &dyn FileSource, config_id: Option<&str>) 
         sources,
         mut out,
         builder,
+        stopped,
         ..
     } = r;
+    let known = out.len();
     let (nodes, broken) = builder.finish(&mut out);
+    if stopped {
+        // The rest of the file was not read, so what it would have closed is not known.
+        out.truncate(known);
+    }
     Read {
         nodes,
         sources,
@@ -464,86 +474,6 @@ impl Reader<'_> {
         }
     }
 
-    /// `~SEQ(var, [[start, [step,]] end) rest`, `~SEQx(...)`, `~LST(var, a, b ...) rest`.
-    fn sequence(&mut self, line: &Line, depth: usize) {
-        let text = line.text.clone();
-        let bad = |r: &mut Self, why: &str| {
-            let end = text.find(')').map_or(text.len(), |i| i + 1);
-            r.builder.broken = true;
-            r.out.push(
-                Diagnostic::new(
-                    Code::BadSequence,
-                    Severity::Error,
-                    format!("this sequence cannot be read: {why}"),
-                )
-                .at(line.place(0, end).0, "")
-                .help("write `~SEQ(NAME, START, STEP, END) TEXT` or `~LST(NAME, A, B ...) TEXT`"),
-            );
-        };
-        if depth > MAX_DEPTH {
-            self.too_deep(line);
-            return;
-        }
-        let Some(open) = text.find('(') else {
-            return bad(self, "no `(`");
-        };
-        let kind = text[..open].trim_end();
-        if !matches!(kind, "~SEQ" | "~SEQx" | "~LST") {
-            return bad(self, "it is neither ~SEQ, ~SEQx nor ~LST");
-        }
-        let Some(close) = text[open..].find(')').map(|n| open + n) else {
-            return bad(self, "no `)`");
-        };
-        let mut inner = line.slice(open + 1, close);
-        for _ in 0..MAX_REPLACEMENTS {
-            match self.replace(&inner, depth) {
-                Replaced::Nothing => break,
-                Replaced::Line(l) => inner = l,
-                Replaced::Done => {
-                    return bad(self, "a definition of several lines cannot stand in it");
-                }
-            }
-        }
-        let rest = line.slice(close + 1, text.len());
-        let steps = if kind == "~LST" {
-            list(&inner.text)
-        } else {
-            numbers(&inner.text, kind == "~SEQx")
-        };
-        let steps = match steps {
-            Ok(s) => s,
-            Err(why) => return bad(self, why),
-        };
-        let span = line.place(0, close + 1).0;
-        let mut saved: Vec<(String, Option<Definition>)> = Vec::new();
-        for values in steps {
-            if !self.spend(rest.text.len(), span) {
-                break;
-            }
-            for (name, value) in values {
-                let def = Definition {
-                    lines: vec![Line::synthetic(&value, span, 0)],
-                    multiline: false,
-                    span,
-                };
-                let old = self.definitions.insert(name.clone(), def);
-                if !saved.iter().any(|(n, _)| *n == name) {
-                    saved.push((name, old));
-                }
-            }
-            self.line(rest.clone(), depth + 1);
-            if self.stopped {
-                break;
-            }
-        }
-        for (name, old) in saved {
-            match old {
-                Some(d) => self.definitions.insert(name, d),
-                None => self.definitions.remove(&name),
-            };
-        }
-    }
-
     /// A line with nothing left to expand: an `include`, or words and braces.
     fn statement(&mut self, line: &Line) {
         let text = line.text.as_str();
@@ -641,172 +571,4 @@ enum Replaced {
     Line(Line),
     /// It was a definition of several lines: all of them are read.
     Done,
-}
-
-/// The text without the `\` at its end, and whether there was one.
-fn continued(text: &str) -> (&str, bool) {
-    match text.strip_suffix('\\') {
-        Some(t) => (t.trim_end(), true),
-        None => (text, false),
-    }
-}
-
-fn name_length(text: &str) -> usize {
-    let bytes = text.as_bytes();
-    if bytes.first().is_none_or(u8::is_ascii_digit) {
-        return 0;
-    }
-    bytes
-        .iter()
-        .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_')
-        .count()
-}
-
-/// `$NAME=value`: the name and where the value starts.
-fn definition(text: &str) -> Option<(&str, usize)> {
-    let n = name_length(text.get(1..)?);
-    if n == 0 || text.as_bytes().get(1 + n) != Some(&b'=') {
-        return None;
-    }
-    let value = 2 + n;
-    Some((
-        &text[1..=n],
-        value
-            + text[value..]
-                .bytes()
-                .take_while(|b| lexer::is_space(*b))
-                .count(),
-    ))
-}
-
-/// The reference at `at`: its name, its parameters, and where it ends.
-fn reference(text: &str, at: usize) -> Option<(&str, &str, usize)> {
-    let rest = &text[at + 1..];
-    if let Some(inner) = rest.strip_prefix('{') {
-        let n = name_length(inner);
-        // Bounded, so that a line full of `${` costs no more than its length.
-        let close = inner.bytes().take(256).position(|b| b == b'}')?;
-        let params = inner.get(n..close)?;
-        if n == 0
-            || !params
-                .bytes()
-                .next()
-                .is_none_or(|b| lexer::is_space(b) || b == b':')
-        {
-            return None;
-        }
-        return Some((
-            &inner[..n],
-            params.trim_start_matches(':'),
-            at + 2 + close + 1,
-        ));
-    }
-    let n = name_length(rest);
-    let after = rest.as_bytes().get(n).copied();
-    (n > 0 && after.is_none_or(lexer::is_space)).then(|| (&rest[..n], "", at + 1 + n))
-}
-
-type Steps = Box<dyn Iterator<Item = Vec<(String, String)>>>;
-
-/// The values of a `~SEQ`.
-fn numbers(text: &str, hex: bool) -> Result<Steps, &'static str> {
-    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
-    let Some((&name, rest)) = parts.split_first() else {
-        return Err("it is empty");
-    };
-    if name_length(name) != name.len() || name.is_empty() {
-        return Err("its name is not made of letters, digits and `_`");
-    }
-    let number = |s: &str| -> Result<i64, &'static str> {
-        let (neg, digits) = s.strip_prefix('-').map_or((false, s), |d| (true, d));
-        let v = match digits
-            .strip_prefix("0x")
-            .or_else(|| digits.strip_prefix("0X"))
-        {
-            Some(h) => i64::from_str_radix(h, 16),
-            None => digits.parse(),
-        };
-        v.map(|v| if neg { -v } else { v })
-            .map_err(|_| "a bound is not a number")
-    };
-    let n = rest
-        .iter()
-        .map(|s| number(s))
-        .collect::<Result<Vec<_>, _>>()?;
-    let (start, step, end) = match n[..] {
-        [end] => (if end < 0 { -1 } else { 1 }, None, end),
-        [start, end] => (start, None, end),
-        [start, step, end] => (start, Some(step), end),
-        _ => return Err("it takes a name and one to three numbers"),
-    };
-    let step = step.unwrap_or(if end < start { -1 } else { 1 });
-    if step == 0 {
-        return Err("its step is 0");
-    }
-    if hex && (start < 0 || end < 0) {
-        return Err("~SEQx takes no negative numbers");
-    }
-    // Said at once, instead of after that many lines.
-    let steps = (i128::from(end) - i128::from(start)) / i128::from(step);
-    if steps > MAX_LINES as i128 {
-        return Err("it has too many steps");
-    }
-    let name = name.to_owned();
-    let mut next = Some(start);
-    Ok(Box::new(std::iter::from_fn(move || {
-        let v = next.filter(|&v| if step > 0 { v <= end } else { v >= end })?;
-        next = v.checked_add(step);
-        Some(vec![(
-            name.clone(),
-            if hex { format!("{v:x}") } else { v.to_string() },
-        )])
-    })))
-}
-
-/// The values of a `~LST`: `NAME, a, b` or `{A, B}, {1, 2}, {3, 4}`.
-fn list(text: &str) -> Result<Steps, &'static str> {
-    let mut groups: Vec<Vec<String>> = Vec::new();
-    let mut rest = text.trim();
-    while !rest.is_empty() {
-        let (group, after) = if let Some(inner) = rest.strip_prefix('{') {
-            let close = inner.find('}').ok_or("a `{` is not closed")?;
-            (
-                inner[..close]
-                    .split(',')
-                    .map(|s| s.trim().to_owned())
-                    .collect(),
-                &inner[close + 1..],
-            )
-        } else {
-            let end = rest.find(',').unwrap_or(rest.len());
-            (vec![rest[..end].trim().to_owned()], &rest[end..])
-        };
-        groups.push(group);
-        let after = after.trim_start();
-        rest = match after.strip_prefix(',') {
-            Some(r) => r.trim_start(),
-            None if after.is_empty() => after,
-            None => return Err("a `,` is missing"),
-        };
-    }
-    let mut groups = groups.into_iter();
-    let names = groups.next().ok_or("it is empty")?;
-    if names
-        .iter()
-        .any(|n| n.is_empty() || name_length(n) != n.len())
-    {
-        return Err("its name is not made of letters, digits and `_`");
-    }
-    let values: Vec<Vec<String>> = groups.collect();
-    if values.is_empty() {
-        return Err("it has no values");
-    }
-    if values.iter().any(|v| v.len() != names.len()) {
-        return Err("a group has more or fewer values than there are names");
-    }
-    Ok(Box::new(
-        values
-            .into_iter()
-            .map(move |v| names.iter().cloned().zip(v).collect()),
-    ))
 }

@@ -1,0 +1,222 @@
+//! Parts of an instance: its password, its gratuitous ARPs, the interfaces that it tracks.
+
+use std::time::Duration;
+
+use super::global::Defaults;
+use super::{Lower, Walked};
+use crate::config::diag::{Code, Diagnostic, Severity};
+use crate::config::keywords::Block;
+use crate::model::{Auth, VrrpVersion};
+
+/// When and how many gratuitous ARPs are sent.
+pub(super) struct Garp {
+    pub(super) delay: Duration,
+    pub(super) repeat: u32,
+    pub(super) refresh: Duration,
+    pub(super) refresh_repeat: u32,
+    pub(super) lower_delay: Duration,
+    pub(super) lower_repeat: u32,
+}
+
+impl Lower {
+    pub(super) fn auth(
+        &mut self,
+        walked: &Walked<'_>,
+        version: VrrpVersion,
+        unsupported: &mut Vec<Diagnostic>,
+    ) -> Auth {
+        let Some(node) = self.last(walked, "authentication") else {
+            return Auth::None;
+        };
+        let inner = self.walk(node.children(), Block::Authentication);
+        let kind = self.last(&inner, "auth_type");
+        let pass = self.last(&inner, "auth_pass");
+        let mut is_pass = false;
+        if let Some((n, w)) = kind.and_then(|n| n.args().first().map(|w| (n, w))) {
+            match w.text.as_str() {
+                "PASS" => is_pass = true,
+                "AH" => {
+                    unsupported.push(
+                        Diagnostic::new(
+                            Code::Unsupported,
+                            Severity::Error,
+                            "`auth_type AH` is not supported",
+                        )
+                        .at(n.whole(), "IPsec AH, which RFC 3768 removed")
+                        .help("use PASS, or none, on all hosts of the virtual router"),
+                    );
+                    return Auth::None;
+                }
+                t if t.eq_ignore_ascii_case("PASS") => {
+                    self.push(
+                        Diagnostic::new(
+                            Code::OldSpelling,
+                            Severity::Note,
+                            format!("`auth_type {t}` is taken as PASS"),
+                        )
+                        .at(
+                            w.span,
+                            "keepalived 2.2.7 knows only PASS, and would run without a password",
+                        )
+                        .help("write `PASS`"),
+                    );
+                    is_pass = true;
+                }
+                _ => self.invalid(
+                    n,
+                    w,
+                    "PASS or AH",
+                    "keepalived ignores this line: there is no authentication",
+                ),
+            }
+        }
+        if version == VrrpVersion::V3 {
+            if is_pass {
+                self.push(
+                    Diagnostic::new(
+                        Code::Conflict,
+                        self.replaced(),
+                        "version 3 has no authentication",
+                    )
+                    .at(
+                        node.whole(),
+                        "ignored, as by keepalived (RFC 5798, section 9)",
+                    ),
+                );
+            }
+            return Auth::None;
+        }
+        match (is_pass, pass.and_then(|n| n.args().first().map(|w| (n, w)))) {
+            (true, Some((n, w))) => {
+                let mut bytes = w.raw.clone().unwrap_or_else(|| w.text.clone().into_bytes());
+                if bytes.len() > 8 {
+                    bytes.truncate(8);
+                    self.push(
+                        Diagnostic::new(
+                            Code::Adjusted,
+                            Severity::Note,
+                            "only the first 8 bytes of `auth_pass` count",
+                        )
+                        .at(n.whole(), "longer than 8 bytes"),
+                    );
+                }
+                Auth::Pass(bytes)
+            }
+            (true, None) => {
+                self.push(
+                    Diagnostic::new(
+                        Code::Incomplete,
+                        self.replaced(),
+                        "`auth_type PASS` without `auth_pass`",
+                    )
+                    .at(node.whole(), "there is no authentication, as in keepalived"),
+                );
+                Auth::None
+            }
+            (false, Some((n, _))) => {
+                self.push(
+                    Diagnostic::new(
+                        Code::Incomplete,
+                        self.replaced(),
+                        "`auth_pass` without a valid `auth_type`",
+                    )
+                    .at(n.whole(), "there is no authentication, as in keepalived")
+                    .help("add `auth_type PASS`"),
+                );
+                Auth::None
+            }
+            (false, None) => Auth::None,
+        }
+    }
+
+    pub(super) fn track_interfaces(
+        &mut self,
+        walked: &Walked<'_>,
+        own: Option<&str>,
+        unsupported: &mut Vec<Diagnostic>,
+    ) -> Vec<String> {
+        let mut out: Vec<String> = Vec::new();
+        for (_, n) in walked.acted.iter().filter(|(k, _)| *k == "track_interface") {
+            for line in n.children() {
+                let Some(name) = line.words.first() else {
+                    continue;
+                };
+                let weight = line
+                    .words
+                    .iter()
+                    .position(|w| w.text == "weight")
+                    .and_then(|i| line.words.get(i + 1));
+                if weight.is_some_and(|w| w.text != "0") {
+                    unsupported.push(
+                        Diagnostic::new(
+                            Code::Unsupported,
+                            Severity::Error,
+                            "`weight` of a tracked interface is not supported yet",
+                        )
+                        .at(line.whole(), "it changes the priority"),
+                    );
+                    continue;
+                }
+                for w in &line.words[1..] {
+                    if !matches!(w.text.as_str(), "weight" | "0") {
+                        self.push(
+                            Diagnostic::new(
+                                Code::ExtraParameter,
+                                Severity::Warning,
+                                format!("`{}` means nothing after a tracked interface", w.text),
+                            )
+                            .at(w.span, "ignored")
+                            .help("write one interface a line"),
+                        );
+                    }
+                }
+                if Some(name.text.as_str()) == own || out.contains(&name.text) {
+                    self.push(
+                        Diagnostic::new(
+                            Code::Duplicate,
+                            Severity::Note,
+                            format!("`{}` is tracked already", name.text),
+                        )
+                        .at(name.span, "this line changes nothing"),
+                    );
+                    continue;
+                }
+                out.push(name.text.clone());
+            }
+        }
+        out
+    }
+
+    pub(super) fn garp(&mut self, walked: &Walked<'_>, d: &Defaults) -> Garp {
+        let seconds = |l: &mut Self, name: &str| {
+            let n = l.last(walked, name)?;
+            let w = n.args().first()?;
+            l.whole_seconds(n, w, "keepalived ignores this line")
+        };
+        let delay = seconds(self, "garp_master_delay").or(d.garp_delay);
+        let refresh = seconds(self, "garp_master_refresh").or(d.refresh);
+        let lower_delay = seconds(self, "garp_lower_prio_delay").or(d.lower_delay);
+        let count = |l: &mut Self, name: &str, min: u32| {
+            let n = l.last(walked, name)?;
+            let w = n.args().first()?;
+            l.repeat(n, w, min, "keepalived ignores this line")
+        };
+        let repeat = count(self, "garp_master_repeat", 1).or(d.garp_repeat);
+        let refresh_repeat = count(self, "garp_master_refresh_repeat", 1).or(d.refresh_repeat);
+        let lower_repeat = count(self, "garp_lower_prio_repeat", 0).or(d.lower_repeat);
+        let (default_delay, default_repeat) = if d.min_garp { (0, 1) } else { (5, 5) };
+        // After a lower advert it is the global setting that holds, not the instance's own.
+        let global_delay = d.garp_delay.unwrap_or(Duration::from_secs(default_delay));
+        let global_repeat = d.garp_repeat.unwrap_or(default_repeat);
+        let delay = delay.unwrap_or(Duration::from_secs(default_delay));
+        let repeat = repeat.unwrap_or(default_repeat);
+        Garp {
+            delay,
+            repeat,
+            refresh: refresh.unwrap_or_default(),
+            refresh_repeat: refresh_repeat.unwrap_or(1),
+            lower_delay: lower_delay.unwrap_or(global_delay),
+            lower_repeat: lower_repeat.unwrap_or(global_repeat),
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! How each kind of diagnostic looks. After a change that is meant: `INSTA_UPDATE=always cargo test`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lb_userspace::config::{self, Code, MemoryFiles, Options};
+
+/// Name, the file, further files, the text; the first code that must appear.
+const CASES: &[(&str, &str, &[(&str, &str)], &str, Code)] = &[
+    (
+        "cannot-read",
+        "a.conf",
+        &[("b.conf", "")],
+        "",
+        Code::CannotRead,
+    ),
+    (
+        "unclosed-block",
+        "a.conf",
+        &[],
+        "vrrp_instance A {\n  virtual_ipaddress {\n    192.0.2.1\n  }\n\nvirtual_server 192.0.2.1 80 {\n  nat_mask 255.255.255.0\n}\n",
+        Code::UnclosedBlock,
+    ),
+    (
+        "unclosed-inner-block",
+        "a.conf",
+        &[],
+        "vrrp_instance A {\n  virtual_ipaddress {\n    192.0.2.1\n\n}\nvrrp_instance B {\n}\n",
+        Code::UnclosedBlock,
+    ),
+    (
+        "unclosed-at-the-end",
+        "a.conf",
+        &[],
+        "global_defs {\n  router_id x\n",
+        Code::UnclosedBlock,
+    ),
+    (
+        "unexpected-brace",
+        "a.conf",
+        &[],
+        "global_defs {\n}\n}\n",
+        Code::UnexpectedBrace,
+    ),
+    (
+        "block-without-keyword",
+        "a.conf",
+        &[],
+        "global_defs {\n  router_id x\n}\n{\n}\n",
+        Code::UnexpectedBrace,
+    ),
+    (
+        "unterminated-quote",
+        "a.conf",
+        &[],
+        "global_defs {\n  router_id \"x y\n}\n",
+        Code::UnterminatedQuote,
+    ),
+    (
+        "placeholder",
+        "a.conf",
+        &[],
+        "global_defs {\n  router_id {{ inventory_hostname }}\n}\nbad\nvrrp_instance <NAME> {\n}\n",
+        Code::Placeholder,
+    ),
+    (
+        "placeholder-of-a-shell",
+        "a.conf",
+        &[],
+        "global_defs {\n  router_id ${ID:-lb1}\n}\n",
+        Code::Placeholder,
+    ),
+    (
+        "include-nothing",
+        "a.conf",
+        &[],
+        "include conf.d/*.conf\nincludea other.conf\n",
+        Code::IncludeNothing,
+    ),
+    (
+        "include-loop",
+        "a.conf",
+        &[("b.conf", "include a.conf\n")],
+        "include b.conf\n",
+        Code::IncludeLoop,
+    ),
+    (
+        "expansion-too-large",
+        "a.conf",
+        &[],
+        "$A=${A}\nglobal_defs {\n  router_id ${A}\n}\n",
+        Code::ExpansionTooLarge,
+    ),
+    (
+        "bad-sequence",
+        "a.conf",
+        &[],
+        "~SEQ(A, 1, 0, 5) include ${A}\n",
+        Code::BadSequence,
+    ),
+    (
+        "endless-sequence",
+        "a.conf",
+        &[],
+        "~SEQ(A, 1, 99999999999) include ${A}\n",
+        Code::BadSequence,
+    ),
+    (
+        "unknown-keyword",
+        "a.conf",
+        &[],
+        "vvrp_script x {\n}\nglobal_defs {\n  smtp_connect_time 3\n  Router_id x\n  nonsense\n}\n",
+        Code::UnknownKeyword,
+    ),
+    (
+        "look-alike-letter",
+        "a.conf",
+        &[],
+        "vrrp_instance A {\n  interface eth0\n  virtual_router_id 1\n  pr\u{435}empt\n  virtual_ipaddress {\n    192.0.2.1\n  }\n}\n",
+        Code::UnknownKeyword,
+    ),
+    (
+        "unknown-keyword-with-a-sign",
+        "a.conf",
+        &[],
+        "virtual_server 192.0.2.1 80 {\n  lb_algo rr\n  lb_kind DR\n  protocol TCP\n  real_server 192.0.2.2 80 {\n    weight=0\n    retry: 1\n  }\n}\n",
+        Code::UnknownKeyword,
+    ),
+    (
+        "misplaced-keyword",
+        "a.conf",
+        &[],
+        "global_defs {\n  advert_int 1\n  lb_algo rr\n}\nrouter_id x\n",
+        Code::MisplacedKeyword,
+    ),
+    (
+        "missing-parameter",
+        "a.conf",
+        &[],
+        "global_defs {\n  router_id\n  vrrp_garp_master_refresh\n}\n",
+        Code::MissingParameter,
+    ),
+    (
+        "extra-parameter",
+        "a.conf",
+        &[],
+        "vrrp_instance A {\n  state BACKUP\n  interface eth0\n  virtual_router_id 1\n  nopreempt FALSE\n  virtual_ipaddress {\n    192.0.2.1 192.0.2.2\n  }\n}\n",
+        Code::ExtraParameter,
+    ),
+    (
+        "block-mismatch",
+        "a.conf",
+        &[],
+        "global_defs\nvrrp_instance A\nuse_pid_dir {\n}\n",
+        Code::BlockMismatch,
+    ),
+    (
+        "invalid-value",
+        "a.conf",
+        &[],
+        "vrrp_instance A {\n  state SLAVE\n  interface eth0\n  virtual_router_id 1\n  advert_int fast\n  virtual_ipaddress {\n    $VIP\n    192.0.2.1/99\n  }\n}\n",
+        Code::InvalidValue,
+    ),
+    (
+        "seconds-with-a-unit",
+        "a.conf",
+        &[],
+        "virtual_server 192.0.2.1 80 {\n  delay_loop 3s\n}\n",
+        Code::InvalidValue,
+    ),
+    (
+        "out-of-range",
+        "a.conf",
+        &[],
+        "vrrp_instance A {\n  interface eth0\n  virtual_router_id 1\n  priority 300\n  virtual_ipaddress {\n    192.0.2.1\n  }\n}\n",
+        Code::OutOfRange,
+    ),
+    (
+        "adjusted",
+        "a.conf",
+        &[],
+        "vrrp_instance A {\n  interface eth0\n  virtual_router_id 1\n  advert_int 1.6\n  authentication {\n    auth_type PASS\n    auth_pass abcdefghij\n  }\n  virtual_ipaddress {\n    192.0.2.1\n  }\n}\n",
+        Code::Adjusted,
+    ),
+    (
+        "ports-of-direct-routing",
+        "a.conf",
+        &[],
+        "virtual_server 192.0.2.1 80 {\n  lb_algo rr\n  lb_kind DR\n  protocol TCP\n  quorum 9\n  real_server 192.0.2.2 8080 {\n    weight 2;\n  }\n}\n",
+        Code::Adjusted,
+    ),
+    (
+        "defaulted",
+        "a.conf",
+        &[],
+        "virtual_server 192.0.2.1 53 {\n  lb_algo rr\n  lb_kind DR\n  real_server 192.0.2.2 53 {\n  }\n}\n",
+        Code::Defaulted,
+    ),
+    (
+        "old-spelling",
+        "a.conf",
+        &[],
+        "global_defs {\n  lvs_id LVS_1\n}\nvirtual_server 192.0.2.1 80 {\n  lb_algo rr\n  lb_kind DR\n  protocol TCP\n  nat_mask 255.255.255.0\n  persistence_timeout 0\n  real_server 192.0.2.2 80 {\n    TCP_CHECK {\n      nb_get_retry 3\n    }\n  }\n}\n",
+        Code::OldSpelling,
+    ),
+    (
+        "no-effect",
+        "a.conf",
+        &[],
+        "global_defs {\n  smtp_server 192.0.2.1\n  vrrp_rt_priority 50\n}\n",
+        Code::NoEffect,
+    ),
+    (
+        "unsupported-service",
+        "a.conf",
+        &[],
+        "virtual_server 192.0.2.1 80 {\n  lb_algo mh\n  protocol TCP\n  real_server 192.0.2.2 80 {\n    HTTP_GET {\n      url {\n        path /\n      }\n    }\n  }\n}\nvirtual_server fwmark 5 {\n  lb_algo rr\n  lb_kind TUN\n  protocol TCP\n}\n",
+        Code::Unsupported,
+    ),
+    (
+        "unsupported-instance",
+        "a.conf",
+        &[],
+        "vrrp_instance A {\n  interface eth0\n  virtual_router_id 1\n  use_vmac\n  unicast_peer {\n    192.0.2.9\n  }\n  virtual_ipaddress {\n    2001:db8::1\n  }\n}\n",
+        Code::Unsupported,
+    ),
+    (
+        "duplicate",
+        "a.conf",
+        &[],
+        "vrrp_instance A {\n  interface eth0\n  virtual_router_id 1\n  virtual_router_id 2\n  virtual_ipaddress {\n    192.0.2.1\n  }\n}\nvrrp_instance A {\n}\nvrrp_instance B {\n  interface eth0\n  virtual_router_id 2\n  virtual_ipaddress {\n    192.0.2.2\n  }\n}\n",
+        Code::Duplicate,
+    ),
+    (
+        "incomplete",
+        "a.conf",
+        &[],
+        "vrrp_instance A {\n  interface eth0\n}\nvrrp_instance B {\n  virtual_router_id 3\n}\n",
+        Code::Incomplete,
+    ),
+    (
+        "unknown-name",
+        "a.conf",
+        &[],
+        "vrrp_sync_group G {\n  group {\n    A\n  }\n}\n",
+        Code::UnknownName,
+    ),
+    (
+        "conflict",
+        "a.conf",
+        &[],
+        "vrrp_instance A {\n  state MASTER\n  priority 9\n  nopreempt\n  interface eth0\n  virtual_router_id 1\n  virtual_ipaddress {\n    192.0.2.1 brd +\n  }\n}\n",
+        Code::Conflict,
+    ),
+    (
+        "in-an-included-file",
+        "/etc/a.conf",
+        &[("/etc/b.conf", "router_id")],
+        "global_defs {\n  include b.conf\n}\n",
+        Code::MissingParameter,
+    ),
+    (
+        "in-a-definition",
+        "a.conf",
+        &[],
+        "$I= \\\nvrrp_instance VI_${N} { \\\n  interface eth0 \\\n  virtual_router_id ${N} \\\n  priorty 3 \\\n  virtual_ipaddress { \\\n    192.0.2.${N} \\\n  } \\\n}\n$N=300\n$I\n",
+        Code::OutOfRange,
+    ),
+    (
+        "toml-syntax",
+        "a.toml",
+        &[],
+        "[global\nrouter_id = \"x\"\n",
+        Code::TomlSyntax,
+    ),
+    (
+        "toml-field",
+        "a.toml",
+        &[],
+        "[global]\nrouterid = \"x\"\n\n[[vrrp_instance]]\nname = \"A\"\nnat_mask = 1\n",
+        Code::TomlField,
+    ),
+    (
+        "toml-type",
+        "a.toml",
+        &[],
+        "[global]\nrouter_id = true\n\n[[virtual_server]]\naddress = \"192.0.2.1\"\nport = 80\nsloppy = { a = 1 }\nreal_server = 5\n",
+        Code::TomlType,
+    ),
+    (
+        "toml-value",
+        "a.toml",
+        &[],
+        "[[vrrp_instance]]\nname = \"A\"\ninterface = \"eth0\"\nvirtual_router_id = 1\npriority = 300\nvirtual_ipaddress = [\"192.0.2.1/99\"]\n",
+        Code::OutOfRange,
+    ),
+];
+
+#[test]
+fn each_diagnostic_looks_as_it_should() {
+    let mut seen = BTreeSet::new();
+    for (name, path, more, text, code) in CASES {
+        let mut files = BTreeMap::from([((*path).to_owned(), text.as_bytes().to_vec())]);
+        if *name == "cannot-read" {
+            files.clear();
+        }
+        files.extend(
+            more.iter()
+                .map(|(p, t)| ((*p).to_owned(), t.as_bytes().to_vec())),
+        );
+        let files = MemoryFiles {
+            files,
+            host: "director".to_owned(),
+        };
+        let l = config::load(path, &files, &Options::default());
+        seen.extend(l.diagnostics.iter().map(|d| d.code));
+        assert!(
+            l.diagnostics.iter().any(|d| d.code == *code),
+            "{name}: no {}\n{}",
+            code.name(),
+            l.render(false)
+        );
+        let shown = l.render(false);
+        insta::assert_snapshot!(*name, shown);
+        let json = serde_json::to_value(
+            l.diagnostics
+                .iter()
+                .map(|d| config::to_json(d, &l.sources))
+                .collect::<Vec<_>>(),
+        )
+        .expect("JSON");
+        assert_eq!(json.as_array().map(Vec::len), Some(l.diagnostics.len()));
+    }
+    let missing: Vec<&str> = Code::ALL
+        .iter()
+        .filter(|c| !seen.contains(c))
+        .map(|c| c.name())
+        .collect();
+    assert!(missing.is_empty(), "no case shows {missing:?}");
+}
+
+#[test]
+fn each_code_stands_in_the_documentation_and_in_the_list_once() {
+    let doc = include_str!("../../docs/diagnostics.md");
+    let names: BTreeSet<&str> = Code::ALL.iter().map(|c| c.name()).collect();
+    assert_eq!(names.len(), Code::ALL.len());
+    for n in &names {
+        assert_eq!(doc.matches(&format!("\n## {n}: ")).count(), 1, "{n}");
+    }
+    assert_eq!(
+        doc.matches("\n## LB0").count(),
+        names.len(),
+        "the documentation has codes that do not exist"
+    );
+}

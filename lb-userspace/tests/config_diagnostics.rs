@@ -4,8 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lb_userspace::config::{self, Code, MemoryFiles, Options};
 
-/// Name, the file, further files, the text; the first code that must appear.
-const CASES: &[(&str, &str, &[(&str, &str)], &str, Code)] = &[
+/// Name, the file, further files, the text; a code that must appear.
+type Case = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static str,
+    Code,
+);
+
+const CASES: &[Case] = &[
     (
         "cannot-read",
         "a.conf",

@@ -3,10 +3,11 @@
 //! `LB_FUZZ_CONFIGS` is the number of texts (5,000 if unset), `LB_FUZZ_SEED` the seed.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lb_userspace::config::keywords::Block;
 use lb_userspace::config::{self, MemoryFiles, Options, Severity};
+use lb_userspace::io::clock;
 
 /// A small generator, so that a seed gives the same texts everywhere (xorshift64*).
 struct Random(u64);
@@ -215,9 +216,9 @@ fn no_text_breaks_the_reader() {
             skip_unsupported: n % 2 == 0,
             ..Options::default()
         };
-        let start = Instant::now();
+        let start = clock::now();
         let l = config::load(path, &files, &options);
-        let took = start.elapsed();
+        let took = clock::now().since(start);
         assert_eq!(
             l.model.is_none(),
             l.count(Severity::Error) > 0,
@@ -275,10 +276,10 @@ fn grows(what: &str, path: &str, piece: &str, n: usize) {
         let files = MemoryFiles::one(path, &text);
         (0..3)
             .map(|_| {
-                let start = Instant::now();
+                let start = clock::now();
                 let l = config::load(path, &files, &Options::default());
                 drop(l);
-                start.elapsed()
+                clock::now().since(start)
             })
             .min()
             .expect("three")

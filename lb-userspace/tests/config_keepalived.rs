@@ -9,10 +9,11 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lb_userspace::config::keywords::{Block, Body, Status};
 use lb_userspace::config::{self, MemoryFiles, Options, Severity};
+use lb_userspace::io::clock;
 use lb_userspace::model::*;
 
 struct Keepalived {
@@ -100,7 +101,7 @@ impl Keepalived {
             .stderr(Stdio::piped())
             .spawn()
             .expect("unshare");
-        let (send, lines) = mpsc::channel();
+        let (send, lines) = mpsc::sync_channel(64);
         let out: [Box<dyn std::io::Read + Send>; 2] = [
             Box::new(child.stdout.take().expect("stdout")),
             Box::new(child.stderr.take().expect("stderr")),
@@ -119,10 +120,9 @@ impl Keepalived {
             });
         }
         drop(send);
-        let deadline = Instant::now() + Duration::from_secs(8);
+        let deadline = clock::now() + Duration::from_secs(8);
         let mut text = Vec::new();
-        while let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now()))
-        {
+        while let Ok(line) = lines.recv_timeout(deadline.since(clock::now())) {
             // Without its time, "Fri Nov 20 22:36:01 2026: ".
             let line = match line.split_once(": ") {
                 Some((time, text)) if time.len() == 24 => text.to_owned(),

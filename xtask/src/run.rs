@@ -104,7 +104,7 @@ pub(crate) fn need_root(task: &str, why: &str) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "`cargo xtask {task}` needs root: {why}. Try\n\n  sudo env \"PATH=$PATH\" cargo xtask {task}\n"
+        "`cargo xtask {task}` needs root: {why}. Try\n\n  sudo env \"PATH=$PATH\" \"HOME=$HOME\" cargo xtask {task}\n"
     );
 }
 

@@ -15,18 +15,6 @@ const LONG: &[(&str, &str)] = &[
     ("lb-userspace/src/config/keywords/checkers.rs", TABLE),
     ("lb-userspace/src/config/keywords/global.rs", TABLE),
     ("lb-userspace/src/config/keywords/vrrp.rs", TABLE),
-    (
-        "lb-userspace/src/config/lower/instance.rs",
-        "one block of the file from its words to the model",
-    ),
-    (
-        "lb-userspace/src/config/lower/service.rs",
-        "one block of the file from its words to the model",
-    ),
-    (
-        "lb-userspace/src/config/reader.rs",
-        "one pass over the text: the reader's states call each other",
-    ),
 ];
 
 /// Beginnings of paths that mean one person's machine.

@@ -1,8 +1,6 @@
 //! Random and mutated texts through the reader: whatever comes in, it answers, and quickly.
 //!
 //! `LB_FUZZ_CONFIGS` is the number of texts (5,000 if unset), `LB_FUZZ_SEED` the seed.
-#![expect(clippy::disallowed_methods, reason = "measures how long reading takes")]
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 

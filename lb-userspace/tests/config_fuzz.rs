@@ -1,6 +1,7 @@
 //! Random and mutated texts through the reader: whatever comes in, it answers, and quickly.
 //!
 //! `LB_FUZZ_CONFIGS` is the number of texts (5,000 if unset), `LB_FUZZ_SEED` the seed.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -3,10 +3,6 @@
 //! keepalived prints its effective configuration at start (`-d`). It runs in a network namespace of
 //! its own, with the interfaces that the file names, and with a preloaded library that stands in for
 //! IPVS and runs no script.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a test waits for keepalived, for so long and not longer"
-)]
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};

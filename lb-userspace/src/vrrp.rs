@@ -25,6 +25,7 @@ mod garp;
 mod hold;
 mod instance;
 mod net;
+mod numbers;
 pub mod packet;
 mod router;
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! The election of one instance: RFC 5798 section 6.4 and keepalived's extensions.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use super::event::{Notice, Reason, State};
 use super::garp::Schedule;
@@ -395,13 +394,6 @@ impl Instance {
             Proto::Backup(_) | Proto::Init | Proto::Fault | Proto::Master(_) | Proto::Stopped => {
                 Reason::MasterDown
             }
-        }
-    }
-
-    /// `name` for reasons of the sync group.
-    pub(super) fn group_reason(name: &Arc<str>) -> Reason {
-        Reason::Group {
-            name: name.to_string(),
         }
     }
 }

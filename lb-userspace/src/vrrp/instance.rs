@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{Policy, Resume};
-use super::event::{Action, Address, InstanceId, LinkState, Notice, Reason, State, Transition};
+use super::event::{Action, Address, InstanceId, LinkState, Reason, State, Transition};
 use super::garp::Schedule;
 use super::hold::HoldState;
 use super::net::Net;
-use super::packet::{Advert, Counters, Reject};
-use super::status::InstanceStatus;
+use super::numbers::{Limits, Numbers};
+use super::packet::Advert;
 use crate::model::{VirtualAddress, VrrpInstance, VrrpVersion};
 use crate::time::Time;
 
@@ -81,37 +81,6 @@ pub(super) struct Vip {
     pub(super) retry_at: Option<Time>,
 }
 
-/// Numbers for the status.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Numbers {
-    pub(super) became_master: u64,
-    pub(super) adverts_sent: u64,
-    pub(super) adverts_received: u64,
-    pub(super) zero_sent: u64,
-    pub(super) zero_received: u64,
-    pub(super) garps_sent: u64,
-    pub(super) rejected: Counters,
-}
-
-/// When a kind of notice was last given and how many came since.
-#[derive(Clone, Copy, Debug, Default)]
-struct Limit {
-    last: Option<Time>,
-    since: u64,
-}
-
-impl Limit {
-    /// Counts one; the number since the last notice when one may be given now.
-    fn pass(&mut self, gap: Duration, now: Time) -> Option<u64> {
-        self.since += 1;
-        if self.last.is_some_and(|last| now.since(last) < gap) {
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.since))
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Instance {
     pub(super) id: InstanceId,
@@ -126,8 +95,8 @@ pub(super) struct Instance {
     pub(super) proto: Proto,
     pub(super) hold: HoldState,
     pub(super) reported: State,
-    reason: Reason,
-    since: Time,
+    pub(super) reason: Reason,
+    pub(super) since: Time,
     pub(super) resume: Option<Resume>,
     /// The last source address that was known, for the advert that says good-bye.
     pub(super) source: Option<Ipv4Addr>,
@@ -137,8 +106,7 @@ pub(super) struct Instance {
     learned: Option<Learned>,
     ip_id: u16,
     pub(super) numbers: Numbers,
-    reject_limits: [Limit; Reject::ALL.len()],
-    lower_limit: Limit,
+    pub(super) limits: Limits,
     /// It is no longer configured and goes away when its addresses are gone.
     pub(super) removed: bool,
 }
@@ -197,8 +165,7 @@ impl Instance {
             learned: None,
             ip_id: 0,
             numbers: Numbers::default(),
-            reject_limits: [Limit::default(); Reject::ALL.len()],
-            lower_limit: Limit::default(),
+            limits: Limits::default(),
             removed: false,
         };
         instance.set_config(config);
@@ -405,44 +372,6 @@ impl Instance {
         }));
     }
 
-    pub(super) fn notice(&self, notice: Notice, ctx: &mut Ctx<'_>) {
-        ctx.out.push_back(Action::Notice {
-            instance: self.id,
-            notice,
-        });
-    }
-
-    /// Counts a rejected packet and tells of it now and then.
-    pub(super) fn reject(&mut self, reject: Reject, from: Ipv4Addr, ctx: &mut Ctx<'_>) {
-        self.numbers.rejected.count(reject);
-        if reject == Reject::NotListening {
-            return;
-        }
-        if let Some(count) =
-            self.reject_limits[reject as usize].pass(ctx.policy.notice_gap, ctx.now)
-        {
-            self.notice(
-                Notice::AdvertRejected {
-                    reason: reject,
-                    from,
-                    count,
-                },
-                ctx,
-            );
-        }
-    }
-
-    /// Tells of an advert of lower priority now and then.
-    pub(super) fn note_lower(&mut self, from: Ipv4Addr, priority: u8, ctx: &mut Ctx<'_>) {
-        if self
-            .lower_limit
-            .pass(ctx.policy.notice_gap, ctx.now)
-            .is_some()
-        {
-            self.notice(Notice::LowerPriority { from, priority }, ctx);
-        }
-    }
-
     /// When this instance next wants [`super::Router::tick`].
     pub(super) fn deadline(&self) -> Option<Time> {
         let proto = match &self.proto {
@@ -461,46 +390,5 @@ impl Instance {
             .chain(self.hold.deadline())
             .chain(retries)
             .min()
-    }
-
-    pub(super) fn status(&self, net: &Net) -> InstanceStatus {
-        let source = self.current_source(net);
-        let master = match &self.proto {
-            Proto::Master(_) => source.map(|s| (s, self.config.priority)),
-            Proto::Init | Proto::Fault | Proto::Backup(_) | Proto::Stopped => self.master,
-        };
-        InstanceStatus {
-            name: self.name.to_string(),
-            interface: self.iface.to_string(),
-            vrid: self.config.virtual_router_id,
-            priority: self.config.priority,
-            state: self.reported,
-            reason: self.reason.clone(),
-            since: self.since,
-            became_master: self.numbers.became_master,
-            master,
-            last_advert: self.last_advert,
-            advert_interval: self.master_interval(),
-            down_interval: self.down_interval(),
-            source,
-            addresses: self
-                .vips
-                .iter()
-                .map(|v| {
-                    (
-                        v.address.addr,
-                        v.address.prefix_len,
-                        net.is_present(&v.address),
-                    )
-                })
-                .collect(),
-            hold: self.hold.kind(),
-            adverts_sent: self.numbers.adverts_sent,
-            adverts_received: self.numbers.adverts_received,
-            zero_sent: self.numbers.zero_sent,
-            zero_received: self.numbers.zero_received,
-            garps_sent: self.numbers.garps_sent,
-            rejected: self.numbers.rejected,
-        }
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Reason, State};
+use super::instance::{Instance, Proto};
+use super::net::Net;
 use super::packet::Counters;
 use crate::time::Time;
 
@@ -70,4 +72,48 @@ pub struct InstanceStatus {
     pub garps_sent: u64,
     /// Adverts rejected, by reason.
     pub rejected: Counters,
+}
+
+impl Instance {
+    /// A snapshot of this instance.
+    pub(super) fn status(&self, net: &Net) -> InstanceStatus {
+        let source = self.current_source(net);
+        let master = match &self.proto {
+            Proto::Master(_) => source.map(|s| (s, self.config.priority)),
+            Proto::Init | Proto::Fault | Proto::Backup(_) | Proto::Stopped => self.master,
+        };
+        InstanceStatus {
+            name: self.name.to_string(),
+            interface: self.iface.to_string(),
+            vrid: self.config.virtual_router_id,
+            priority: self.config.priority,
+            state: self.reported,
+            reason: self.reason.clone(),
+            since: self.since,
+            became_master: self.numbers.became_master,
+            master,
+            last_advert: self.last_advert,
+            advert_interval: self.master_interval(),
+            down_interval: self.down_interval(),
+            source,
+            addresses: self
+                .vips
+                .iter()
+                .map(|v| {
+                    (
+                        v.address.addr,
+                        v.address.prefix_len,
+                        net.is_present(&v.address),
+                    )
+                })
+                .collect(),
+            hold: self.hold.kind(),
+            adverts_sent: self.numbers.adverts_sent,
+            adverts_received: self.numbers.adverts_received,
+            zero_sent: self.numbers.zero_sent,
+            zero_received: self.numbers.zero_received,
+            garps_sent: self.numbers.garps_sent,
+            rejected: self.numbers.rejected,
+        }
+    }
 }

@@ -60,7 +60,7 @@ impl Router {
                     let reason = if fellow == at {
                         reason.clone()
                     } else {
-                        Instance::group_reason(&name)
+                        group_reason(&name)
                     };
                     self.instances[fellow].become_master(reason, &mut ctx!(self, now));
                 }
@@ -75,7 +75,7 @@ impl Router {
         for fellow in fellows {
             match self.instances[fellow].proto {
                 Proto::Master(_) => {
-                    let reason = Instance::group_reason(&name);
+                    let reason = group_reason(&name);
                     self.instances[fellow].yield_to(from, priority, reason, &mut ctx!(self, now));
                 }
                 Proto::Init | Proto::Fault | Proto::Backup(_) | Proto::Stopped => {}
@@ -150,7 +150,7 @@ impl Router {
         };
         let reason = match (own, group) {
             (Some(reason), _) => reason,
-            (None, Some(name)) => Instance::group_reason(name),
+            (None, Some(name)) => group_reason(name),
             (None, None) => return,
         };
         let mut ctx: Ctx<'_> = ctx!(self, now);
@@ -171,5 +171,12 @@ impl Router {
         } else if instance.config.priority == 255 {
             instance.become_master(Reason::Owner, &mut ctx);
         }
+    }
+}
+
+/// Why a member moves that has no reason of its own.
+fn group_reason(name: &Arc<str>) -> Reason {
+    Reason::Group {
+        name: name.to_string(),
     }
 }

@@ -1,0 +1,88 @@
+//! What an instance counts, and how often it tells of it.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::event::{Action, Notice};
+use super::instance::{Ctx, Instance};
+use super::packet::{Counters, Reject};
+use crate::time::Time;
+
+/// Numbers for the status.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Numbers {
+    pub(super) became_master: u64,
+    pub(super) adverts_sent: u64,
+    pub(super) adverts_received: u64,
+    pub(super) zero_sent: u64,
+    pub(super) zero_received: u64,
+    pub(super) garps_sent: u64,
+    pub(super) rejected: Counters,
+}
+
+/// When a kind of notice was last given and how many came since.
+#[derive(Clone, Copy, Debug, Default)]
+struct Limit {
+    last: Option<Time>,
+    since: u64,
+}
+
+impl Limit {
+    /// Counts one; the number since the last notice when one may be given now.
+    fn pass(&mut self, gap: Duration, now: Time) -> Option<u64> {
+        self.since += 1;
+        if self.last.is_some_and(|last| now.since(last) < gap) {
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.since))
+    }
+}
+
+/// The limits of the notices that others can cause.
+#[derive(Debug, Default)]
+pub(super) struct Limits {
+    rejects: [Limit; Reject::ALL.len()],
+    lower: Limit,
+}
+
+impl Instance {
+    pub(super) fn notice(&self, notice: Notice, ctx: &mut Ctx<'_>) {
+        ctx.out.push_back(Action::Notice {
+            instance: self.id,
+            notice,
+        });
+    }
+
+    /// Counts a rejected packet and tells of it now and then.
+    pub(super) fn reject(&mut self, reject: Reject, from: Ipv4Addr, ctx: &mut Ctx<'_>) {
+        self.numbers.rejected.count(reject);
+        if reject == Reject::NotListening {
+            return;
+        }
+        if let Some(count) =
+            self.limits.rejects[reject as usize].pass(ctx.policy.notice_gap, ctx.now)
+        {
+            self.notice(
+                Notice::AdvertRejected {
+                    reason: reject,
+                    from,
+                    count,
+                },
+                ctx,
+            );
+        }
+    }
+
+    /// Tells of an advert of lower priority now and then.
+    pub(super) fn note_lower(&mut self, from: Ipv4Addr, priority: u8, ctx: &mut Ctx<'_>) {
+        if self
+            .limits
+            .lower
+            .pass(ctx.policy.notice_gap, ctx.now)
+            .is_some()
+        {
+            self.notice(Notice::LowerPriority { from, priority }, ctx);
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use lb_userspace::control::status::Status;
+use lb_userspace::control::status::{Status, VrrpState, VrrpStatus};
 use lb_userspace::io::control::Client;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -317,6 +317,28 @@ impl Director {
             .with_context(|| format!("status of {}", self.name()))
     }
 
+    /// Waits until the daemon, if one runs, takes part in the election: until then it is no backup.
+    ///
+    /// # Errors
+    /// When it does not within `limit`, with its log.
+    pub fn wait_ready(&self, limit: Duration) -> Result<()> {
+        if self.daemon.is_none() {
+            return Ok(());
+        }
+        match self.kind {
+            Kind::Lbd => self.wait_status(&format!("lbd on {}", self.name()), limit, |status| {
+                let ready =
+                    |v: &VrrpStatus| matches!(v.state, VrrpState::Backup | VrrpState::Master);
+                status.vrrp.iter().all(ready).then_some(())
+            }),
+            Kind::Keepalived => wait_for(&format!("keepalived on {}", self.name()), limit, || {
+                let log = self.log();
+                READY.iter().any(|word| log.contains(word)).then_some(())
+            })
+            .with_context(|| self.log_tail()),
+        }
+    }
+
     /// Waits until `lbd` says something about itself.
     ///
     /// # Errors
@@ -330,6 +352,9 @@ impl Director {
         wait_for(what, limit, || look(&self.status().ok()?)).with_context(|| self.log_tail())
     }
 }
+
+/// What keepalived writes when an instance has its first state.
+const READY: [&str; 2] = ["Entering BACKUP STATE", "Entering MASTER STATE"];
 
 /// A daemon's process; dropping it kills it.
 #[derive(Debug)]

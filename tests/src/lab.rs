@@ -292,8 +292,8 @@ impl Lab {
             .with_context(|| self.logs())
     }
 
-    /// Waits until a director alone has advertised (see [`Lab::wait_sole_advertiser`]) and answers
-    /// the prober.
+    /// Waits until every daemon takes part, a director alone has advertised (see
+    /// [`Lab::wait_sole_advertiser`]) and answers the prober.
     ///
     /// # Errors
     /// When it takes more than `limit`; with the logs of both daemons.
@@ -305,6 +305,9 @@ impl Lab {
         prober: &Prober,
         limit: Duration,
     ) -> Result<()> {
+        for d in &self.directors {
+            d.wait_ready(limit)?;
+        }
         self.wait_sole_advertiser(director, vrid, advert, Instant(0), limit)?;
         let mac = self.directors[director].host.mac;
         let since = Instant::now().minus(prober.interval() * 8);
@@ -338,14 +341,44 @@ impl Lab {
         Ok(())
     }
 
-    /// What the daemons said, for an error report.
+    /// What the daemons said and what the client heard of them, for an error report.
     #[must_use]
     pub fn logs(&self) -> String {
-        self.directors
-            .iter()
-            .map(Director::log_tail)
-            .collect::<Vec<_>>()
-            .join("\n")
+        let mut all: Vec<_> = self.directors.iter().map(Director::log_tail).collect();
+        all.push(self.heard());
+        all.join("\n")
+    }
+
+    /// The adverts and gratuitous ARPs of the directors in the last 15 s, those in a row as one.
+    fn heard(&self) -> String {
+        let now = Instant::now();
+        let mut lines: Vec<(String, Instant, Instant, usize)> = Vec::new();
+        for frame in self.recorder.since(now.minus(Duration::from_secs(15))) {
+            let what = match frame.what {
+                What::Advert { vrid, priority, .. } => {
+                    format!("adverts of {vrid}, priority {priority}")
+                }
+                What::Arp { spa, tpa, .. } if spa == tpa => format!("gratuitous ARPs for {spa}"),
+                What::Arp { .. } | What::Answer { .. } | What::Reset { .. } => continue,
+            };
+            let Some(director) = self.director_of(frame.src) else {
+                continue;
+            };
+            let line = format!("{} {what}", self.directors[director].name());
+            match lines.last_mut() {
+                Some((last, _, to, n)) if *last == line => (*to, *n) = (frame.at, *n + 1),
+                _ => lines.push((line, frame.at, frame.at, 1)),
+            }
+        }
+        let shown = lines.iter().map(|(line, from, to, n)| {
+            let ago = |t: &Instant| now.since(*t).as_secs_f64();
+            format!(
+                "    {:.3} to {:.3} s ago: {n} x {line}\n",
+                ago(from),
+                ago(to)
+            )
+        });
+        format!("the client heard:\n{}", shown.collect::<String>())
     }
 
     /// The RSTs that came from a director since `since`.

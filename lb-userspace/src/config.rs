@@ -160,10 +160,11 @@ impl Loaded {
     }
 }
 
-/// Reads a configuration: TOML if the name ends in `.toml`, keepalived.conf otherwise.
+/// Reads a configuration: TOML if the name ends in `.toml` or the text starts with a table, and
+/// keepalived.conf otherwise.
 #[must_use]
 pub fn load(path: &str, files: &dyn FileSource, options: &Options) -> Loaded {
-    if path.ends_with(".toml") {
+    if path.ends_with(".toml") || starts_with_a_table(path, files) {
         return load_toml(path, files, options);
     }
     let read = reader::read(path, files, options.config_id.as_deref());
@@ -189,6 +190,18 @@ pub fn load(path: &str, files: &dyn FileSource, options: &Options) -> Loaded {
         }
     }
     finish(model, diagnostics, left_out, read.sources)
+}
+
+/// No line of keepalived.conf starts with `[`.
+fn starts_with_a_table(path: &str, files: &dyn FileSource) -> bool {
+    let Ok(bytes) = files.read(path) else {
+        return false;
+    };
+    bytes
+        .split(|b| *b == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .find(|l| !l.is_empty() && !l.starts_with(b"#"))
+        .is_some_and(|l| l.starts_with(b"["))
 }
 
 fn load_toml(path: &str, files: &dyn FileSource, options: &Options) -> Loaded {

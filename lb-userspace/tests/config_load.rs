@@ -223,6 +223,27 @@ fn quotes_and_escapes_are_resolved() {
 }
 
 #[test]
+fn toml_is_known_by_its_first_table_too() {
+    let l = load("# comment\n\n[global]\nrouter_id = \"a\"\n");
+    assert_eq!(
+        l.model.expect("a model").global.router_id.as_deref(),
+        Some("a")
+    );
+}
+
+#[test]
+fn a_typing_error_inside_a_block_without_effect_is_named() {
+    let l = load("vrrp_script s {\n  script /bin/true\n  intervall 5\n}\n");
+    assert_eq!(
+        codes(&l),
+        [
+            (Code::NoEffect, Severity::Warning),
+            (Code::UnknownKeyword, Severity::Warning)
+        ]
+    );
+}
+
+#[test]
 fn what_is_not_supported_is_left_out_on_request_and_the_rest_runs() {
     let text = format!(
         "{PAIR}\nvirtual_server 192.0.2.10 443 {{\nprotocol TCP\nlb_algo rr\nreal_server 192.0.2.21 443 {{\n}}\n}}\n"

@@ -117,6 +117,11 @@ impl Lower {
             if !self.shape(n, keyword) {
                 continue;
             }
+            if !matches!(keyword.status, Status::Acted | Status::Own)
+                && let (Body::Block(inner), Some(b)) = (keyword.body, &n.block)
+            {
+                self.inspect(&b.nodes, inner);
+            }
             match keyword.status {
                 Status::Acted | Status::Own => walked.acted.push((keyword.name, n)),
                 Status::NoEffect => self.push(
@@ -160,6 +165,25 @@ impl Lower {
             }
         }
         walked
+    }
+
+    /// What is wrong inside a block that has no effect: keepalived, which may read the same file,
+    /// would stumble over it.
+    fn inspect(&mut self, nodes: &[Node], block: Block) {
+        for n in nodes {
+            let Some(word) = n.words.first() else {
+                continue;
+            };
+            let Some(keyword) = keywords::find(block, &word.text) else {
+                self.unknown(n, word, block);
+                continue;
+            };
+            if self.shape(n, keyword)
+                && let (Body::Block(inner), Some(b)) = (keyword.body, &n.block)
+            {
+                self.inspect(&b.nodes, inner);
+            }
+        }
     }
 
     fn unsupported(&self, n: &Node, keyword: &Keyword) -> Diagnostic {

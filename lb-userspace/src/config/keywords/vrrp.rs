@@ -438,7 +438,7 @@ pub(super) const INSTANCE: &[Keyword] = &[
     k(
         "lvs_sync_daemon_interface",
         "IF",
-        NoEffect,
+        NotNeeded,
         "",
         "the old way to name the interface of IPVS's sync daemon; lbd keeps connections without one where the scheduler is a hash",
     ),

@@ -187,7 +187,7 @@ impl Lower {
         }
     }
 
-    /// A switch that is on by being there; what keepalived ignores after it is named by `shape`.
+    /// An IP address; `None` after saying that it is none.
     pub(super) fn ip(&mut self, n: &Node, word: &Word) -> Option<IpAddr> {
         match word.text.parse() {
             Ok(ip) => Some(ip),

@@ -18,7 +18,7 @@ use syntax::{continued, definition, reference};
 /// Text that expansions may make, in bytes: enough for thousands of services.
 const MAX_EXPANDED: usize = 4 << 20;
 /// Lines that expansions may make.
-const MAX_LINES: usize = 200_000;
+const MAX_LINES: usize = 64_000;
 /// Replacements in one line.
 const MAX_REPLACEMENTS: usize = 1000;
 /// Definitions that use definitions.

@@ -30,6 +30,7 @@ pub use attach::{Attachment, ModeWish};
 pub use counters::Counts;
 pub use error::BpfError;
 pub use flows::{ConnCount, FlowEntry, FlowScanner, TemplateEntry};
+pub use host::PinLock;
 pub use iface::XdpMode;
 pub use sys::{TestRun, test_run};
 

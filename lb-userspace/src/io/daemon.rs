@@ -45,11 +45,33 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(run::Exit::Refused) => ExitCode::from(2),
         Err(run::Exit::Failed(error)) => {
-            // The chain in one line, as the log has one event a line.
-            tracing::error!("{error:#}");
+            tracing::error!("{}", in_one_line(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The chain in one line, as the log has one event a line, and what a plain user has to do.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    let mut forbidden = false;
+    for cause in error.chain() {
+        let text = cause.to_string();
+        // Most errors say their cause themselves.
+        if !line.contains(&text) {
+            if !line.is_empty() {
+                line.push_str(": ");
+            }
+            line.push_str(&text);
+        }
+        forbidden |= cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
+    }
+    if forbidden && !nix::unistd::Uid::effective().is_root() {
+        line.push_str("; lbd must be run as root");
+    }
+    line
 }
 
 /// Takes the program off and removes the pins.
@@ -62,7 +84,9 @@ fn unload(options: &Options) -> ExitCode {
         pin: options.pin.clone(),
         ..bpf::Config::default()
     };
-    match bpf::DataPlane::open(&config).and_then(bpf::DataPlane::unload) {
+    let unloaded = bpf::PinLock::take(&options.pin)
+        .and_then(|_lock| bpf::DataPlane::open(&config).and_then(bpf::DataPlane::unload));
+    match unloaded {
         Ok(()) => {
             tracing::info!(
                 "the program is off all interfaces, {} is gone",

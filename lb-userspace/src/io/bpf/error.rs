@@ -34,6 +34,14 @@ pub enum BpfError {
         /// What is wrong with it and what to do.
         why: String,
     },
+    /// Another process works with these pins.
+    #[error(
+        "another lbd runs with the pin directory {path}: stop it first, or give this one a directory of its own (--pin)"
+    )]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
     /// bpffs cannot be mounted.
     #[error("cannot mount a bpf filesystem on {path}: {source}; as root: mount -t bpf bpf {path}")]
     Mount {

@@ -61,6 +61,41 @@ fn effective_capabilities() -> Option<u64> {
     u64::from_str_radix(hex.trim(), 16).ok()
 }
 
+/// Holds a pin directory for one process: two daemons on the same maps would each undo what the other
+/// does, and unloading under a running daemon would leave it without pins. Freed when dropped, and
+/// by the kernel when the process dies.
+#[derive(Debug)]
+pub struct PinLock {
+    _lock: nix::fcntl::Flock<std::fs::File>,
+}
+
+impl PinLock {
+    /// Checks the host, makes the directory if need be, and takes the lock.
+    ///
+    /// # Errors
+    /// [`BpfError::InUse`] when another process has it; else what is missing for the directory.
+    pub fn take(dir: &Path) -> Result<PinLock, BpfError> {
+        check()?;
+        make_pin_dir(dir)?;
+        let file = std::fs::File::open(dir).map_err(|source| BpfError::Pin {
+            action: "open",
+            path: dir.to_owned(),
+            source,
+        })?;
+        match nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(PinLock { _lock: lock }),
+            Err((_, nix::Error::EWOULDBLOCK)) => Err(BpfError::InUse {
+                path: dir.to_owned(),
+            }),
+            Err((_, errno)) => Err(BpfError::Pin {
+                action: "lock",
+                path: dir.to_owned(),
+                source: errno.into(),
+            }),
+        }
+    }
+}
+
 /// Makes the pin directory; mounts bpffs at its usual place when nothing is there.
 pub(super) fn make_pin_dir(dir: &Path) -> Result<(), BpfError> {
     let bad = |why: &str| BpfError::PinDir {

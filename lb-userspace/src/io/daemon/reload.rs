@@ -78,8 +78,9 @@ impl Daemon<'_> {
         if model.services.is_empty() || self.plane.is_some() {
             return Ok(());
         }
-        let plane = open_plane(self.options)?;
+        let (lock, plane) = open_plane(self.options)?;
         let dump = plane.dump()?;
+        self.pins = Some(lock);
         let plane = self.plane.insert(plane);
         let wanted = interfaces::wanted(model, &self.options.iface, &mut self.control);
         let attached = interfaces::attach(plane, &wanted, &mut self.said);

@@ -15,7 +15,7 @@ use crate::control::protocol::SOCKET_GROUP;
 use crate::control::status::{ConfigStatus, LeftOut};
 use crate::engine::{Engine, Event, Start};
 use crate::io::arp::ArpSocket;
-use crate::io::bpf::{self, DataPlane};
+use crate::io::bpf::{self, DataPlane, PinLock};
 use crate::io::check::{Finished, Prober};
 use crate::io::clock::now;
 use crate::io::control::{Call, Limits, Server};
@@ -70,6 +70,8 @@ pub(super) struct Daemon<'o> {
     pub(super) options: &'o Options,
     pub(super) engine: Engine,
     pub(super) plane: Option<DataPlane>,
+    /// Taken with the plane: the pins are this daemon's alone.
+    pub(super) pins: Option<PinLock>,
     pub(super) control: Control,
     pub(super) links: LinkTable,
     pub(super) host: BTreeSet<(u32, IpAddr, u8)>,
@@ -205,13 +207,15 @@ impl<'o> Daemon<'o> {
         let (state, left) = StateFile::open(&options.state_dir)?;
         let mut control = Control::open()?;
         let mut plane = None;
+        let mut pins = None;
         let mut dump = Dump {
             hz: 250,
             ..Dump::default()
         };
         if !model.services.is_empty() || options.pin.exists() {
-            let opened = open_plane(options)?;
+            let (lock, opened) = open_plane(options)?;
             dump = opened.dump()?;
+            pins = Some(lock);
             plane = Some(opened);
         }
         let resume: BTreeMap<String, Resume> = left
@@ -242,6 +246,7 @@ impl<'o> Daemon<'o> {
             options,
             engine,
             plane,
+            pins,
             control,
             links,
             host: BTreeSet::new(),
@@ -472,9 +477,9 @@ impl<'o> Daemon<'o> {
                 if self.running.contains(name) {
                     tracing::warn!("the XDP program was taken off {name}, putting it back");
                 }
-                self.engine.handle(Event::Attached(false), now());
             }
         }
+        // Put back before the router hears of it: only an interface without the program is a fault.
         let attached = interfaces::attach(plane, &wanted, &mut self.said);
         self.running = wanted
             .into_iter()
@@ -514,7 +519,8 @@ impl<'o> Daemon<'o> {
     }
 }
 
-pub(super) fn open_plane(options: &Options) -> Result<DataPlane, bpf::BpfError> {
+pub(super) fn open_plane(options: &Options) -> Result<(PinLock, DataPlane), bpf::BpfError> {
+    let lock = PinLock::take(&options.pin)?;
     let config = bpf::Config {
         pin: options.pin.clone(),
         ..bpf::Config::default()
@@ -523,7 +529,7 @@ pub(super) fn open_plane(options: &Options) -> Result<DataPlane, bpf::BpfError> 
     if plane.adopted() {
         tracing::info!("adopted the tables in {}", options.pin.display());
     }
-    Ok(plane)
+    Ok((lock, plane))
 }
 
 /// A seed that differs between starts and hosts; it only spreads the first health checks.

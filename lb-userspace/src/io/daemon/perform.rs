@@ -28,10 +28,7 @@ impl Daemon<'_> {
                     }
                 }
             }
-            Action::Follow(wanted) => {
-                self.resolver.follow(&wanted, &mut self.control);
-                self.tell_neighbours();
-            }
+            Action::Follow(wanted) => self.resolver.follow(&wanted),
             Action::Peers(macs) => {
                 let macs: Vec<[u8; 6]> = macs.into_iter().collect();
                 if let Some(plane) = &mut self.plane

@@ -42,6 +42,9 @@ const SAMPLE_EVERY: u64 = crate::control::rate::PERIOD.as_secs() / HOUSEKEEPING.
 /// Every so many of them, removed real servers are looked for in the flow table.
 const SCAN_EVERY: u64 = 5;
 
+/// The least time between two tellings of how real servers are reached.
+const TELL_GAP: Duration = Duration::from_millis(20);
+
 /// Why the daemon ends other than as asked.
 #[derive(Debug)]
 pub(super) enum Exit {
@@ -76,6 +79,10 @@ pub(super) struct Daemon<'o> {
     pub(super) links: LinkTable,
     pub(super) host: BTreeSet<(u32, IpAddr, u8)>,
     pub(super) resolver: Resolver,
+    /// The resolver knows something that the engine was not told.
+    pub(super) untold: bool,
+    /// When the engine was last told of neighbours.
+    pub(super) told: Option<Time>,
     pub(super) sockets: VrrpSockets,
     pub(super) arp: ArpSocket,
     pub(super) prober: Prober,
@@ -147,7 +154,7 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
     );
 
     while !daemon.stopped {
-        let wake = wake(daemon.engine.next_deadline());
+        let wake = wake(daemon.next_deadline());
         tokio::select! {
             ready = daemon.sockets.ready() => ready?,
             change = watch.next() => daemon.network(&change?),
@@ -177,6 +184,7 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
         while let Ok(done) = verdicts.try_recv() {
             daemon.verdict(done);
         }
+        daemon.follow_servers();
         daemon.drain();
         daemon.turn();
     }
@@ -251,6 +259,8 @@ impl<'o> Daemon<'o> {
             links,
             host: BTreeSet::new(),
             resolver: Resolver::default(),
+            untold: false,
+            told: None,
             sockets: VrrpSockets::new()?,
             arp: ArpSocket::open()?,
             prober,
@@ -348,7 +358,8 @@ impl<'o> Daemon<'o> {
                 self.engine.handle(Event::Vrrp(event), now());
             }
             self.check_attached();
-            self.resolve();
+            self.resolver.refresh();
+            self.untold = true;
         }
         match change {
             Change::Link(_) | Change::LinkGone { .. } => {}
@@ -380,11 +391,9 @@ impl<'o> Daemon<'o> {
                 self.tell_host();
             }
             Change::Neighbour(entry) => {
-                if self.resolver.learn(entry) {
-                    self.tell_neighbours();
-                }
+                self.untold |= self.resolver.learn(entry);
             }
-            Change::Routes => self.resolve(),
+            Change::Routes => self.resolver.refresh(),
             Change::Overrun => {
                 tracing::warn!("netlink messages were lost, reading everything again");
                 self.resync();
@@ -424,7 +433,8 @@ impl<'o> Daemon<'o> {
             self.engine.handle(Event::Vrrp(link), now());
         }
         self.tell_host();
-        self.resolve();
+        self.resolver.refresh();
+        self.untold = true;
     }
 
     fn tell_host(&mut self) {
@@ -432,14 +442,27 @@ impl<'o> Daemon<'o> {
         self.engine.handle(Event::HostAddresses(own), now());
     }
 
-    pub(super) fn resolve(&mut self) {
-        self.resolver.refresh(&mut self.control);
-        self.tell_neighbours();
+    /// Looks up a few real servers and tells the engine what is known. Each telling makes a plan of
+    /// everything, so while many servers are found at once they are told together.
+    fn follow_servers(&mut self) {
+        let at = now();
+        self.untold |= self.resolver.step(&mut self.control, at);
+        if self.untold && self.told.is_none_or(|told| told + TELL_GAP <= at) {
+            self.untold = false;
+            self.told = Some(at);
+            let links = self.resolver.links(&self.links);
+            self.engine.handle(Event::Neighbours(links), at);
+        }
     }
 
-    pub(super) fn tell_neighbours(&mut self) {
-        let links = self.resolver.links(&self.links);
-        self.engine.handle(Event::Neighbours(links), now());
+    /// When the loop is wanted next.
+    fn next_deadline(&self) -> Option<Time> {
+        let at = now();
+        let telling = self.untold.then(|| self.told.map_or(at, |t| t + TELL_GAP));
+        [self.engine.next_deadline(), self.resolver.due(at), telling]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Opens the VRRP sockets of every interface that is there, closes those not needed any more.
@@ -492,8 +515,8 @@ impl<'o> Daemon<'o> {
         self.check_attached();
         if turns.is_multiple_of(RESYNC_EVERY) {
             self.resync();
-        } else if self.resolver.has_unknown() {
-            self.resolve();
+        } else {
+            self.resolver.retry_unknown();
         }
         if turns.is_multiple_of(SAMPLE_EVERY) {
             self.sample();

@@ -5,12 +5,16 @@
 //! the monotonic clock starts again. It is rewritten in place, one fixed-size record an instance,
 //! because a master at 10 ms adverts writes it a hundred times a second.
 
+mod held;
+
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::time::Time;
+
+pub use held::{Held, HeldFile};
 
 /// Bytes of one record: name (padded with zeros), nanoseconds of the last advert, MASTER or not.
 const RECORD: usize = 256 + 8 + 1;

@@ -5,7 +5,7 @@ use crate::control::status::Counts;
 use crate::engine::{Action, Event};
 use crate::health::{NotRun, Verdict};
 use crate::io::clock::now;
-use crate::io::state::Record;
+use crate::io::state::{Held, Record};
 use crate::plan::Op;
 use crate::vrrp::{self, Address, Applied, State, Transition};
 
@@ -115,6 +115,10 @@ impl Daemon<'_> {
     /// Adds or removes an address, and tells the router at once what came of it.
     fn address(&mut self, address: &Address, add: bool) {
         let index = self.links.by_name(&address.iface).map(|l| l.index);
+        if add {
+            // Before it comes, so that whoever follows a killed daemon knows of it.
+            self.note_address(address, true);
+        }
         let outcome = match index {
             None if add => Applied::Failed,
             // With its interface the address went too.
@@ -132,6 +136,9 @@ impl Daemon<'_> {
                 })
             }
         };
+        if matches!(outcome, Applied::Removed | Applied::NotThere) {
+            self.note_address(address, false);
+        }
         let event = vrrp::Event::Applied {
             iface: &address.iface,
             addr: address.addr,
@@ -139,6 +146,20 @@ impl Daemon<'_> {
             outcome,
         };
         self.engine.handle(Event::Vrrp(event), now());
+    }
+
+    fn note_address(&mut self, address: &Address, here: bool) {
+        let held = Held {
+            iface: address.iface.to_string(),
+            addr: address.addr,
+            prefix_len: address.prefix_len,
+        };
+        if let Err(error) = self.held.note(held, here) {
+            let text = error.to_string();
+            if self.said.insert(text.clone()) {
+                tracing::warn!("{text}");
+            }
+        }
     }
 
     fn transition(&mut self, t: &Transition) {

@@ -22,12 +22,12 @@ use crate::io::control::{Call, Limits, Server};
 use crate::io::neigh::Resolver;
 use crate::io::netlink::{Change, Control, LinkTable, Watch};
 use crate::io::options::Options;
-use crate::io::state::{Record, StateFile};
+use crate::io::state::{Held, HeldFile, Record, StateFile};
 use crate::io::vrrp::VrrpSockets;
 use crate::model::Model;
 use crate::plan::{Dump, Refs};
 use crate::time::Time;
-use crate::vrrp::{self, Resume};
+use crate::vrrp::{self, Applied, Resume};
 
 /// Packets taken from one VRRP socket before the engine gets a turn.
 const DRAIN: usize = 256;
@@ -87,6 +87,8 @@ pub(super) struct Daemon<'o> {
     pub(super) arp: ArpSocket,
     pub(super) prober: Prober,
     pub(super) state: StateFile,
+    /// The addresses that this daemon put on interfaces.
+    pub(super) held: HeldFile,
     pub(super) found: mpsc::Sender<Found>,
     /// Errors that were said and are not repeated while they last.
     pub(super) said: BTreeSet<String>,
@@ -240,6 +242,9 @@ impl<'o> Daemon<'o> {
             })
             .collect();
         let links = LinkTable::new(control.links()?);
+        // Before their services go: an address without its service answers with RST.
+        let mut held = HeldFile::open(&options.state_dir);
+        take_strays_away(&mut held, &model, &links, &mut control);
         // Attached before any interface is told, so before it matters.
         let attached = true;
         let start = Start {
@@ -265,6 +270,7 @@ impl<'o> Daemon<'o> {
             arp: ArpSocket::open()?,
             prober,
             state,
+            held,
             found,
             said: BTreeSet::new(),
             running: BTreeSet::new(),
@@ -538,6 +544,47 @@ impl<'o> Daemon<'o> {
             if self.said.insert(text.clone()) {
                 tracing::warn!("{text}");
             }
+        }
+    }
+}
+
+/// Removes the addresses that a killed predecessor left and that are no longer configured.
+fn take_strays_away(held: &mut HeldFile, model: &Model, links: &LinkTable, control: &mut Control) {
+    let configured: BTreeSet<Held> = model
+        .instances
+        .iter()
+        .flat_map(|i| {
+            let addresses = i.addresses.iter().chain(&i.excluded);
+            addresses.map(|a| Held {
+                iface: a.dev.as_ref().unwrap_or(&i.interface).clone(),
+                addr: a.addr,
+                prefix_len: a.prefix_len,
+            })
+        })
+        .collect();
+    let strays: Vec<Held> = held.held().difference(&configured).cloned().collect();
+    for stray in strays {
+        let Held {
+            iface,
+            addr,
+            prefix_len,
+        } = &stray;
+        if let Some(link) = links.by_name(iface) {
+            match control.del_address(link.index, *addr, *prefix_len) {
+                Ok(Applied::Removed) => {
+                    tracing::warn!("{addr} is no longer configured, taking it off {iface}");
+                }
+                Ok(Applied::NotThere | Applied::Present) => {}
+                // Tried again at the next start.
+                Ok(Applied::Failed) => continue,
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    continue;
+                }
+            }
+        }
+        if let Err(error) = held.note(stray, false) {
+            tracing::warn!("{error}");
         }
     }
 }

@@ -7,6 +7,7 @@ mod perform;
 mod reload;
 mod report;
 mod run;
+mod strays;
 
 use std::process::ExitCode;
 

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::{interfaces, load, reload, report};
+use super::{interfaces, load, reload, report, strays};
 use crate::control::protocol::SOCKET_GROUP;
 use crate::control::status::{ConfigStatus, LeftOut};
 use crate::engine::{Engine, Event, Start};
@@ -22,12 +22,12 @@ use crate::io::control::{Call, Limits, Server};
 use crate::io::neigh::Resolver;
 use crate::io::netlink::{Change, Control, LinkTable, Watch};
 use crate::io::options::Options;
-use crate::io::state::{Held, HeldFile, Record, StateFile};
+use crate::io::state::{HeldFile, Record, StateFile};
 use crate::io::vrrp::VrrpSockets;
 use crate::model::Model;
 use crate::plan::{Dump, Refs};
 use crate::time::Time;
-use crate::vrrp::{self, Applied, Resume};
+use crate::vrrp::{self, Resume};
 
 /// Packets taken from one VRRP socket before the engine gets a turn.
 const DRAIN: usize = 256;
@@ -244,7 +244,7 @@ impl<'o> Daemon<'o> {
         let links = LinkTable::new(control.links()?);
         // Before their services go: an address without its service answers with RST.
         let mut held = HeldFile::open(&options.state_dir);
-        take_strays_away(&mut held, &model, &links, &mut control);
+        strays::take_away(&mut held, &model, &links, &mut control);
         // Attached before any interface is told, so before it matters.
         let attached = true;
         let start = Start {
@@ -544,47 +544,6 @@ impl<'o> Daemon<'o> {
             if self.said.insert(text.clone()) {
                 tracing::warn!("{text}");
             }
-        }
-    }
-}
-
-/// Removes the addresses that a killed predecessor left and that are no longer configured.
-fn take_strays_away(held: &mut HeldFile, model: &Model, links: &LinkTable, control: &mut Control) {
-    let configured: BTreeSet<Held> = model
-        .instances
-        .iter()
-        .flat_map(|i| {
-            let addresses = i.addresses.iter().chain(&i.excluded);
-            addresses.map(|a| Held {
-                iface: a.dev.as_ref().unwrap_or(&i.interface).clone(),
-                addr: a.addr,
-                prefix_len: a.prefix_len,
-            })
-        })
-        .collect();
-    let strays: Vec<Held> = held.held().difference(&configured).cloned().collect();
-    for stray in strays {
-        let Held {
-            iface,
-            addr,
-            prefix_len,
-        } = &stray;
-        if let Some(link) = links.by_name(iface) {
-            match control.del_address(link.index, *addr, *prefix_len) {
-                Ok(Applied::Removed) => {
-                    tracing::warn!("{addr} is no longer configured, taking it off {iface}");
-                }
-                Ok(Applied::NotThere | Applied::Present) => {}
-                // Tried again at the next start.
-                Ok(Applied::Failed) => continue,
-                Err(error) => {
-                    tracing::warn!("{error}");
-                    continue;
-                }
-            }
-        }
-        if let Err(error) = held.note(stray, false) {
-            tracing::warn!("{error}");
         }
     }
 }

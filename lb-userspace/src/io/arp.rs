@@ -100,12 +100,22 @@ fn request(mac: [u8; 6], source: Ipv4Addr, target_mac: [u8; 6], target: Ipv4Addr
 
 /// A `sockaddr_ll` for an interface and an EtherType.
 pub(super) fn link_address(index: u32, ethertype: u16) -> SockAddr {
+    link_address_to(index, ethertype, &[])
+}
+
+/// The same with a hardware address, at most 8 bytes of it, for a socket that lets the kernel write
+/// the link-layer header.
+pub(super) fn link_address_to(index: u32, ethertype: u16, mac: &[u8]) -> SockAddr {
     let mut storage = SockAddrStorage::zeroed();
     // SAFETY: `sockaddr_ll` is one of the socket addresses, all integers, smaller than the storage.
     let ll = unsafe { storage.view_as::<libc::sockaddr_ll>() };
     ll.sll_family = libc::AF_PACKET as u16;
     ll.sll_protocol = ethertype.to_be();
     ll.sll_ifindex = index as i32;
+    for (to, from) in ll.sll_addr.iter_mut().zip(mac) {
+        *to = *from;
+        ll.sll_halen += 1;
+    }
     // SAFETY: the family is that of the type, and the length the type's.
     unsafe { SockAddr::new(storage, size_of::<libc::sockaddr_ll>() as libc::socklen_t) }
 }

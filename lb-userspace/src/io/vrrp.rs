@@ -2,21 +2,23 @@
 //!
 //! Received is with a packet socket, which tells the sender's MAC and sees every VRRP packet
 //! whatever the host's firewall says; a filter in the kernel leaves only IPv4 protocol 112 to
-//! 224.0.0.18 that others sent. Sent is with a raw IP socket bound to the interface, which also
-//! holds the group's membership, so that switches with IGMP snooping know of us.
+//! 224.0.0.18 that others sent. Sent is with another packet socket: by way of the IP layer an advert
+//! needs an entry in the neighbour table, and when that is full (a scan of the segment is enough) the
+//! kernel drops it without a word, so that both directors become master. A third socket holds the
+//! group's membership, so that switches with IGMP snooping know of us.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::LinkAddr;
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockFilter, Socket, Type};
+use socket2::{Domain, InterfaceIndexOrAddress, SockAddr, SockFilter, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
-use super::arp::link_address;
+use super::arp::{link_address, link_address_to};
 use super::fd::{OwnsFd, readable};
 use crate::vrrp::packet::{GROUP, PROTOCOL};
 
@@ -63,6 +65,8 @@ struct Pair {
     index: u32,
     receive: Socket,
     send: Socket,
+    /// Only holds the membership.
+    _member: Socket,
 }
 
 /// An epoll set: itself a descriptor that is readable when one of its members is.
@@ -125,7 +129,8 @@ impl VrrpSockets {
             }
         };
         let receive = receiver(index).map_err(fail("receive"))?;
-        let send = sender(iface, index).map_err(fail("send"))?;
+        let send = sender().map_err(fail("send"))?;
+        let member = member(index).map_err(fail("join 224.0.0.18"))?;
         self.epoll
             .get_ref()
             .0
@@ -137,6 +142,7 @@ impl VrrpSockets {
                 index,
                 receive,
                 send,
+                _member: member,
             },
         );
         Ok(())
@@ -202,7 +208,7 @@ impl VrrpSockets {
             .get(iface)
             .ok_or_else(|| VrrpSocketError::NoInterface(iface.to_owned()))?;
         pair.send
-            .send_to(packet, &SocketAddrV4::new(GROUP, 0).into())
+            .send_to(packet, &group_address(pair.index))
             .map(drop)
             .map_err(|source| VrrpSocketError::Send {
                 iface: iface.to_owned(),
@@ -238,20 +244,29 @@ fn receiver(index: u32) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn sender(iface: &str, index: u32) -> io::Result<Socket> {
-    // IPPROTO_RAW: the header is ours and nothing is received.
-    let socket = Socket::new(
-        Domain::IPV4,
-        Type::RAW,
-        Some(Protocol::from(libc::IPPROTO_RAW)),
-    )?;
+fn sender() -> io::Result<Socket> {
+    // Protocol 0: nothing is received. The kernel writes the Ethernet header.
+    let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
     socket.set_nonblocking(true)?;
-    socket.bind_device(Some(iface.as_bytes()))?;
-    socket.set_multicast_loop_v4(false)?;
     // TC_PRIO_CONTROL: adverts do not queue behind traffic.
     nix::sys::socket::setsockopt(&socket.as_fd(), nix::sys::socket::sockopt::Priority, &7)?;
+    Ok(socket)
+}
+
+fn member(index: u32) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
     socket.join_multicast_v4_n(&GROUP, &InterfaceIndexOrAddress::Index(index))?;
     Ok(socket)
+}
+
+/// 224.0.0.18 on an interface as a link-layer address: 01:00:5e and the low 23 bits (RFC 1112 6.4).
+fn group_address(index: u32) -> SockAddr {
+    let [_, b, c, d] = GROUP.octets();
+    link_address_to(
+        index,
+        libc::ETH_P_IP as u16,
+        &[0x01, 0, 0x5e, b & 0x7f, c, d],
+    )
 }
 
 /// Classic BPF on the IP packet: not sent by this host, protocol 112, to 224.0.0.18.

@@ -175,12 +175,13 @@ impl Pair {
         })
     }
 
-    /// The longest time after which the virtual routers must have a master.
+    /// The longest time after which each virtual router must have one master, and be seen to have
+    /// no other.
     #[must_use]
     pub fn election(&self) -> Duration {
         self.routers
             .iter()
-            .map(|r| r.advert * 4)
+            .map(|r| r.advert * 8)
             .max()
             .unwrap_or_default()
             + Duration::from_secs(3)

@@ -266,8 +266,8 @@ impl<'a> Story<'a> {
         let dead = self.pair.routers[0].owner;
         let other = 1 - dead;
         let names = [dead, other].map(|d| self.lab.directors[d].name().to_owned());
-        // A lost SYN is sent again after 1, 3, 7, 15, 31 s, so twice the outage is enough.
-        let patience = (self.pair.election() * 2).max(Duration::from_secs(8));
+        // A lost SYN is sent again after 1, 3, 7, 15, 31 s, so twice the outage is enough, which is less than this.
+        let patience = self.pair.election();
         let load = service.map(|s| load::steady(&self.lab.client.ns, s.to, PER_SECOND, patience));
         pause(Duration::from_millis(500))?;
 

@@ -213,6 +213,8 @@ impl<'a> Story<'a> {
             &format!("{name} to get no more requests"),
             service.notice + Duration::from_secs(10),
             || {
+                // Not as fast as it can: most of the time nothing changes.
+                Instant::now().plus(Duration::from_millis(100)).sleep();
                 let report = self.ask(service, turns);
                 refused += report.failed();
                 (report.failed() == 0 && !report.tally.contains_key(&name)).then_some(())
@@ -266,7 +268,7 @@ impl<'a> Story<'a> {
         let dead = self.pair.routers[0].owner;
         let other = 1 - dead;
         let names = [dead, other].map(|d| self.lab.directors[d].name().to_owned());
-        // A lost SYN is sent again after 1, 3, 7, 15, 31 s, so twice the outage is enough, which is less than this.
+        // A lost SYN is sent again after 1, 3, 7, 15, 31 s: twice the outage, which is less than this.
         let patience = self.pair.election();
         let load = service.map(|s| load::steady(&self.lab.client.ns, s.to, PER_SECOND, patience));
         pause(Duration::from_millis(500))?;

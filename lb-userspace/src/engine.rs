@@ -26,7 +26,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crate::control::status::Counts;
-use crate::health::Health;
+use crate::health::{Health, NotRun, ProbeId, Verdict};
 use crate::model::Model;
 use crate::plan::{DesiredService, Dump, Link, Refs, Refusal, Tables};
 use crate::time::Time;
@@ -63,6 +63,10 @@ pub struct Engine {
     refs: Refs,
     neighbours: BTreeMap<Ipv4Addr, Link>,
     own: BTreeSet<IpAddr>,
+    /// Interfaces that are up; not told yet at the start.
+    links_up: Option<BTreeSet<u32>>,
+    /// Where the probes that are under way go, and whether that was cut off meanwhile.
+    under_way: BTreeMap<ProbeId, (IpAddr, bool)>,
     peers: BTreeSet<[u8; 6]>,
     attached: bool,
     meter: Meter,
@@ -110,6 +114,8 @@ impl Engine {
             refs: Refs::default(),
             neighbours: desired::known_links(dump),
             own: BTreeSet::new(),
+            links_up: None,
+            under_way: BTreeMap::new(),
             peers: BTreeSet::new(),
             attached,
             meter: Meter::default(),
@@ -196,7 +202,12 @@ impl Engine {
                 self.plan_due |= self.own != own;
                 self.own = own;
             }
+            Event::LinksUp(up) => {
+                self.links_up = Some(up);
+                self.void_probes();
+            }
             Event::Verdict { id, verdict, took } => {
+                let verdict = self.in_view_of_links(id, verdict);
                 self.health.verdict(id, &verdict, took, now);
             }
             Event::Refs(refs) => {
@@ -225,6 +236,9 @@ impl Engine {
             self.health
                 .start(now, room.min(PROBES_AT_ONCE), &mut probes);
             if !probes.is_empty() {
+                let fresh = probes.iter().map(|p| (p.id, (p.check.addr, false)));
+                self.under_way.extend(fresh);
+                self.void_probes();
                 self.actions.push_back(Action::Probe(probes));
             }
         }
@@ -277,6 +291,30 @@ impl Engine {
         for (index, service, counts) in freed {
             self.meter
                 .freed(*index, self.tables.service_of(*service), *counts);
+        }
+    }
+
+    /// Marks the probes whose way is down.
+    fn void_probes(&mut self) {
+        let Some(up) = &self.links_up else { return };
+        for (addr, void) in self.under_way.values_mut() {
+            let link = match addr {
+                IpAddr::V4(addr) => self.neighbours.get(addr),
+                IpAddr::V6(_) => None,
+            };
+            *void |= link.is_some_and(|l| !up.contains(&l.ifindex));
+        }
+    }
+
+    /// A failure is none of the server's when this host was cut off from it: otherwise a director
+    /// whose link returns would take over with no server left until the next checks have passed.
+    fn in_view_of_links(&mut self, id: ProbeId, verdict: Verdict) -> Verdict {
+        let void = self.under_way.remove(&id).is_some_and(|(_, void)| void);
+        match verdict {
+            Verdict::Failed(_) if void => Verdict::NotRun(NotRun {
+                why: "the interface to it is down".to_owned(),
+            }),
+            Verdict::Ok | Verdict::Failed(_) | Verdict::NotRun(_) => verdict,
         }
     }
 

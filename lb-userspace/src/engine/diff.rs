@@ -83,6 +83,14 @@ pub fn diff(old: &Model, new: &Model) -> Vec<Line> {
     lines
 }
 
+/// Whether `new` does nothing at all while `old` does something: a file that was truncated or is
+/// half written, which must not end the service. (keepalived takes every address away.)
+#[must_use]
+pub fn empties(old: &Model, new: &Model) -> bool {
+    let idle = |m: &Model| m.instances.is_empty() && m.services.is_empty();
+    idle(new) && !idle(old)
+}
+
 fn instance_name(i: &VrrpInstance) -> String {
     format!("vrrp_instance {}", i.name)
 }
@@ -283,6 +291,17 @@ mod tests {
                 "~ vrrp_instance VI_1: priority 100 -> 150",
             ]
         );
+    }
+
+    #[test]
+    fn a_file_that_lost_everything_is_told_from_one_that_changed() {
+        let empty = Model::default();
+        assert!(empties(&model(), &empty));
+        assert!(!empties(&empty, &empty));
+        assert!(!empties(&empty, &model()));
+        let mut less = model();
+        less.services.clear();
+        assert!(!empties(&model(), &less));
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub enum Event<'a> {
     Neighbours(BTreeMap<Ipv4Addr, Link>),
     /// The addresses of this host, to know a real server that is the director itself.
     HostAddresses(BTreeSet<IpAddr>),
+    /// The interfaces that are up, by index. A check that fails while the way to its server is down
+    /// says nothing about the server.
+    LinksUp(BTreeSet<u32>),
     /// What a probe gave.
     Verdict {
         /// Which probe.

@@ -365,6 +365,41 @@ fn a_dead_real_server_leaves_the_maps_and_comes_back() {
 }
 
 #[test]
+fn a_check_that_fails_while_the_way_is_down_says_nothing_of_the_server() {
+    let mut host = Host::start(model(vec![service(80, &[1])]), true);
+    host.engine
+        .handle(Event::Neighbours(neighbours(&[1])), host.now);
+    host.engine.handle(Event::LinksUp([1, 7].into()), host.now);
+    host.link_up();
+    host.verdicts(&Verdict::Ok);
+    host.did.clear();
+    while host.probes.is_empty() {
+        host.now = host.engine.next_deadline().unwrap().max(host.now);
+        host.turn();
+    }
+    // The link goes and returns while the probe is under way.
+    host.engine.handle(Event::LinksUp([1].into()), host.now);
+    host.engine.handle(Event::LinksUp([1, 7].into()), host.now);
+    host.verdicts(&Verdict::Failed(Failure::Refused));
+    assert!(
+        !host.did.iter().any(|d| d.starts_with("removing")),
+        "{:?}",
+        host.did
+    );
+    // The next one fails with the link up.
+    while host.probes.is_empty() {
+        host.now = host.engine.next_deadline().unwrap().max(host.now);
+        host.turn();
+    }
+    host.verdicts(&Verdict::Failed(Failure::Refused));
+    assert!(
+        host.did.iter().any(|d| d.starts_with("removing")),
+        "{:?}",
+        host.did
+    );
+}
+
+#[test]
 fn a_stop_gives_the_address_back_and_then_says_so() {
     let mut host = Host::start(model(vec![service(80, &[1])]), true);
     host.link_up();

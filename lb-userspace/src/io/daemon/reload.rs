@@ -36,6 +36,17 @@ impl Daemon<'_> {
             }
             return report;
         };
+        if diff::empties(self.engine.model(), &model) {
+            let why = "the file has no vrrp_instance and no virtual_server any more; \
+                       to end the service, stop lbd";
+            tracing::error!("reload: {why}");
+            report.diagnostics.push_str(&format!("error: {why}\n"));
+            report.errors += 1;
+            if !dry_run {
+                self.config.refused = Some(why.to_owned());
+            }
+            return report;
+        }
         report.plan = diff::diff(self.engine.model(), &model)
             .iter()
             .map(ToString::to_string)

@@ -353,6 +353,9 @@ impl<'o> Daemon<'o> {
     /// A change of the host's network.
     fn network(&mut self, change: &Change) {
         let told = self.links.apply(change);
+        if !told.is_empty() {
+            self.tell_links();
+        }
         let interfaces = self.engine.router().interfaces();
         for (name, state) in told {
             if interfaces.contains(name.as_str()) {
@@ -413,6 +416,7 @@ impl<'o> Daemon<'o> {
             Ok(links) => self.links = LinkTable::new(links),
             Err(error) => tracing::error!("{error}"),
         }
+        self.tell_links();
         self.open_sockets();
         let addresses = match self.control.addresses() {
             Ok(addresses) => addresses,
@@ -441,6 +445,12 @@ impl<'o> Daemon<'o> {
         self.tell_host();
         self.resolver.refresh();
         self.untold = true;
+    }
+
+    fn tell_links(&mut self) {
+        let up = self.links.iter().filter(|l| l.state == vrrp::LinkState::Up);
+        let up = up.map(|l| l.index).collect();
+        self.engine.handle(Event::LinksUp(up), now());
     }
 
     fn tell_host(&mut self) {

@@ -32,12 +32,26 @@ fn winning(vip: Ipv4Addr) -> Advert {
     }
 }
 
+/// RFC 1071 over an IPv4 header whose checksum is zero.
+fn header_checksum(header: &[u8]) -> u16 {
+    let sum: u32 = header
+        .chunks_exact(2)
+        .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))
+        .sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    !((folded & 0xffff) + (folded >> 16)) as u16
+}
+
 /// What is wrong, the packet, and the name of the counter; `None`: not for us, not counted.
 fn faults(vip: Ipv4Addr) -> Vec<(&'static str, Vec<u8>, Option<&'static str>)> {
     let good = winning(vip);
     let broken = |change: fn(&mut Vec<u8>)| {
         let mut packet = good.emit(1);
         change(&mut packet);
+        // What is wrong is in the header's fields, not in its checksum.
+        packet[10..12].fill(0);
+        let sum = header_checksum(&packet[..20]);
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
         packet
     };
     let with = |change: fn(&mut Advert)| {

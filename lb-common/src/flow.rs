@@ -54,6 +54,25 @@ pub struct FlowBucket {
     pub ways: [Flow; FLOW_WAYS],
 }
 
+/// What the tags of a bucket's flows do not have, way by way: one cache line. Written before the tag
+/// is published; zero for flows of services without
+/// [`SERVICE_WIDE`](crate::maps::SERVICE_WIDE).
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::IntoBytes,
+        zerocopy::FromBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
+pub struct FlowAddrs {
+    /// The client's address as in the packet, two words; IPv4: the first word's first four bytes.
+    pub ways: [[u64; 2]; FLOW_WAYS],
+}
+
 /// The value of a way that is being written.
 pub const PENDING: u64 = u64::MAX;
 
@@ -67,6 +86,15 @@ pub const fn flow_tag(client_be: u32, port_be: u16, service: u16) -> u64 {
     (client_be as u64) << 32 | (port_be as u64) << 16 | service as u64
 }
 
+/// The tag of a flow whose key does not fit: `rest << 32 | client port << 16 | service id`. `rest` is
+/// a hash of the client's address; for a service for any port its upper half is the port of the VIP.
+/// The client's address is compared too ([`FlowAddrs`]), so the key is exact all the same.
+#[inline(always)]
+#[must_use]
+pub const fn wide_tag(rest: u32, port_be: u16, service: u16) -> u64 {
+    flow_tag(rest, port_be, service)
+}
+
 /// The parts of a tag: client address and port as they lie in the packet, service id.
 #[inline(always)]
 #[must_use]
@@ -74,16 +102,37 @@ pub const fn split_tag(tag: u64) -> (u32, u16, u16) {
     ((tag >> 32) as u32, (tag >> 16) as u16, tag as u16)
 }
 
-/// `backend << 48 | state << 40 | reserved << 32 | last seen`.
+/// `backend << 48 | state << 40 | set of timeouts << 32 | last seen`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowValue(pub u64);
 
 impl FlowValue {
-    /// A flow of `backend` in `state`, seen at `tick`.
+    /// A flow of `backend` in `state`, seen at `tick`, with the first set of timeouts.
     #[inline(always)]
     #[must_use]
     pub const fn new(backend: u16, state: u8, tick: u32) -> Self {
         FlowValue((backend as u64) << 48 | (state as u64) << 40 | tick as u64)
+    }
+
+    /// The same with that set of timeouts.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with_timeouts(self, set: u8) -> Self {
+        FlowValue(self.0 & !(0xff << 32) | (set as u64) << 32)
+    }
+
+    /// The same in another state and seen at `tick`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn seen_as(self, state: u8, tick: u32) -> Self {
+        FlowValue(self.0 & !0x0000_ff00_ffff_ffff | (state as u64) << 40 | tick as u64)
+    }
+
+    /// Which set of timeouts it has.
+    #[inline(always)]
+    #[must_use]
+    pub const fn timeouts(self) -> u8 {
+        (self.0 >> 32) as u8
     }
 
     /// Index of the backend.
@@ -93,11 +142,11 @@ impl FlowValue {
         (self.0 >> 48) as u16
     }
 
-    /// The state as a number, 0..16: see [`State`].
+    /// The state as a number, 0..32: see [`State`].
     #[inline(always)]
     #[must_use]
     pub const fn state_bits(self) -> u8 {
-        (self.0 >> 40) as u8 & 15
+        (self.0 >> 40) as u8 & 31
     }
 
     /// The state.

@@ -11,6 +11,17 @@ pub const fn service_slot(key: u64, probe: u32) -> u32 {
     home.wrapping_add(probe) & (SERVICE_SLOTS - 1)
 }
 
+/// An IPv6 address as 32 bits, mixed with a seed.
+#[inline(always)]
+#[must_use]
+pub const fn fold_addr(addr: [u32; 4], seed: u64) -> u32 {
+    let high = (addr[0] as u64) << 32 | addr[1] as u64;
+    let low = (addr[2] as u64) << 32 | addr[3] as u64;
+    let mut x = (high ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ x >> 32 ^ low).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    (x >> 32) as u32
+}
+
 /// The two buckets where the flow `tag` may lie; they differ (unless there is only one bucket).
 ///
 /// Mixed with a secret, so that nobody can choose connections that crowd one bucket.

@@ -9,7 +9,7 @@
 //! `bpf(2)` update of an element is not atomic against a program that reads it.
 
 /// Version of this layout. Pinned maps of another version are not adopted but replaced.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Names of the maps, of the read-only global and of the programs, as the object file has them.
 pub mod name {
@@ -25,6 +25,19 @@ pub mod name {
     pub const COUNTERS: &str = "COUNTERS";
     /// Array of [`FlowBucket`](crate::flow::FlowBucket), mapped; its size is set at load.
     pub const FLOWS: &str = "FLOWS";
+    /// Array of [`FlowAddrs`](crate::flow::FlowAddrs) beside `FLOWS`, of the same length, mapped: the
+    /// clients of flows whose tag does not have them.
+    pub const FLOW_ADDRS: &str = "FLOW_ADDRS";
+    /// Array of [`Remote`](super::Remote) by backend, mapped.
+    pub const REMOTES: &str = "REMOTES";
+    /// Array of [`Load`](super::Load) by backend, mapped: how many connections it has.
+    pub const LOADS: &str = "LOADS";
+    /// Array of [`Timeouts`](super::Timeouts) sets, mapped.
+    pub const TIMEOUTS: &str = "TIMEOUTS";
+    /// LRU hash: [`FragmentKey`](super::FragmentKey) to [`Template`](super::Template) as `u64`.
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// Per-CPU array of one [`Flood`](super::Flood).
+    pub const FLOOD: &str = "FLOOD";
     /// LRU hash: [`template_key`](super::template_key) to [`Template`](super::Template) as `u64`.
     pub const TEMPLATES: &str = "TEMPLATES";
     /// Array of [`Iface`](super::Iface), mapped.
@@ -38,13 +51,19 @@ pub mod name {
     /// Array of one [`Settings`](super::Settings), mapped.
     pub const SETTINGS: &str = "SETTINGS";
     /// Every map, in the order in which they are pinned.
-    pub const ALL: [&str; 12] = [
+    pub const ALL: [&str; 18] = [
         SERVICES,
         SERVICE_CURSOR,
         SCHED,
         BACKENDS,
         COUNTERS,
         FLOWS,
+        FLOW_ADDRS,
+        REMOTES,
+        LOADS,
+        TIMEOUTS,
+        FRAGMENTS,
+        FLOOD,
         TEMPLATES,
         IFACES,
         PEERS,
@@ -61,16 +80,16 @@ pub mod name {
     pub const CLOCK: &str = "clock";
 }
 
-/// Slots of the IPv4 service table, a power of two. At most half of them may be filled.
-pub const SERVICE_SLOTS: u32 = 8192;
+/// Slots of the service table, a power of two. At most half of them may be filled.
+pub const SERVICE_SLOTS: u32 = 32768;
 /// How many slots from its hash a service may lie; the program looks no further.
 pub const SERVICE_PROBES: u32 = 8;
 /// Services that may exist at a time; a service id is `1..MAX_SERVICES`, 0 means none.
-pub const MAX_SERVICES: u32 = 4096;
+pub const MAX_SERVICES: u32 = 16384;
 /// Backends (a real server of one service) that may exist at a time; index 0 is never used.
-pub const MAX_BACKENDS: u32 = 16384;
+pub const MAX_BACKENDS: u32 = 32768;
 /// Words of four entries in the arena of scheduling tables.
-pub const SCHED_WORDS: u32 = 1 << 18;
+pub const SCHED_WORDS: u32 = 1 << 20;
 /// Ways of one flow bucket, which is one cache line.
 pub const FLOW_WAYS: usize = 4;
 /// Default number of flow buckets, a power of two (4 flows each): 1,000,000 flows fill half.
@@ -83,8 +102,13 @@ pub const IFACE_PROBES: u32 = 4;
 pub const MAX_TEMPLATES: u32 = 1 << 18;
 /// Peer directors that may exist at a time.
 pub const MAX_PEERS: u32 = 256;
+/// Datagrams whose fragments may be on their way at a time.
+pub const MAX_FRAGMENTS: u32 = 1 << 14;
+/// Sets of timeouts that may exist at a time; set 0 is the one of all services that have none of
+/// their own.
+pub const TIMEOUT_SETS: u32 = 64;
 
-/// An IPv4 service and how it is scheduled: one cache line, read for every packet.
+/// A service and how it is scheduled: one cache line, read for every packet.
 ///
 /// User space writes a new service with `key` last and removes one by storing [`SLOT_DELETED`]
 /// into `key` first (or 0 where the next slot of the probe is empty).
@@ -100,7 +124,8 @@ pub const MAX_PEERS: u32 = 256;
     )
 )]
 pub struct ServiceSlot {
-    /// [`service_key`]; 0 is an empty slot, [`SLOT_DELETED`] one that a probe walks over.
+    /// [`service_key`] or [`service_key_v6`]; 0 is an empty slot, [`SLOT_DELETED`] one that a probe
+    /// walks over.
     pub key: u64,
     /// Where the scheduling table lies: [`table_word`]. One word, so that a table is switched with
     /// one store. Length 0: no real server is available.
@@ -109,28 +134,51 @@ pub struct ServiceSlot {
     pub id: u16,
     /// A [`Sched`] as a number.
     pub sched: u8,
+    /// Which set of [`Timeouts`] its flows have, below [`TIMEOUT_SETS`].
+    pub timeouts: u8,
     /// [`SERVICE_SLOPPY`] and the other `SERVICE_*` bits.
-    pub flags: u8,
+    pub flags: u32,
     /// Persistence time in ticks (see [`Params::tick_shift`]); 0 is off.
     pub persist_ticks: u32,
     /// Granularity of persistence: which bits of the client's address count, as they lie in memory
-    /// (network byte order).
+    /// (network byte order). IPv6: how many leading bits, 1..=128.
     pub persist_mask: u32,
-    /// Reserved for what later schedulers and address families need.
-    pub reserved: u32,
+    /// The whole address of an IPv6 service, as in the packet: its key is a hash of it. IPv4: zero.
+    pub addr: [u32; 4],
     /// User space's own: the key that a removed service had, so that one that returns while its
     /// flows live has its id again.
     pub removed_key: u64,
     /// Reserved.
-    pub reserved2: [u64; 3],
+    pub reserved: u64,
 }
 
 /// A slot whose service was removed.
 pub const SLOT_DELETED: u64 = u64::MAX;
 /// TCP in mid-stream without a flow is scheduled (`sloppy`).
-pub const SERVICE_SLOPPY: u8 = 1;
+pub const SERVICE_SLOPPY: u32 = 1;
 /// One of the service's backends is this host.
-pub const SERVICE_LOCAL: u8 = 2;
+pub const SERVICE_LOCAL: u32 = 2;
+/// `ops`: every UDP packet is scheduled by itself, no flow is kept.
+pub const SERVICE_ONE_PACKET: u32 = 4;
+/// `expire_nodest_conn`: a connection whose server is down or removed ends at its next packet.
+pub const SERVICE_EXPIRE_NODEST: u32 = 8;
+/// `expire_quiescent_template`: a client whose server has weight 0 gets another one.
+pub const SERVICE_EXPIRE_QUIESCENT: u32 = 16;
+/// `sh-port`, `mh-port`: the client's port is hashed too.
+pub const SERVICE_HASH_PORT: u32 = 32;
+/// `sh-fallback`, `mh-fallback`: when the server that the hash gives cannot take it, another does.
+pub const SERVICE_HASH_FALLBACK: u32 = 64;
+/// Its flows' tags lack part of the key, which lies in [`FlowAddrs`](crate::flow::FlowAddrs): IPv6
+/// services and those for any port.
+pub const SERVICE_WIDE: u32 = 128;
+/// An IPv6 service.
+pub const SERVICE_V6: u32 = 256;
+/// A service for any port (its own is 0).
+pub const SERVICE_ANY_PORT: u32 = 512;
+/// The scheduler looks at connection counts or the servers have thresholds: [`Load`] decides.
+pub const SERVICE_COUNTS: u32 = 1024;
+/// At least one backend is reached through a tunnel.
+pub const SERVICE_TUNNEL: u32 = 2048;
 
 /// The key of an IPv4 service: address and port as they stand in the packet (network byte order in
 /// memory), so that the program compares without swapping. Never 0.
@@ -138,6 +186,20 @@ pub const SERVICE_LOCAL: u8 = 2;
 #[must_use]
 pub const fn service_key(addr_be: u32, port_be: u16, proto: u8) -> u64 {
     (addr_be as u64) << 32 | (port_be as u64) << 16 | proto as u64
+}
+
+/// Beside the protocol in the key of an IPv6 service.
+pub const SERVICE_KEY_V6: u64 = 0x100;
+
+/// The key of an IPv6 service, as [`service_key`]. Two addresses may have the same: compare
+/// [`ServiceSlot::addr`] too.
+#[inline(always)]
+#[must_use]
+pub const fn service_key_v6(addr: [u32; 4], port_be: u16, proto: u8) -> u64 {
+    (crate::hash::fold_addr(addr, 0) as u64) << 32
+        | (port_be as u64) << 16
+        | SERVICE_KEY_V6
+        | proto as u64
 }
 
 /// [`ServiceSlot::table`]: `len` entries from entry `base` of the arena.
@@ -155,6 +217,29 @@ pub enum Sched {
     Turn = 1,
     /// `table[sh_hash(client) % len]` as IPVS's sh does.
     SourceHash = 2,
+    /// `table[mh_hash(client) % len]` as IPVS's mh does.
+    Maglev = 3,
+    /// `table[dh_hash(VIP) % len]` as IPVS's dh does.
+    DestHash = 4,
+    /// Fewest connections. This and all below: the table is the list of the servers that are up, in
+    /// IPVS's list order, each once.
+    LeastConn = 5,
+    /// Fewest connections by weight.
+    WeightedLeastConn = 6,
+    /// Shortest expected delay.
+    ShortestDelay = 7,
+    /// A server without active connections at once, else [`Sched::ShortestDelay`].
+    NeverQueue = 8,
+    /// The highest weight that is not overloaded.
+    Failover = 9,
+    /// The highest weight whose active connections are below its weight.
+    Overflow = 10,
+    /// The less loaded of two drawn by weight.
+    PowerOfTwo = 11,
+    /// Locality-based least connection.
+    Lblc = 12,
+    /// The same with replication.
+    Lblcr = 13,
 }
 
 /// A real server of one service: what is needed to send a frame to it. Half a cache line.
@@ -184,14 +269,175 @@ pub struct Backend {
     pub flags: u16,
     /// The service's id.
     pub service: u16,
-    /// Address, network byte order; for people.
+    /// IPv4 address, network byte order (IPv6: 0, see [`Remote::addr`]); for people.
     pub addr: u32,
     /// Port, network byte order; for people.
     pub port: u16,
-    /// Weight as configured or set; for people.
+    /// Weight as configured or set.
     pub weight: u16,
+    /// MTU of the outgoing interface: the longest IP packet that it takes; 0: do not care.
+    pub mtu: u16,
+    /// A [`Forward`] as a number.
+    pub forward: u8,
     /// Reserved.
-    pub reserved: u32,
+    pub reserved: u8,
+}
+
+/// How a packet gets to a real server.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forward {
+    /// Direct routing: another destination MAC.
+    Direct = 0,
+    /// In an IP packet to the real server (protocol 4 or 41).
+    Ipip = 1,
+    /// In UDP with a GUE header, version 0.
+    Gue = 2,
+    /// In GRE (RFC 2784).
+    Gre = 3,
+}
+
+/// What a backend has beside its MACs: one cache line, read only where it is reached through a
+/// tunnel or connections are limited.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::IntoBytes,
+        zerocopy::FromBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
+pub struct Remote {
+    /// The real server's address as in a packet; IPv4: in the first word, the others zero.
+    pub addr: [u32; 4],
+    /// The tunnel's own address on this host, of the same family.
+    pub source: [u32; 4],
+    /// `REMOTE_*` bits.
+    pub flags: u32,
+    /// UDP destination port of GUE, network byte order.
+    pub tunnel_port: u16,
+    /// Reserved.
+    pub reserved: u16,
+    /// `uthreshold`: with so many connections it takes no new ones; 0: no limit.
+    pub upper: u32,
+    /// `lthreshold`: below so many it does again; 0: below three quarters of `upper`.
+    pub lower: u32,
+    /// Reserved.
+    pub reserved2: [u64; 2],
+}
+
+/// The real server's address is IPv6.
+pub const REMOTE_V6: u32 = 1;
+/// The tunnel header has a checksum (`csum`).
+pub const REMOTE_CHECKSUM: u32 = 2;
+
+/// How many connections a backend has, as IPVS counts them. Changed with atomic additions by the
+/// program (flows that come, go, change state) and by user space (flows that expired).
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::IntoBytes,
+        zerocopy::FromBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
+pub struct Load {
+    /// [`load_word`]: active connections in the upper half, inactive ones in the lower.
+    pub counts: u64,
+    /// `LOAD_*` bits, written by the program alone.
+    pub marks: u64,
+}
+
+/// The backend had [`Remote::upper`] connections and has not yet come below [`Remote::lower`].
+pub const LOAD_OVERLOADED: u64 = 1;
+/// The backend is in the set of its `lblcr` service.
+pub const LOAD_IN_SET: u64 = 2;
+
+/// [`Load::counts`] of so many connections, or, wrapping, the difference to add.
+#[inline(always)]
+#[must_use]
+pub const fn load_word(active: i32, inactive: i32) -> u64 {
+    (((active as i64) << 32) as u64).wrapping_add(inactive as i64 as u64)
+}
+
+/// Active and inactive connections of [`Load::counts`]; what is negative for a moment (an addition
+/// overtaken by a subtraction) counts as 0.
+#[inline(always)]
+#[must_use]
+pub const fn split_load(counts: u64) -> (u32, u32) {
+    let inactive = counts as i32;
+    let active = (counts.wrapping_sub(inactive as i64 as u64) as i64 >> 32) as i32;
+    (
+        if active < 0 { 0 } else { active as u32 },
+        if inactive < 0 { 0 } else { inactive as u32 },
+    )
+}
+
+/// How many ticks a flow in each [`State`](crate::tcp::State) may be silent.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::IntoBytes,
+        zerocopy::FromBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
+pub struct Timeouts {
+    /// By the number of the state.
+    pub ticks: [u32; TIMEOUTS],
+}
+
+/// The datagram to which a fragment belongs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::IntoBytes,
+        zerocopy::FromBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
+pub struct FragmentKey {
+    /// Source as in the packet; IPv4: in the first word, the others zero.
+    pub source: [u32; 4],
+    /// Destination, in the same way.
+    pub destination: [u32; 4],
+    /// Identification as in the packet.
+    pub id: u32,
+    /// Protocol number; IPv6: 0 (RFC 8200, 4.5 does not count it).
+    pub proto: u32,
+}
+
+/// How many new flows a CPU has seen, to notice a flood.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::IntoBytes,
+        zerocopy::FromBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
+pub struct Flood {
+    /// Which window is counted, in units of the program's choice.
+    pub window: u64,
+    /// New flows in it.
+    pub flows: u64,
+    /// The tick in which the last flow was scheduled without an entry, plus one; 0: never.
+    pub last: u64,
 }
 
 /// The MACs and the interface are known.
@@ -333,8 +579,8 @@ pub struct Params {
     pub tick_shift: u32,
 }
 
-/// Words of [`Settings::timeouts`].
-pub const TIMEOUTS: usize = 16;
+/// Words of [`Timeouts`]: states that may exist.
+pub const TIMEOUTS: usize = 32;
 
 /// What may be changed while the program runs; also what a new daemon must know of the old one.
 #[repr(C, align(64))]
@@ -349,8 +595,6 @@ pub const TIMEOUTS: usize = 16;
     )
 )]
 pub struct Settings {
-    /// How many ticks a flow in each [`State`](crate::tcp::State) may be silent.
-    pub timeouts: [u32; TIMEOUTS],
     /// [`LAYOUT_VERSION`] of the maps.
     pub layout: u32,
     /// Jiffies per second of this kernel.
@@ -359,8 +603,10 @@ pub struct Settings {
     pub params: Params,
     /// Always 0. (The program reads it where the verifier must not know a value.)
     pub zero: u64,
+    /// New flows a second and CPU above which they are scheduled by hash without an entry; 0: never.
+    pub flood_rate: u32,
     /// Reserved.
-    pub reserved: [u64; 4],
+    pub reserved: [u32; 7],
 }
 
 /// The tick for a kernel with `hz` jiffies per second: the power of two nearest to a second, from
@@ -394,7 +640,12 @@ mod tests {
         assert_eq!(size_of::<Backend>(), 32);
         assert_eq!(size_of::<Iface>(), 32);
         assert_eq!(size_of::<Counters>(), 32);
-        assert_eq!(size_of::<Settings>(), 128);
+        assert_eq!(size_of::<Settings>(), 64);
+        assert_eq!(size_of::<Remote>(), 64);
+        assert_eq!(size_of::<Load>(), 16);
+        assert_eq!(size_of::<Timeouts>(), 128);
+        assert_eq!(size_of::<FragmentKey>(), 40);
+        assert_eq!(size_of::<crate::flow::FlowAddrs>(), 64);
         assert_eq!(size_of::<crate::flow::FlowBucket>(), 64);
     }
 
@@ -410,6 +661,17 @@ mod tests {
         }
         assert_eq!(ticks(0, 250), 0);
         assert_eq!(ticks(1, 250), 1);
+    }
+
+    #[test]
+    fn both_counts_of_a_load_are_kept_apart() {
+        let mut word = load_word(3, 5);
+        assert_eq!(split_load(word), (3, 5));
+        word = word.wrapping_add(load_word(1, -1));
+        assert_eq!(split_load(word), (4, 4));
+        word = word.wrapping_add(load_word(-4, -5));
+        assert_eq!(split_load(word), (0, 0), "-1 for a moment");
+        assert_eq!(split_load(word.wrapping_add(load_word(2, 1))), (2, 0));
     }
 
     #[test]

@@ -6,14 +6,14 @@ use lb_common::flow::{FlowBucket, FlowValue, PENDING};
 use lb_common::hash::flow_buckets;
 use lb_common::maps::{
     BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, FLOW_WAYS, SERVICE_SLOPPY, Sched, ServiceSlot,
-    Settings, TIMEOUTS,
+    Settings, TIMEOUTS as STATES,
 };
 use lb_common::reason::Reason;
 use lb_common::tcp::{RST, SYN, State, is_reusable, next_state};
 
 use crate::atomic;
 use crate::insert::{self, Inserted};
-use crate::maps::{BACKENDS, FLOWS, count, params, settings, tick};
+use crate::maps::{BACKENDS, FLOWS, TIMEOUTS, count, params, settings, tick};
 use crate::schedule::{self, Session};
 
 /// Beside the TCP flags in the low byte: it is TCP.
@@ -127,23 +127,23 @@ fn peek_bucket(bucket: u32, tag: u64) -> Option<Way> {
 /// Notes that a flow has been seen in this tick. `None` when it had expired.
 #[inline(always)]
 pub(crate) fn refresh(way: Way, value: FlowValue, now: u32) -> Option<()> {
-    if is_expired(value, now, settings()?) {
+    if is_expired(value, now) {
         return None;
     }
     // When another CPU was faster the flow has been refreshed.
-    way.change(
-        value.0,
-        FlowValue::new(value.backend(), value.state_bits(), now).0,
-    );
+    way.change(value.0, value.seen_as(value.state_bits(), now).0);
     Some(())
 }
 
 /// Whether a flow has been silent for longer than its state allows. A free way is.
 #[inline(always)]
-pub(crate) fn is_expired(value: FlowValue, now: u32, settings: *const Settings) -> bool {
-    let state = usize::from(value.state_bits()) % TIMEOUTS;
+pub(crate) fn is_expired(value: FlowValue, now: u32) -> bool {
+    let state = usize::from(value.state_bits()) % STATES;
+    let Some(set) = TIMEOUTS.get_ptr(u32::from(value.timeouts())) else {
+        return true;
+    };
     // SAFETY: within the element.
-    let timeout = unsafe { *(&raw const (*settings).timeouts).cast::<u32>().add(state) };
+    let timeout = unsafe { *(&raw const (*set).ticks).cast::<u32>().add(state) };
     value.idle(now) > timeout
 }
 
@@ -337,7 +337,10 @@ fn first_state(flags: u32) -> u8 {
 fn open(session: &Session, flags: u32, way: Way) -> Result<u16, Reason> {
     match schedule::choose(session) {
         Ok(backend) => {
-            way.settle(FlowValue::new(backend, first_state(flags), session.now).0);
+            // SAFETY: an element of the map.
+            let set = unsafe { (*session.service).timeouts };
+            let value = FlowValue::new(backend, first_state(flags), session.now);
+            way.settle(value.with_timeouts(set).0);
             Ok(backend)
         }
         Err(reason) => {
@@ -369,7 +372,7 @@ fn known(
     let is_tcp = flags & IS_TCP != 0;
     let opens = !is_tcp || flags as u8 & (SYN | RST) == SYN;
     // An entry that ought to be gone is.
-    let is_stale = is_expired(value, session.now, settings) || !is_owned(value.backend(), id);
+    let is_stale = is_expired(value, session.now) || !is_owned(value.backend(), id);
     let reuses = is_tcp && opens && is_reusable(state);
     let flees = opens && !is_usable(value.backend(), id);
     if is_stale || reuses || flees {
@@ -394,10 +397,7 @@ fn known(
         state
     };
     if next != state || value.seen() != session.now {
-        way.change(
-            value.0,
-            FlowValue::new(value.backend(), next, session.now).0,
-        );
+        way.change(value.0, value.seen_as(next, session.now).0);
         if value.seen() != session.now {
             schedule::keep_template(session, value.backend());
         }

@@ -24,7 +24,7 @@ fn find(ifindex: u32) -> Option<*const Iface> {
 
 /// Whether the frame is to be balanced; else what becomes of it.
 #[inline(always)]
-pub(crate) fn check(packet: &Packet, ingress: u32, service_flags: u8) -> Result<(), Reason> {
+pub(crate) fn check(packet: &Packet, ingress: u32, service_flags: u32) -> Result<(), Reason> {
     let Some(iface) = find(ingress) else {
         return Err(Reason::UnknownIface);
     };

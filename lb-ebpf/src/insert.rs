@@ -138,7 +138,7 @@ fn rank(value: u64, now: u32, settings: *const Settings) -> u64 {
         return TAKEN ^ 7 ^ veil;
     }
     let value = FlowValue(value);
-    if value.0 == 0 || is_expired(value, now, settings) {
+    if value.0 == 0 || is_expired(value, now) {
         return FREE ^ veil;
     }
     let recent = u64::from(u32::MAX - value.idle(now)) << 3;

@@ -4,10 +4,11 @@ use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
-use lb_common::flow::FlowBucket;
+use lb_common::flow::{FlowAddrs, FlowBucket};
 use lb_common::maps::{
-    Backend, Counters, FLOW_BUCKETS, IFACE_SLOTS, Iface, MAX_BACKENDS, MAX_PEERS, MAX_SERVICES,
-    MAX_TEMPLATES, Params, SCHED_WORDS, SERVICE_SLOTS, ServiceSlot, Settings,
+    Backend, Counters, FLOW_BUCKETS, Flood, FragmentKey, IFACE_SLOTS, Iface, Load, MAX_BACKENDS,
+    MAX_FRAGMENTS, MAX_PEERS, MAX_SERVICES, MAX_TEMPLATES, Params, Remote, SCHED_WORDS,
+    SERVICE_SLOTS, ServiceSlot, Settings, TIMEOUT_SETS, Timeouts,
 };
 use lb_common::reason::{REASON_SLOTS, Reason};
 
@@ -25,6 +26,20 @@ pub(crate) static BACKENDS: Array<Backend> = Array::with_max_entries(MAX_BACKEND
 pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(MAX_BACKENDS, 0);
 #[map]
 pub(crate) static FLOWS: Array<FlowBucket> = Array::with_max_entries(FLOW_BUCKETS, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static FLOW_ADDRS: Array<FlowAddrs> =
+    Array::with_max_entries(FLOW_BUCKETS, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static REMOTES: Array<Remote> = Array::with_max_entries(MAX_BACKENDS, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static LOADS: Array<Load> = Array::with_max_entries(MAX_BACKENDS, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static TIMEOUTS: Array<Timeouts> = Array::with_max_entries(TIMEOUT_SETS, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, u64> =
+    LruHashMap::with_max_entries(MAX_FRAGMENTS, 0);
+#[map]
+pub(crate) static FLOOD: PerCpuArray<Flood> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static TEMPLATES: LruHashMap<u64, u64> = LruHashMap::with_max_entries(MAX_TEMPLATES, 0);
 #[map]
@@ -66,7 +81,7 @@ pub(crate) fn tick() -> u32 {
     (unsafe { bpf_jiffies64() } >> params().tick_shift) as u32
 }
 
-/// The timeouts in ticks, by state.
+/// What may be changed while the program runs.
 #[inline(always)]
 pub(crate) fn settings() -> Option<*const Settings> {
     SETTINGS.get_ptr(0)

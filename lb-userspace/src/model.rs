@@ -33,6 +33,51 @@ pub struct Global {
     pub higher_prio_send_advert: bool,
     /// `vrrp_skip_check_adv_addr`.
     pub skip_check_adv_addr: bool,
+    /// `lvs_timeouts` and lbd's own finer words: of all services that do not say otherwise.
+    pub timeouts: Timeouts,
+    /// lbd's own `flood_rate`: new connections a second and CPU above which they are scheduled by
+    /// hash without an entry; absent: the default; 0: never.
+    pub flood_rate: Option<u32>,
+}
+
+/// How long a connection in a state may be silent, in whole seconds 1..=2678400; absent: what holds
+/// otherwise, in the end IPVS's own defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// TCP ESTABLISHED (`tcp` of `lvs_timeouts`).
+    pub established: Option<u32>,
+    /// TCP SYN_RECV.
+    pub syn_recv: Option<u32>,
+    /// TCP FIN_WAIT (`tcpfin` of `lvs_timeouts`).
+    pub fin_wait: Option<u32>,
+    /// TCP TIME_WAIT.
+    pub time_wait: Option<u32>,
+    /// TCP CLOSE.
+    pub close: Option<u32>,
+    /// TCP CLOSE_WAIT.
+    pub close_wait: Option<u32>,
+    /// TCP LAST_ACK.
+    pub last_ack: Option<u32>,
+    /// UDP (`udp` of `lvs_timeouts`).
+    pub udp: Option<u32>,
+    /// SCTP ESTABLISHED.
+    pub sctp: Option<u32>,
+}
+
+impl Timeouts {
+    /// None is set.
+    pub const NONE: Timeouts = Timeouts {
+        established: None,
+        syn_recv: None,
+        fin_wait: None,
+        time_wait: None,
+        close: None,
+        close_wait: None,
+        last_ack: None,
+        udp: None,
+        sctp: None,
+    };
 }
 
 /// A VRRP version.
@@ -155,6 +200,8 @@ pub enum Protocol {
     Tcp,
     /// 17.
     Udp,
+    /// 132.
+    Sctp,
 }
 
 impl Protocol {
@@ -164,6 +211,17 @@ impl Protocol {
         match self {
             Protocol::Tcp => 6,
             Protocol::Udp => 17,
+            Protocol::Sctp => 132,
+        }
+    }
+
+    /// `TCP`, `UDP`, `SCTP`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+            Protocol::Sctp => "SCTP",
         }
     }
 }
@@ -171,15 +229,23 @@ impl Protocol {
 /// What identifies a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ServiceKey {
-    /// The virtual address (so far IPv4).
+    /// The virtual address.
     pub addr: IpAddr,
-    /// 1..=65535.
+    /// 1..=65535, or 0: any port.
     pub port: u16,
     /// The protocol.
     pub protocol: Protocol,
 }
 
-/// `lb_algo`; those that the data plane has.
+/// As `ipvsadm` prints it: `TCP 192.0.2.1:80`, `UDP [2001:db8::1]:53`.
+impl std::fmt::Display for ServiceKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let endpoint = std::net::SocketAddr::new(self.addr, self.port);
+        write!(f, "{} {endpoint}", self.protocol.name())
+    }
+}
+
+/// `lb_algo`: IPVS's schedulers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scheduler {
@@ -187,8 +253,82 @@ pub enum Scheduler {
     Rr,
     /// Weighted round robin, interleaved.
     Wrr,
+    /// Fewest connections.
+    Lc,
+    /// Fewest connections by weight.
+    Wlc,
+    /// Locality-based least connection.
+    Lblc,
+    /// Locality-based least connection with replication.
+    Lblcr,
     /// Source hashing.
     Sh,
+    /// Maglev hashing.
+    Mh,
+    /// Destination hashing.
+    Dh,
+    /// Weighted failover: the highest weight.
+    Fo,
+    /// Weighted overflow: the highest weight until its weight is its number of connections.
+    Ovf,
+    /// Shortest expected delay.
+    Sed,
+    /// Never queue.
+    Nq,
+    /// The better of two drawn by weight.
+    Twos,
+}
+
+impl Scheduler {
+    /// All of them.
+    pub const ALL: [Scheduler; 14] = [
+        Scheduler::Rr,
+        Scheduler::Wrr,
+        Scheduler::Lc,
+        Scheduler::Wlc,
+        Scheduler::Lblc,
+        Scheduler::Lblcr,
+        Scheduler::Sh,
+        Scheduler::Mh,
+        Scheduler::Dh,
+        Scheduler::Fo,
+        Scheduler::Ovf,
+        Scheduler::Sed,
+        Scheduler::Nq,
+        Scheduler::Twos,
+    ];
+
+    /// `lb_algo`'s word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Scheduler::Rr => "rr",
+            Scheduler::Wrr => "wrr",
+            Scheduler::Lc => "lc",
+            Scheduler::Wlc => "wlc",
+            Scheduler::Lblc => "lblc",
+            Scheduler::Lblcr => "lblcr",
+            Scheduler::Sh => "sh",
+            Scheduler::Mh => "mh",
+            Scheduler::Dh => "dh",
+            Scheduler::Fo => "fo",
+            Scheduler::Ovf => "ovf",
+            Scheduler::Sed => "sed",
+            Scheduler::Nq => "nq",
+            Scheduler::Twos => "twos",
+        }
+    }
+}
+
+/// The flags of a scheduler (`sh-port`, `mh-fallback`, ...).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SchedFlags {
+    /// `sh-port`, `mh-port`: the client's port is hashed too.
+    pub port: bool,
+    /// `sh-fallback`, `mh-fallback`: a server that cannot take the connection is replaced by
+    /// another one.
+    pub fallback: bool,
 }
 
 /// `lb_kind`; those that the data plane has.
@@ -197,6 +337,28 @@ pub enum Scheduler {
 pub enum ForwardMethod {
     /// Direct routing.
     Dr,
+    /// In a tunnel to the real server.
+    Tun(Tunnel),
+}
+
+/// `type` of `lb_kind TUN`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Tunnel {
+    /// IP in IP.
+    Ipip,
+    /// Generic UDP encapsulation.
+    Gue {
+        /// UDP destination port, not 0.
+        port: u16,
+        /// `csum`: a UDP checksum is sent (over IPv6 there always is one).
+        csum: bool,
+    },
+    /// GRE.
+    Gre {
+        /// `csum`: the GRE header has a checksum.
+        csum: bool,
+    },
 }
 
 /// `persistence_timeout` and `persistence_granularity`.
@@ -213,12 +375,31 @@ pub struct Persistence {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
-    /// Address, port, protocol.
+    /// Address, port, protocol; of a `virtual_server_group` the first.
     pub key: ServiceKey,
+    /// `virtual_server_group`: its name and its other addresses. Each is a service of its own for
+    /// clients; real servers and their checks are shared.
+    #[serde(default)]
+    pub group: Option<Group>,
     /// `lb_algo`.
     pub scheduler: Scheduler,
-    /// `lb_kind`.
+    /// `sh-port` and the like.
+    #[serde(default)]
+    pub sched_flags: SchedFlags,
+    /// `lb_kind`, of the `sorry_server` too; a real server may have its own.
     pub method: ForwardMethod,
+    /// `ops`: each UDP packet is scheduled by itself.
+    #[serde(default)]
+    pub ops: bool,
+    /// lbd's own `timeouts`.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// lbd's own `expire_nodest_conn`: a connection whose server is down or removed ends.
+    #[serde(default)]
+    pub expire_nodest_conn: bool,
+    /// lbd's own `expire_quiescent_template`: a client whose server has weight 0 gets another one.
+    #[serde(default)]
+    pub expire_quiescent_template: bool,
     /// `persistence_timeout`; absent: off.
     #[serde(default)]
     pub persistence: Option<Persistence>,
@@ -245,6 +426,52 @@ pub struct Service {
     pub real_servers: Vec<RealServer>,
 }
 
+/// The addresses of a `virtual_server_group`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// All but the first, in the order of the file, ranges expanded.
+    pub others: Vec<ServiceKey>,
+}
+
+impl Service {
+    /// A service with keepalived's defaults (but direct routing) and no real servers.
+    #[must_use]
+    pub const fn new(key: ServiceKey) -> Self {
+        Service {
+            key,
+            group: None,
+            scheduler: Scheduler::Wlc,
+            sched_flags: SchedFlags {
+                port: false,
+                fallback: false,
+            },
+            method: ForwardMethod::Dr,
+            ops: false,
+            timeouts: Timeouts::NONE,
+            expire_nodest_conn: false,
+            expire_quiescent_template: false,
+            persistence: None,
+            sloppy: false,
+            alpha: false,
+            omega: false,
+            quorum: 1,
+            hysteresis: 0,
+            sorry_server: None,
+            ha_suspend: false,
+            real_servers: Vec::new(),
+        }
+    }
+
+    /// The services that it is for clients: one, or one for each address of its group.
+    pub fn keys(&self) -> impl Iterator<Item = ServiceKey> + '_ {
+        let others = self.group.iter().flat_map(|group| &group.others);
+        std::iter::once(self.key).chain(others.copied())
+    }
+}
+
 /// `sorry_server`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -264,16 +491,42 @@ pub struct SorryServer {
 pub struct RealServer {
     /// Its address.
     pub addr: IpAddr,
-    /// With direct routing always the service's port.
+    /// With direct routing and tunnels always the service's port.
     pub port: u16,
     /// 0..=65535.
     pub weight: u16,
+    /// Its `lb_kind`, by default the service's.
+    pub method: ForwardMethod,
+    /// `uthreshold`: with so many connections it gets no new ones; 0: no limit.
+    #[serde(default)]
+    pub uthreshold: u32,
+    /// `lthreshold`, at most `uthreshold`: below so many it gets new ones again; 0: below three
+    /// quarters of `uthreshold`.
+    #[serde(default)]
+    pub lthreshold: u32,
     /// `inhibit_on_failure`: weight 0 instead of removal when it is down.
     #[serde(default)]
     pub inhibit_on_failure: bool,
     /// Its checks; it is up while all of them are.
     #[serde(default)]
     pub checks: Vec<Check>,
+}
+
+impl RealServer {
+    /// A real server with keepalived's defaults (but direct routing) and no checks.
+    #[must_use]
+    pub const fn new(addr: IpAddr, port: u16, weight: u16) -> Self {
+        RealServer {
+            addr,
+            port,
+            weight,
+            method: ForwardMethod::Dr,
+            uthreshold: 0,
+            lthreshold: 0,
+            inhibit_on_failure: false,
+            checks: Vec::new(),
+        }
+    }
 }
 
 /// A checker of a real server, all timings effective (inherited values filled in).

@@ -422,11 +422,7 @@ fn service(
     // nb_get_retry means retry here; 2.2.7 ignores it in TCP_CHECK.
     let meant = text.contains("nb_get_retry");
     let text = |k: &str| value(lines, k).map(str::to_owned);
-    let algo = match s.scheduler {
-        Scheduler::Rr => "rr",
-        Scheduler::Wrr => "wrr",
-        Scheduler::Sh => "sh",
-    };
+    let algo = s.scheduler.name();
     same("lb_algo", text("lvs_sched"), Some(algo.to_owned()));
     same(
         "lb_kind",

@@ -99,10 +99,7 @@ impl PairConf {
         }
         t.push_str("  }\n}\n");
         for s in &self.services {
-            let protocol = match s.protocol {
-                Protocol::Tcp => "TCP",
-                Protocol::Udp => "UDP",
-            };
+            let protocol = s.protocol.name();
             let _ = write!(
                 t,
                 "\nvirtual_server {} {} {{\n  delay_loop 1\n  lb_algo {}\n  lb_kind DR\n  protocol {protocol}\n{}",

@@ -16,7 +16,8 @@ use lb_common::flow::{FlowBucket, FlowValue};
 use lb_common::hash::{flow_buckets, service_slot};
 use lb_common::maps::{
     Backend, Counters, IFACE_PROBES, Iface, LAYOUT_VERSION, Params, SERVICE_PROBES, ServiceSlot,
-    Settings, iface_slot, mac_bloom, mac_key, name, table_word, tick_shift, ticks,
+    Settings, TIMEOUTS, Timeouts, iface_slot, mac_bloom, mac_key, name, table_word, tick_shift,
+    ticks,
 };
 use lb_common::reason::Reason;
 use lb_common::tcp::State;
@@ -128,6 +129,7 @@ pub struct Director {
     flows: Mapped<FlowBucket>,
     ifaces: Mapped<Iface>,
     settings: Mapped<Settings>,
+    timeouts: Mapped<Timeouts>,
     params: Params,
     sched_used: u32,
 }
@@ -153,6 +155,7 @@ impl Director {
         let mut ebpf = EbpfLoader::new()
             .override_global(name::PARAMS, bytes, true)
             .map_max_entries(name::FLOWS, buckets)
+            .map_max_entries(name::FLOW_ADDRS, buckets)
             .load(object)?;
         let program = load_program(&mut ebpf, name::PROGRAM)?;
         let clock = load_program(&mut ebpf, name::CLOCK)?;
@@ -164,21 +167,24 @@ impl Director {
             flows: array(&ebpf, name::FLOWS)?,
             ifaces: array(&ebpf, name::IFACES)?,
             settings: array(&ebpf, name::SETTINGS)?,
+            timeouts: array(&ebpf, name::TIMEOUTS)?,
             ebpf,
             program,
             clock,
             params,
             sched_used: 0,
         };
-        let mut settings = Settings {
+        let mut timeouts = Timeouts::default();
+        for state in State::ALL {
+            timeouts.ticks[state as usize] = ticks(state.default_timeout(), hz);
+        }
+        director.timeouts.set(0, timeouts);
+        let settings = Settings {
             layout: LAYOUT_VERSION,
             hz,
             params,
             ..Settings::default()
         };
-        for state in State::ALL {
-            settings.timeouts[state as usize] = ticks(state.default_timeout(), hz);
-        }
         director.settings.set(0, settings);
         Ok(director)
     }
@@ -319,9 +325,8 @@ impl Director {
 
     /// Lets no flow expire, so that what a test sees does not depend on how long it takes.
     pub fn never_expire(&mut self) {
-        let mut settings = self.settings();
-        settings.timeouts = [i32::MAX as u32; lb_common::maps::TIMEOUTS];
-        self.settings.set(0, settings);
+        let ticks = [i32::MAX as u32; TIMEOUTS];
+        self.timeouts.set(0, Timeouts { ticks });
     }
 
     /// The current tick.

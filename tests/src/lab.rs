@@ -332,6 +332,7 @@ impl Lab {
                     let got = match port.protocol {
                         Protocol::Tcp => load::requests(&self.client.ns, to, 1, once),
                         Protocol::Udp => load::datagrams(&self.client.ns, to, 1, once),
+                        Protocol::Sctp => return None,
                     };
                     (got.answered() == 1).then_some(())
                 },

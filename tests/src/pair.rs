@@ -212,7 +212,11 @@ impl Expected {
             .map(|(name, n)| format!("{name} {n}"))
             .collect::<Vec<_>>()
             .join(", ");
-        let one_server = self.persistent || self.scheduler == Scheduler::Sh;
+        let one_server = self.persistent
+            || matches!(
+                self.scheduler,
+                Scheduler::Sh | Scheduler::Mh | Scheduler::Dh
+            );
         if one_server {
             ensure!(
                 tally.len() == 1,
@@ -223,7 +227,7 @@ impl Expected {
         }
         let weight = |w: u16| match self.scheduler {
             Scheduler::Rr => u64::from(w > 0),
-            Scheduler::Wrr | Scheduler::Sh => u64::from(w),
+            _ => u64::from(w),
         };
         let total: u64 = self.weights.iter().map(|(_, w)| weight(*w)).sum();
         ensure!(total > 0, "{}: no server has any weight", self.to);

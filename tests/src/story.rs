@@ -171,6 +171,7 @@ impl<'a> Story<'a> {
         let report = match service.protocol {
             Protocol::Tcp => load::requests(ns, service.to, n, REQUEST_LIMIT),
             Protocol::Udp => load::datagrams(ns, service.to, n, REQUEST_LIMIT),
+            Protocol::Sctp => Report::default(),
         };
         self.add(&report);
         report
@@ -178,8 +179,9 @@ impl<'a> Story<'a> {
 
     fn balances(&mut self, service: &Expected) -> Result<()> {
         self.screen.now(format!(
-            "{REQUESTS} requests to {} by {:?}",
-            service.to, service.protocol
+            "{REQUESTS} requests to {} by {}",
+            service.to,
+            service.protocol.name()
         ));
         self.lab
             .wait_services(service.notice + Duration::from_secs(10))?;

@@ -8,7 +8,7 @@ pub use toml::to_toml;
 
 use std::time::Duration;
 
-use crate::model::{Broadcast, Scheduler, VirtualAddress};
+use crate::model::{Broadcast, ForwardMethod, Tunnel, VirtualAddress};
 
 /// Seconds, with as many digits as are needed.
 fn seconds(d: Duration) -> String {
@@ -22,11 +22,16 @@ fn seconds(d: Duration) -> String {
     }
 }
 
-fn scheduler(s: Scheduler) -> &'static str {
-    match s {
-        Scheduler::Rr => "rr",
-        Scheduler::Wrr => "wrr",
-        Scheduler::Sh => "sh",
+/// The words of `lb_kind`.
+fn method(method: ForwardMethod) -> String {
+    let checksum = |csum| if csum { " csum" } else { "" };
+    match method {
+        ForwardMethod::Dr => "DR".to_owned(),
+        ForwardMethod::Tun(Tunnel::Ipip) => "TUN type ipip".to_owned(),
+        ForwardMethod::Tun(Tunnel::Gue { port, csum }) => {
+            format!("TUN type gue port {port}{}", checksum(csum))
+        }
+        ForwardMethod::Tun(Tunnel::Gre { csum }) => format!("TUN type gre{}", checksum(csum)),
     }
 }
 

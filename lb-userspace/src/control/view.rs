@@ -20,7 +20,7 @@ use serde::Serialize;
 use crate::control::status::{
     CheckStatus, ReasonStatus, ServiceStatus, Status, SyncGroupStatus, VrrpStatus,
 };
-use crate::model::{Protocol, ServiceKey};
+use crate::model::ServiceKey;
 
 /// Whether to use colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,19 +142,8 @@ fn endpoint(addr: IpAddr, port: u16) -> String {
     SocketAddr::new(addr, port).to_string()
 }
 
-const fn protocol(p: Protocol) -> &'static str {
-    match p {
-        Protocol::Tcp => "TCP",
-        Protocol::Udp => "UDP",
-    }
-}
-
 fn service(key: &ServiceKey) -> String {
-    format!(
-        "{} {}",
-        protocol(key.protocol),
-        endpoint(key.addr, key.port)
-    )
+    format!("{} {}", key.protocol.name(), endpoint(key.addr, key.port))
 }
 
 /// A span of time in at most two units: `3d 4h`, `2m 5s`, `12s`, `1.25s`, `40ms`.

@@ -134,37 +134,25 @@ pub(super) fn missing<'m>(model: &'m Model, tables: &Tables) -> Vec<(&'m Service
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ForwardMethod, Protocol, Scheduler, SorryServer};
+    use crate::model::{Protocol, Scheduler, SorryServer};
     use crate::plan::Refs;
     use crate::time::Time;
 
     fn service(servers: &[u8]) -> Service {
         Service {
-            key: ServiceKey {
-                addr: [192, 0, 2, 1].into(),
-                port: 80,
-                protocol: Protocol::Tcp,
-            },
             scheduler: Scheduler::Rr,
-            method: ForwardMethod::Dr,
-            persistence: None,
-            sloppy: false,
-            alpha: false,
-            omega: false,
-            quorum: 1,
-            hysteresis: 0,
-            sorry_server: None,
-            ha_suspend: false,
             real_servers: servers
                 .iter()
                 .map(|&last| RealServer {
-                    addr: [10, 0, 0, last].into(),
-                    port: 80,
-                    weight: 1,
                     inhibit_on_failure: last >= 100,
-                    checks: Vec::new(),
+                    ..RealServer::new([10, 0, 0, last].into(), 80, 1)
                 })
                 .collect(),
+            ..Service::new(ServiceKey {
+                addr: [192, 0, 2, 1].into(),
+                port: 80,
+                protocol: Protocol::Tcp,
+            })
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::model::{Model, Protocol, RealServer, Service, SyncGroup, VrrpInstance};
+use crate::model::{Model, RealServer, Service, SyncGroup, VrrpInstance};
 
 /// What a line of the plan does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -101,10 +101,7 @@ fn group_name(g: &SyncGroup) -> String {
 
 /// A service as the plan names it.
 pub(crate) fn service_name(s: &Service) -> String {
-    let protocol = match s.key.protocol {
-        Protocol::Tcp => "TCP",
-        Protocol::Udp => "UDP",
-    };
+    let protocol = s.key.protocol.name();
     format!("virtual_server {} {} {protocol}", s.key.addr, s.key.port)
 }
 
@@ -203,17 +200,11 @@ fn show(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Auth, ForwardMethod, Scheduler, ServiceKey, VrrpVersion};
+    use crate::model::{Auth, Protocol, Scheduler, ServiceKey, VrrpVersion};
     use std::time::Duration;
 
     fn server(last: u8, weight: u16) -> RealServer {
-        RealServer {
-            addr: std::net::Ipv4Addr::new(10, 0, 0, last).into(),
-            port: 80,
-            weight,
-            inhibit_on_failure: false,
-            checks: Vec::new(),
-        }
+        RealServer::new(std::net::Ipv4Addr::new(10, 0, 0, last).into(), 80, weight)
     }
 
     fn model() -> Model {
@@ -241,22 +232,13 @@ mod tests {
                 dont_track_primary: false,
             }],
             services: vec![Service {
-                key: ServiceKey {
+                scheduler: Scheduler::Rr,
+                real_servers: vec![server(1, 1), server(2, 1)],
+                ..Service::new(ServiceKey {
                     addr: "192.0.2.1".parse().unwrap(),
                     port: 80,
                     protocol: Protocol::Tcp,
-                },
-                scheduler: Scheduler::Rr,
-                method: ForwardMethod::Dr,
-                persistence: None,
-                sloppy: false,
-                alpha: false,
-                omega: false,
-                quorum: 1,
-                hysteresis: 0,
-                sorry_server: None,
-                ha_suspend: false,
-                real_servers: vec![server(1, 1), server(2, 1)],
+                })
             }],
             ..Model::default()
         }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::{Action, Engine, Event, Start};
 use crate::health::{Failure, Verdict};
 use crate::model::{
-    Auth, Check, CheckKind, ForwardMethod, Model, Protocol, RealServer, Scheduler, Service,
-    ServiceKey, VirtualAddress, VrrpInstance, VrrpVersion,
+    Auth, Check, CheckKind, Model, Protocol, RealServer, Scheduler, Service, ServiceKey,
+    VirtualAddress, VrrpInstance, VrrpVersion,
 };
 use crate::plan::{Dump, Link, Op};
 use crate::time::Time;
@@ -44,31 +44,19 @@ fn check(last: u8) -> Check {
 
 fn service(port: u16, servers: &[u8]) -> Service {
     Service {
-        key: ServiceKey {
-            addr: vip(),
-            port,
-            protocol: Protocol::Tcp,
-        },
         scheduler: Scheduler::Rr,
-        method: ForwardMethod::Dr,
-        persistence: None,
-        sloppy: false,
-        alpha: false,
-        omega: false,
-        quorum: 1,
-        hysteresis: 0,
-        sorry_server: None,
-        ha_suspend: false,
         real_servers: servers
             .iter()
             .map(|&last| RealServer {
-                addr: server(last).into(),
-                port,
-                weight: 1,
-                inhibit_on_failure: false,
                 checks: vec![check(last)],
+                ..RealServer::new(server(last).into(), port, 1)
             })
             .collect(),
+        ..Service::new(ServiceKey {
+            addr: vip(),
+            port,
+            protocol: Protocol::Tcp,
+        })
     }
 }
 

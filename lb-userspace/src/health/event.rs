@@ -112,18 +112,9 @@ impl Change {
     }
 }
 
-/// As in keepalived's log: `[192.0.2.1]:tcp:80` is written `192.0.2.1:80 TCP` here.
-pub(crate) fn service_name(key: &ServiceKey) -> String {
-    let protocol = match key.protocol {
-        crate::model::Protocol::Tcp => "TCP",
-        crate::model::Protocol::Udp => "UDP",
-    };
-    format!("{protocol} {}", SocketAddr::new(key.addr, key.port))
-}
-
 impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let vs = service_name(&self.service);
+        let vs = self.service;
         let at = |&(addr, port): &(IpAddr, u16)| SocketAddr::new(addr, port);
         match &self.change {
             Change::CheckUp { server, kind, .. } => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{CheckKind, ForwardMethod, Protocol, RealServer, Scheduler, SorryServer};
+use crate::model::{CheckKind, Protocol, RealServer, SorryServer};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -44,28 +44,15 @@ fn check(last: u8) -> Check {
 
 fn server(last: u8, weight: u16, checks: Vec<Check>) -> RealServer {
     RealServer {
-        addr: ip(last),
-        port: 80,
-        weight,
-        inhibit_on_failure: false,
         checks,
+        ..RealServer::new(ip(last), 80, weight)
     }
 }
 
 fn service(real_servers: Vec<RealServer>) -> Service {
     Service {
-        key: key(),
-        scheduler: Scheduler::Rr,
-        method: ForwardMethod::Dr,
-        persistence: None,
-        sloppy: false,
-        alpha: false,
-        omega: false,
-        quorum: 1,
-        hysteresis: 0,
-        sorry_server: None,
-        ha_suspend: false,
         real_servers,
+        ..Service::new(key())
     }
 }
 

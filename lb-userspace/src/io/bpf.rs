@@ -159,6 +159,7 @@ impl DataPlane {
             flows: maps.flows.clone(),
             services: maps.services.clone(),
             settings: maps.settings.clone(),
+            timeouts: maps.timeouts.clone(),
             templates: maps.templates.clone(),
             clock: self.object.clock.clone(),
         }

@@ -5,7 +5,7 @@ use lb_common::maps::{
 };
 
 use super::desired::DesiredService;
-use super::op::{Change, scheduler_name};
+use super::op::Change;
 
 /// Which parameters of a service change.
 pub(super) fn describe(
@@ -15,10 +15,7 @@ pub(super) fn describe(
 ) -> Vec<Change> {
     let mut what = Vec::new();
     if old.sched != new.sched {
-        what.push(format!(
-            "scheduler becomes {}",
-            scheduler_name(desired.scheduler)
-        ));
+        what.push(format!("scheduler becomes {}", desired.scheduler.name()));
     }
     if (old.flags ^ new.flags) & SERVICE_SLOPPY != 0 {
         what.push(format!(

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use lb_common::maps::{Backend, ServiceSlot};
 
-use crate::model::{Protocol, Scheduler, ServiceKey};
+use crate::model::{Scheduler, ServiceKey};
 
 /// One operation on the maps. Each may be interrupted by the death of the daemon without harm.
 #[derive(Clone, Debug, PartialEq)]
@@ -175,25 +175,7 @@ impl fmt::Display for RefusalReason {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "virtual_server {}: {}",
-            Service(self.service),
-            self.reason
-        )
-    }
-}
-
-/// A service in one word, as `ipvsadm` prints it.
-struct Service(ServiceKey);
-
-impl fmt::Display for Service {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let protocol = match self.0.protocol {
-            Protocol::Tcp => "TCP",
-            Protocol::Udp => "UDP",
-        };
-        write!(f, "{protocol} {}", Endpoint(self.0.addr, self.0.port))
+        write!(f, "virtual_server {}: {}", self.service, self.reason)
     }
 }
 
@@ -210,18 +192,13 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Change::ServiceAdded { service, scheduler } => {
-                write!(
-                    f,
-                    "+ virtual_server {} {}",
-                    Service(*service),
-                    scheduler_name(*scheduler)
-                )
+                write!(f, "+ virtual_server {} {}", service, scheduler.name())
             }
             Change::ServiceRemoved { service } => {
-                write!(f, "- virtual_server {}", Service(*service))
+                write!(f, "- virtual_server {}", service)
             }
             Change::ServiceChanged { service, what } => {
-                write!(f, "~ virtual_server {}: {what}", Service(*service))
+                write!(f, "~ virtual_server {}: {what}", service)
             }
             Change::BackendAdded {
                 service,
@@ -233,7 +210,7 @@ impl fmt::Display for Change {
                     f,
                     "+ real_server {} of {}, weight {weight}",
                     Endpoint(*addr, *port),
-                    Service(*service)
+                    service
                 )
             }
             Change::BackendRemoved {
@@ -241,12 +218,7 @@ impl fmt::Display for Change {
                 addr,
                 port,
             } => {
-                write!(
-                    f,
-                    "- real_server {} of {}",
-                    Endpoint(*addr, *port),
-                    Service(*service)
-                )
+                write!(f, "- real_server {} of {}", Endpoint(*addr, *port), service)
             }
             Change::BackendChanged {
                 service,
@@ -258,18 +230,9 @@ impl fmt::Display for Change {
                     f,
                     "~ real_server {} of {}: {what}",
                     Endpoint(*addr, *port),
-                    Service(*service)
+                    service
                 )
             }
         }
-    }
-}
-
-/// `lb_algo`'s word.
-pub(super) fn scheduler_name(scheduler: Scheduler) -> &'static str {
-    match scheduler {
-        Scheduler::Rr => "rr",
-        Scheduler::Wrr => "wrr",
-        Scheduler::Sh => "sh",
     }
 }

@@ -20,6 +20,17 @@ pub(super) fn sched_of(scheduler: Scheduler) -> Sched {
     match scheduler {
         Scheduler::Rr | Scheduler::Wrr => Sched::Turn,
         Scheduler::Sh => Sched::SourceHash,
+        Scheduler::Mh => Sched::Maglev,
+        Scheduler::Dh => Sched::DestHash,
+        Scheduler::Lc => Sched::LeastConn,
+        Scheduler::Wlc => Sched::WeightedLeastConn,
+        Scheduler::Lblc => Sched::Lblc,
+        Scheduler::Lblcr => Sched::Lblcr,
+        Scheduler::Fo => Sched::Failover,
+        Scheduler::Ovf => Sched::Overflow,
+        Scheduler::Sed => Sched::ShortestDelay,
+        Scheduler::Nq => Sched::NeverQueue,
+        Scheduler::Twos => Sched::PowerOfTwo,
     }
 }
 
@@ -38,7 +49,17 @@ pub(super) fn table(scheduler: Scheduler, candidates: &[Candidate]) -> Vec<u16> 
         .collect();
     let mut table = Vec::new();
     let len = match scheduler {
-        Scheduler::Rr => {
+        Scheduler::Mh | Scheduler::Dh => 0,
+        Scheduler::Rr
+        | Scheduler::Lc
+        | Scheduler::Wlc
+        | Scheduler::Lblc
+        | Scheduler::Lblcr
+        | Scheduler::Fo
+        | Scheduler::Ovf
+        | Scheduler::Sed
+        | Scheduler::Nq
+        | Scheduler::Twos => {
             table.resize(servers.len(), 0);
             sched::fill_rr(&servers, &mut table)
         }

@@ -28,7 +28,7 @@ pub(super) fn raw_key(key: ServiceKey) -> Option<u64> {
 
 /// The service of a raw key; `None` when its protocol is none that we know.
 pub(super) fn service_of_key(key: u64) -> Option<ServiceKey> {
-    let protocol = [Protocol::Tcp, Protocol::Udp]
+    let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
         .into_iter()
         .find(|p| u64::from(p.number()) == key & 0xff)?;
     let addr = IpAddr::V4(Ipv4Addr::from(((key >> 32) as u32).to_ne_bytes()));

@@ -41,9 +41,10 @@ fn director(buckets: u32, sched: Sched) -> Result<Director> {
         flags: SERVICE_SLOPPY,
         ..ServiceSlot::default()
     };
-    let table: Vec<u16> = match sched {
-        Sched::Turn => (1..=SERVERS).collect(),
-        Sched::SourceHash => sh_table().to_vec(),
+    let table: Vec<u16> = if sched == Sched::SourceHash {
+        sh_table().to_vec()
+    } else {
+        (1..=SERVERS).collect()
     };
     director.set_service(slot, &table)?;
     Ok(director)

@@ -14,7 +14,7 @@ use crate::world::addr;
 const PORT: u16 = 80;
 
 /// A director whose only real server is the other one.
-fn director(own: [u8; 6], other: [u8; 6], flags: u8) -> Result<Director> {
+fn director(own: [u8; 6], other: [u8; 6], flags: u32) -> Result<Director> {
     let mut director = Director::load(64)?;
     director.set_iface(IFINDEX, own, &[other])?;
     director.set_backend(

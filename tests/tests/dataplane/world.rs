@@ -19,7 +19,7 @@ pub(crate) struct Service {
     pub(crate) port: u16,
     pub(crate) proto: u8,
     pub(crate) hash: bool,
-    pub(crate) flags: u8,
+    pub(crate) flags: u32,
     pub(crate) persist_ticks: u32,
     pub(crate) table: Vec<u16>,
 }

@@ -169,11 +169,9 @@ impl Lower {
             }
         }
         Some(RealServer {
-            addr,
-            port,
-            weight,
             inhibit_on_failure,
             checks,
+            ..RealServer::new(addr, port, weight)
         })
     }
 

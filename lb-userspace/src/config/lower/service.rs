@@ -149,11 +149,6 @@ impl Lower {
         }
         let (quorum, hysteresis) = self.quorum(&walked, &servers);
         Some(Service {
-            key: ServiceKey {
-                addr,
-                port,
-                protocol,
-            },
             scheduler,
             method,
             persistence,
@@ -165,6 +160,11 @@ impl Lower {
             sorry_server,
             ha_suspend: walked.acted.iter().any(|(k, _)| *k == "ha_suspend"),
             real_servers: servers,
+            ..Service::new(ServiceKey {
+                addr,
+                port,
+                protocol,
+            })
         })
     }
 

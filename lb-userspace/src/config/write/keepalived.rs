@@ -3,10 +3,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{address, broadcast, netmask, scheduler, scope, seconds, shared};
+use super::{address, broadcast, method, netmask, scope, seconds, shared};
 use crate::model::{
-    Auth, Check, CheckKind, ForwardMethod, Model, Protocol, Service, VirtualAddress, VrrpInstance,
-    VrrpVersion,
+    Auth, Check, CheckKind, Model, Service, VirtualAddress, VrrpInstance, VrrpVersion,
 };
 
 /// Writes a model as keepalived.conf. keepalived 2.2.7 reads it too, except for lbd's own `sloppy`.
@@ -169,14 +168,9 @@ fn service(w: &mut Writer, s: &Service) {
     if let Some(i) = interval {
         w.time("delay_loop", i, Duration::from_secs(60));
     }
-    w.line(&format!("lb_algo {}", scheduler(s.scheduler)));
-    w.line(match s.method {
-        ForwardMethod::Dr => "lb_kind DR",
-    });
-    w.line(match s.key.protocol {
-        Protocol::Tcp => "protocol TCP",
-        Protocol::Udp => "protocol UDP",
-    });
+    w.line(&format!("lb_algo {}", s.scheduler.name()));
+    w.line(&format!("lb_kind {}", method(s.method)));
+    w.line(&format!("protocol {}", s.key.protocol.name()));
     if let Some(p) = &s.persistence {
         w.line(&format!("persistence_timeout {}", p.timeout.as_secs()));
         if p.prefix_len != 32 {

@@ -3,10 +3,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{address, broadcast, netmask, scheduler, scope, seconds, shared};
+use super::{address, broadcast, method, netmask, scope, seconds, shared};
 use crate::model::{
-    Auth, Check, CheckKind, ForwardMethod, Model, Protocol, Service, VirtualAddress, VrrpInstance,
-    VrrpVersion,
+    Auth, Check, CheckKind, Model, Service, VirtualAddress, VrrpInstance, VrrpVersion,
 };
 
 /// Writes a model as lbd's TOML.
@@ -184,22 +183,9 @@ fn service(w: &mut String, s: &Service) {
     head(w, "[[virtual_server]]");
     key(w, "address", &string(&s.key.addr.to_string()));
     key(w, "port", &s.key.port.to_string());
-    key(
-        w,
-        "protocol",
-        match s.key.protocol {
-            Protocol::Tcp => "\"TCP\"",
-            Protocol::Udp => "\"UDP\"",
-        },
-    );
-    key(w, "lb_algo", &string(scheduler(s.scheduler)));
-    key(
-        w,
-        "lb_kind",
-        match s.method {
-            ForwardMethod::Dr => "\"DR\"",
-        },
-    );
+    key(w, "protocol", &string(s.key.protocol.name()));
+    key(w, "lb_algo", &string(s.scheduler.name()));
+    key(w, "lb_kind", &string(&method(s.method)));
     let interval = shared(s, |c| c.interval);
     if let Some(i) = interval {
         time(w, "delay_loop", i, Some(Duration::from_secs(60)));

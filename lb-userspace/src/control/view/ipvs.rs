@@ -8,10 +8,10 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{endpoint, protocol};
+use super::endpoint;
 use crate::control::protocol::Connection;
 use crate::control::status::{BackendStatus, Counts, Rates, ServiceStatus, Status};
-use crate::model::{ForwardMethod, Protocol, Scheduler};
+use crate::model::{ForwardMethod, Protocol};
 
 /// `ipvsadm -Ln`.
 #[must_use]
@@ -20,7 +20,7 @@ pub fn services(status: &Status) -> String {
     out += "Prot LocalAddress:Port Scheduler Flags\n";
     out += "  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n";
     for s in sorted(status) {
-        let _ = write!(out, "{} {}", service_name(s), scheduler(s.scheduler));
+        let _ = write!(out, "{} {}", service_name(s), s.scheduler.name());
         if s.persistence_secs > 0 {
             let _ = write!(out, " persistent {}", s.persistence_secs);
             match s.key.addr {
@@ -95,7 +95,7 @@ pub fn connection(c: &Connection) -> String {
     let expire = format!("{:02}:{:02}", secs / 60, secs % 60);
     format!(
         "{:<3} {:<6} {:<11} {:<18} {:<18} {}\n",
-        protocol(c.protocol),
+        c.protocol.name(),
         expire,
         c.state,
         endpoint(c.client, c.client_port),
@@ -151,23 +151,17 @@ fn version_line(status: &Status) -> String {
 fn service_name(s: &ServiceStatus) -> String {
     format!(
         "{}  {}",
-        protocol(s.key.protocol),
+        s.key.protocol.name(),
         endpoint(s.key.addr, s.key.port)
     )
-}
-
-const fn scheduler(s: Scheduler) -> &'static str {
-    match s {
-        Scheduler::Rr => "rr",
-        Scheduler::Wrr => "wrr",
-        Scheduler::Sh => "sh",
-    }
 }
 
 fn forward(method: ForwardMethod, b: &BackendStatus) -> &'static str {
     match method {
         ForwardMethod::Dr if b.local => "Local",
         ForwardMethod::Dr => "Route",
+        ForwardMethod::Tun(_) if b.local => "Local",
+        ForwardMethod::Tun(_) => "Tunnel",
     }
 }
 

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aya::maps::{HashMap, MapData};
-use lb_common::flow::split_tag;
-use lb_common::maps::{MAX_SERVICES, SLOT_DELETED, ServiceSlot, Settings, Template, name};
+use lb_common::flow::{FlowValue, split_tag};
+use lb_common::maps::{
+    MAX_SERVICES, SLOT_DELETED, ServiceSlot, Settings, TIMEOUT_SETS, Template, Timeouts, name,
+};
 use lb_common::tcp::State;
 
 use super::error::BpfError;
@@ -24,6 +26,7 @@ pub struct FlowScanner {
     pub(super) flows: Arc<Mapped>,
     pub(super) services: Arc<Mapped>,
     pub(super) settings: Arc<Mapped>,
+    pub(super) timeouts: Arc<Mapped>,
     pub(super) templates: Arc<HashMap<MapData, u64, u64>>,
     pub(super) clock: Arc<OwnedFd>,
 }
@@ -103,13 +106,12 @@ impl FlowScanner {
         &self,
         start: usize,
     ) -> Result<impl Iterator<Item = (usize, FlowEntry)> + '_, BpfError> {
-        let settings = self.settings();
-        let ticks = self.ticks(&settings)?;
+        let ticks = self.ticks(&self.settings())?;
         let ways = self.flows.flows().iter().enumerate().skip(start);
         Ok(ways.filter_map(move |(place, way)| {
             let (tag, value) = way.read()?;
             let state = value.state()?;
-            let left = settings.timeouts[state as usize].checked_sub(value.idle(ticks.now))?;
+            let left = self.timeout(value).checked_sub(value.idle(ticks.now))?;
             let (client, port, service) = split_tag(tag);
             let client =
                 SocketAddrV4::new(Ipv4Addr::from(client.to_ne_bytes()), u16::from_be(port));
@@ -206,6 +208,15 @@ impl FlowScanner {
             .zip(totals)
             .filter(|(_, c)| *c != ConnCount::default())
             .collect())
+    }
+
+    /// How many ticks a flow may be silent.
+    fn timeout(&self, value: FlowValue) -> u32 {
+        let set: Timeouts = zerocopy::transmute!(
+            self.timeouts
+                .get::<{ size_of::<Timeouts>() / 8 }>(u32::from(value.timeouts()) % TIMEOUT_SETS)
+        );
+        set.ticks[usize::from(value.state_bits())]
     }
 
     fn settings(&self) -> Settings {

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use aya::maps::{HashMap, Map, MapData, MapInfo, MapType, PerCpuArray};
 use aya::programs::{ProgramFd, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::flow::FlowBucket;
+use lb_common::flow::{FlowAddrs, FlowBucket};
 use lb_common::maps::{
-    Backend, Counters, IFACE_SLOTS, Iface, LAYOUT_VERSION, MAX_BACKENDS, MAX_PEERS, MAX_SERVICES,
-    MAX_TEMPLATES, Params, SCHED_WORDS, SERVICE_SLOTS, ServiceSlot, Settings, TIMEOUTS, name,
-    tick_shift, ticks,
+    Backend, Counters, Flood, FragmentKey, IFACE_SLOTS, Iface, LAYOUT_VERSION, Load, MAX_BACKENDS,
+    MAX_FRAGMENTS, MAX_PEERS, MAX_SERVICES, MAX_TEMPLATES, Params, Remote, SCHED_WORDS,
+    SERVICE_SLOTS, ServiceSlot, Settings, TIMEOUT_SETS, TIMEOUTS, Timeouts, name, tick_shift,
+    ticks,
 };
 use lb_common::reason::REASON_SLOTS;
 use lb_common::tcp::State;
@@ -50,6 +51,21 @@ const SHAPES: [Shape; name::ALL.len()] = [
         ..array(name::COUNTERS, size_of::<Counters>(), MAX_BACKENDS)
     },
     array(name::FLOWS, size_of::<FlowBucket>(), 0),
+    array(name::FLOW_ADDRS, size_of::<FlowAddrs>(), 0),
+    array(name::REMOTES, size_of::<Remote>(), MAX_BACKENDS),
+    array(name::LOADS, size_of::<Load>(), MAX_BACKENDS),
+    array(name::TIMEOUTS, size_of::<Timeouts>(), TIMEOUT_SETS),
+    Shape {
+        name: name::FRAGMENTS,
+        kind: MapType::LruHash,
+        key: size_of::<FragmentKey>() as u32,
+        value: 8,
+        len: MAX_FRAGMENTS,
+    },
+    Shape {
+        kind: MapType::PerCpuArray,
+        ..array(name::FLOOD, size_of::<Flood>(), 1)
+    },
     Shape {
         name: name::TEMPLATES,
         kind: MapType::LruHash,
@@ -85,6 +101,13 @@ pub(super) struct Maps {
     pub(super) ifaces: Mapped,
     pub(super) settings: Arc<Mapped>,
     pub(super) flows: Arc<Mapped>,
+    #[expect(dead_code, reason = "for IPv6 flows")]
+    pub(super) flow_addrs: Arc<Mapped>,
+    #[expect(dead_code, reason = "for tunnels")]
+    pub(super) remotes: Mapped,
+    #[expect(dead_code, reason = "for counts")]
+    pub(super) loads: Arc<Mapped>,
+    pub(super) timeouts: Arc<Mapped>,
     /// [`Counters`] as words.
     pub(super) counters: PerCpuArray<MapData, [u64; 4]>,
     pub(super) reasons: PerCpuArray<MapData, u64>,
@@ -147,6 +170,8 @@ fn adoptable(dir: &Path, hz: u32) -> Result<Params, String> {
         }
         if shape.name == name::FLOWS {
             buckets = len;
+        } else if shape.len == 0 && len != buckets {
+            return Err(format!("the pinned {} is of another size", shape.name));
         }
     }
     let settings =
@@ -211,7 +236,8 @@ fn load_object(dir: &Path, params: &Params) -> Result<Ebpf, BpfError> {
     let mut loader = EbpfLoader::new();
     loader
         .override_global(name::PARAMS, &words, true)
-        .map_max_entries(name::FLOWS, params.flow_mask + 1);
+        .map_max_entries(name::FLOWS, params.flow_mask + 1)
+        .map_max_entries(name::FLOW_ADDRS, params.flow_mask + 1);
     for name in name::ALL {
         loader.map_pin_path(name, dir.join(name));
     }
@@ -262,6 +288,20 @@ impl Maps {
                 size_of::<FlowBucket>(),
                 flow_buckets,
             )?),
+            flow_addrs: Arc::new(mapped(
+                ebpf,
+                name::FLOW_ADDRS,
+                size_of::<FlowAddrs>(),
+                flow_buckets,
+            )?),
+            remotes: mapped(ebpf, name::REMOTES, size_of::<Remote>(), MAX_BACKENDS)?,
+            loads: Arc::new(mapped(ebpf, name::LOADS, size_of::<Load>(), MAX_BACKENDS)?),
+            timeouts: Arc::new(mapped(
+                ebpf,
+                name::TIMEOUTS,
+                size_of::<Timeouts>(),
+                TIMEOUT_SETS,
+            )?),
             counters: take(ebpf, name::COUNTERS)?,
             reasons: take(ebpf, name::REASONS)?,
             templates: Arc::new(take(ebpf, name::TEMPLATES)?),
@@ -276,8 +316,12 @@ impl Maps {
         for state in State::ALL {
             timeouts[state as usize] = ticks(state.default_timeout(), hz);
         }
+        let words: [u64; size_of::<Timeouts>() / 8] =
+            zerocopy::transmute!(Timeouts { ticks: timeouts });
+        for (at, word) in words.iter().enumerate() {
+            self.timeouts.store(0, at, *word);
+        }
         let settings = Settings {
-            timeouts,
             layout: LAYOUT_VERSION,
             hz,
             params: *params,

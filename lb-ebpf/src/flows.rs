@@ -281,7 +281,7 @@ fn admit_inner(service: *const ServiceSlot, tag: u64, flags: u32) -> Result<u16,
     }
     let mut flees = false;
     let way = match found {
-        Some((way, value)) => match known(&session, flags, way, value, settings)? {
+        Some((way, value)) => match known(&session, flags, way, value)? {
             Known::Stays(backend) => return Ok(backend),
             Known::Anew { flees: is_fleeing } => {
                 flees = is_fleeing;
@@ -359,13 +359,7 @@ enum Known {
 
 /// A packet of a flow that is in the table.
 #[inline(always)]
-fn known(
-    session: &Session,
-    flags: u32,
-    way: Way,
-    value: FlowValue,
-    settings: *const Settings,
-) -> Result<Known, Reason> {
+fn known(session: &Session, flags: u32, way: Way, value: FlowValue) -> Result<Known, Reason> {
     // SAFETY: an element of the map.
     let id = unsafe { (*session.service).id };
     let state = value.state_bits();

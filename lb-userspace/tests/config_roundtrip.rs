@@ -245,11 +245,9 @@ fn service() -> impl Strategy<Value = Service> {
                 for (addr, weight, inhibit_on_failure, checks) in servers {
                     if !real_servers.iter().any(|r| r.addr == addr) {
                         real_servers.push(RealServer {
-                            addr,
-                            port,
-                            weight,
                             inhibit_on_failure,
                             checks,
+                            ..RealServer::new(addr, port, weight)
                         });
                     }
                 }
@@ -260,13 +258,7 @@ fn service() -> impl Strategy<Value = Service> {
                     .max(1);
                 let q = quorum[0] % total + 1;
                 Service {
-                    key: ServiceKey {
-                        addr,
-                        port,
-                        protocol,
-                    },
                     scheduler,
-                    method: ForwardMethod::Dr,
                     persistence,
                     sloppy: flags[0],
                     alpha: flags[1],
@@ -280,6 +272,11 @@ fn service() -> impl Strategy<Value = Service> {
                     }),
                     ha_suspend: flags[3],
                     real_servers,
+                    ..Service::new(ServiceKey {
+                        addr,
+                        port,
+                        protocol,
+                    })
                 }
             },
         )
@@ -291,6 +288,7 @@ fn model() -> impl Strategy<Value = Model> {
             router_id,
             higher_prio_send_advert: a,
             skip_check_adv_addr: b,
+            ..Global::default()
         });
     (
         global,

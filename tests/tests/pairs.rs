@@ -95,6 +95,7 @@ fn spread(pair: &Pair, lab: &Lab) -> Result<()> {
         let report = match service.protocol {
             Protocol::Tcp => load::requests(ns, service.to, 300, once),
             Protocol::Udp => load::datagrams(ns, service.to, 300, once),
+            Protocol::Sctp => continue,
         };
         let shown = service.check(&report).with_context(|| lab.logs())?;
         println!(

@@ -252,7 +252,7 @@ fn a_removed_service_that_returns_has_its_id_again() {
 #[test]
 fn half_the_table_can_be_filled_and_emptied() {
     let mut world = World::new();
-    let many: Vec<DesiredService> = (1..4096).map(|n| service(n, &[])).collect();
+    let many: Vec<DesiredService> = (1..MAX_SERVICES as u16).map(|n| service(n, &[])).collect();
     let plan = world.tables.plan(&many, &Refs::default(), world.now);
     assert_eq!(plan.refused, []);
     for op in &plan.ops {
@@ -263,7 +263,7 @@ fn half_the_table_can_be_filled_and_emptied() {
     assert_eq!(
         world
             .tables
-            .plan(&[service(4096, &[])], &Refs::default(), world.now)
+            .plan(&[service(MAX_SERVICES as u16, &[])], &Refs::default(), world.now)
             .refused[0]
             .reason,
         RefusalReason::NoServiceId

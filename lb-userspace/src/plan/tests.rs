@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use lb_common::hash::service_slot;
-use lb_common::maps::BACKEND_DOWN;
+use lb_common::maps::{BACKEND_DOWN, MAX_SERVICES};
 use proptest::prelude::*;
 
 use super::fake::{FakeMaps, HZ};

@@ -263,7 +263,11 @@ fn half_the_table_can_be_filled_and_emptied() {
     assert_eq!(
         world
             .tables
-            .plan(&[service(MAX_SERVICES as u16, &[])], &Refs::default(), world.now)
+            .plan(
+                &[service(MAX_SERVICES as u16, &[])],
+                &Refs::default(),
+                world.now
+            )
             .refused[0]
             .reason,
         RefusalReason::NoServiceId

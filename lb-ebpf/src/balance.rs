@@ -7,6 +7,7 @@ use lb_common::tcp::State;
 
 use crate::maps::{BACKENDS, COUNTERS, tick};
 use crate::packet::{Packet, TCP};
+use crate::schedule::Session;
 use crate::{flows, ifaces, rewrite, services};
 
 /// What becomes of a frame.
@@ -132,7 +133,14 @@ fn admitted(
     id: u16,
     flags: u32,
 ) -> Result<Chosen, Reason> {
-    let index = flows::admit(service, packet.flow_tag(id), flags)?;
+    let session = Session {
+        service,
+        tag: packet.flow_tag(id),
+        client: [packet.client(), 0, 0, 0],
+        port: packet.client_port(),
+        now: tick(),
+    };
+    let index = flows::admit(&session, flags)?;
     match BACKENDS.get_ptr(index) {
         Some(at) => Ok(Chosen { at, index }),
         None => Err(Reason::Internal),

@@ -13,7 +13,8 @@ use lb_common::tcp::{RST, SYN, State, is_reusable, next_state};
 
 use crate::atomic;
 use crate::insert::{self, Inserted};
-use crate::maps::{BACKENDS, FLOWS, TIMEOUTS, count, params, settings, tick};
+use crate::loads;
+use crate::maps::{BACKENDS, FLOWS, TIMEOUTS, count, params, settings};
 use crate::schedule::{self, Session};
 
 /// Beside the TCP flags in the low byte: it is TCP.
@@ -218,8 +219,8 @@ fn is_owned(backend: u16, service: u16) -> bool {
 ///
 /// Not inlined: the short way shall not pay for its registers.
 #[inline(always)]
-pub(crate) fn admit(service: *const ServiceSlot, tag: u64, flags: u32) -> Result<u32, Reason> {
-    let answer = decide(service, tag, flags);
+pub(crate) fn admit(session: &Session, flags: u32) -> Result<u32, Reason> {
+    let answer = decide(session, flags);
     if answer < FIRST_REASON {
         Ok(answer)
     } else {
@@ -243,26 +244,22 @@ fn reason_of(answer: u32) -> Reason {
 }
 
 #[inline(never)]
-fn decide(service: *const ServiceSlot, tag: u64, flags: u32) -> u32 {
-    match admit_inner(service, tag, flags) {
+fn decide(session: &Session, flags: u32) -> u32 {
+    match admit_inner(session, flags) {
         Ok(backend) => u32::from(backend),
         Err(reason) => FIRST_REASON + u32::from(reason as u8),
     }
 }
 
 #[inline(always)]
-fn admit_inner(service: *const ServiceSlot, tag: u64, flags: u32) -> Result<u16, Reason> {
+fn admit_inner(session: &Session, flags: u32) -> Result<u16, Reason> {
+    let tag = session.tag;
     let (first, second) = flow_buckets(tag, &params());
     let (Some(first), Some(second)) = (FLOWS.get_ptr_mut(first), FLOWS.get_ptr_mut(second)) else {
         return Err(Reason::Internal);
     };
     let Some(settings) = settings() else {
         return Err(Reason::Internal);
-    };
-    let session = Session {
-        service,
-        tag,
-        now: tick(),
     };
     let mut found = None;
     // Looked for again when it was evicted, moved or given up in this moment.
@@ -281,7 +278,7 @@ fn admit_inner(service: *const ServiceSlot, tag: u64, flags: u32) -> Result<u16,
     }
     let mut flees = false;
     let way = match found {
-        Some((way, value)) => match known(&session, flags, way, value)? {
+        Some((way, value)) => match known(session, flags, way, value)? {
             Known::Stays(backend) => return Ok(backend),
             Known::Anew { flees: is_fleeing } => {
                 flees = is_fleeing;
@@ -289,7 +286,7 @@ fn admit_inner(service: *const ServiceSlot, tag: u64, flags: u32) -> Result<u16,
             }
         },
         None => {
-            if !may_open(service, flags) {
+            if !may_open(session.service, flags) {
                 return Err(Reason::TcpNoFlow);
             }
             match insert::insert(first, second, tag, session.now, settings)? {
@@ -298,7 +295,7 @@ fn admit_inner(service: *const ServiceSlot, tag: u64, flags: u32) -> Result<u16,
             }
         }
     };
-    let backend = open(&session, flags, way)?;
+    let backend = open(session, flags, way)?;
     if flees {
         count(Reason::Rescheduled);
     }
@@ -341,6 +338,7 @@ fn open(session: &Session, flags: u32, way: Way) -> Result<u16, Reason> {
             let set = unsafe { (*session.service).timeouts };
             let value = FlowValue::new(backend, first_state(flags), session.now);
             way.settle(value.with_timeouts(set).0);
+            loads::moved(backend, None, Some(value.state_bits()));
             Ok(backend)
         }
         Err(reason) => {
@@ -381,6 +379,7 @@ fn known(session: &Session, flags: u32, way: Way, value: FlowValue) -> Result<Kn
             way.settle(value.0);
             return Err(Reason::FlowBusy);
         }
+        loads::moved(value.backend(), Some(state), None);
         return Ok(Known::Anew {
             flees: flees && !is_stale && !reuses,
         });
@@ -391,7 +390,9 @@ fn known(session: &Session, flags: u32, way: Way, value: FlowValue) -> Result<Kn
         state
     };
     if next != state || value.seen() != session.now {
-        way.change(value.0, value.seen_as(next, session.now).0);
+        if way.change(value.0, value.seen_as(next, session.now).0) && next != state {
+            loads::moved(value.backend(), Some(state), Some(next));
+        }
         if value.seen() != session.now {
             schedule::keep_template(session, value.backend());
         }

@@ -10,6 +10,7 @@ use lb_common::reason::Reason;
 use lb_common::tcp::{is_closing, is_half_open};
 
 use crate::flows::{NOWHERE, Settled, Way, is_expired, settled, veil};
+use crate::loads;
 use crate::maps::{CROWDED, FLOWS, count, params};
 
 /// How often a place is looked for when other CPUs take what was found.
@@ -97,6 +98,7 @@ fn take(way: Way, best: u64, now: u32, settings: *const Settings) -> bool {
     if rank(value, now, settings) | 7 > best | 7 || !way.claim(value) {
         return false;
     }
+    left(value);
     if best >= LIVE {
         count(Reason::EvictedLive);
     } else if best >= HALF_OPEN {
@@ -105,6 +107,15 @@ fn take(way: Way, best: u64, now: u32, settings: *const Settings) -> bool {
         count(Reason::EvictedClosing);
     }
     true
+}
+
+/// The flow that a claimed way had is gone.
+#[inline(always)]
+fn left(value: u64) {
+    if value != 0 {
+        let value = FlowValue(value);
+        loads::moved(value.backend(), Some(value.state_bits()), None);
+    }
 }
 
 /// The lowest rank among the first `ways` ways of two buckets, with the way's number in its lowest
@@ -194,6 +205,7 @@ fn make_room(
             place.settle(expired);
             continue;
         }
+        left(expired);
         place.set_tag(tag);
         place.settle(value);
         return i;

@@ -22,6 +22,8 @@ mod ifaces;
 #[cfg(target_arch = "bpf")]
 mod insert;
 #[cfg(target_arch = "bpf")]
+mod loads;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod packet;

@@ -107,6 +107,18 @@ impl Packet {
         flow_tag(self.saddr, self.ports as u16, service)
     }
 
+    /// The client's address.
+    #[inline(always)]
+    pub(crate) fn client(&self) -> u32 {
+        self.saddr
+    }
+
+    /// The client's port.
+    #[inline(always)]
+    pub(crate) fn client_port(&self) -> u16 {
+        self.ports as u16
+    }
+
     /// The flags of the TCP header.
     #[inline(always)]
     pub(crate) fn tcp_flags(&self) -> Result<u8, Reason> {

@@ -19,6 +19,11 @@ const BPF_NOEXIST: u64 = 1;
 pub(crate) struct Session {
     pub(crate) service: *const ServiceSlot,
     pub(crate) tag: u64,
+    /// The client's address as in the packet; IPv4: in the first word, the others zero.
+    pub(crate) client: [u32; 4],
+    /// The client's port as in the packet.
+    #[expect(dead_code, reason = "for the schedulers that hash it")]
+    pub(crate) port: u16,
     pub(crate) now: u32,
 }
 
@@ -33,7 +38,7 @@ impl Session {
         // SAFETY: an element of the map.
         template_key(
             self.id(),
-            split_tag(self.tag).0 & unsafe { (*self.service).persist_mask },
+            self.client[0] & unsafe { (*self.service).persist_mask },
         )
     }
 
@@ -130,7 +135,7 @@ fn from_table(session: &Session) -> Result<u16, Reason> {
     }
     let id = session.id();
     let start = if sched == Sched::SourceHash as u8 {
-        sh_hash(split_tag(session.tag).0) % len
+        sh_hash(session.client[0]) % len
     } else {
         let Some(cursor) = SERVICE_CURSOR.get_ptr_mut(u32::from(id) % MAX_SERVICES) else {
             return Err(Reason::Internal);

@@ -132,3 +132,16 @@ fn sh_hashes_like_the_kernel() {
         assert_eq!(u64::from(sh_hash(client.to_be())), product >> 24);
     }
 }
+
+#[test]
+fn a_clients_address_and_port_are_one_number() {
+    assert_eq!(
+        client_key([0x0a00_0001u32.to_be(), 0, 0, 0], 80u16.to_be()),
+        0x0a00_0051
+    );
+    let six = [0x2001_0db8u32, 1, 2, 0xff].map(u32::to_be);
+    assert_eq!(client_key(six, 0), 0x2001_0db8 ^ 1 ^ 2 ^ 0xff);
+    assert_eq!(client_key([u32::MAX, 0, 0, 0], 2u16.to_be()), 1, "it wraps");
+    assert_eq!(sh_slot(0xc000_0201, 0), sh_hash(0xc000_0201u32.to_be()));
+    assert_eq!(sh_slot(7, 255), (sh_slot(7, 0) + 255) % 256);
+}

@@ -12,4 +12,5 @@ pub mod hash;
 pub mod maps;
 pub mod reason;
 pub mod sched;
+pub mod sctp;
 pub mod tcp;

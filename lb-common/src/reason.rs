@@ -56,29 +56,43 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// not an IPv4 packet (ARP, IPv6, VLAN-tagged, ...)
-    NotIpv4 "not_ipv4" Pass,
-    /// IPv4, but neither TCP nor UDP
-    NotTcpUdp "not_tcp_udp" Pass,
-    /// TCP or UDP that is not for a configured service
+    /// neither IPv4 nor IPv6 (ARP, LLDP, more than two VLAN tags, ...)
+    NotIp "not_ip" Pass,
+    /// neither TCP nor UDP nor SCTP nor an ICMP error about one of them
+    OtherProtocol "other_protocol" Pass,
+    /// TCP, UDP or SCTP that is not for a configured service
     NoService "no_service" Pass,
     /// for a service by its address, but the frame is for another host's MAC
     OtherMac "other_mac" Pass,
-    /// an IPv4 header that cannot be right; the stack discards it
+    /// an IP header of another version than its frame says; the stack discards it
     Malformed "malformed" Pass,
-    /// a fragment other than the first; it has no ports, and the first one decides
+    /// an IPv4 header length below 20 or beyond the packet; the stack discards it
+    BadHeaderLength "bad_header_length" Pass,
+    /// an IP packet that says it is longer than its frame; the stack discards it
+    BadTotalLength "bad_total_length" Pass,
+    /// the packet ends within its IP headers or before its ports; the stack discards it
+    Truncated "truncated" Pass,
+    /// more IPv6 extension headers than are looked at, or an encrypted one
+    ExtensionHeaders "extension_headers" Pass,
+    /// a fragment other than the first, and the first has not been seen: no reassembly follows
     LaterFragment "later_fragment" Pass,
+    /// an ICMP error about a connection to a service that nobody knows
+    IcmpNoFlow "icmp_no_flow" Pass,
     /// sent here by a peer director, and this host is a real server of the service
     PeerLocal "peer_local" Pass,
     /// the first fragment of a packet for a service: fragments are not balanced yet
     Fragment "fragment" Drop,
-    /// for a service, but the TCP or UDP header is cut off
+    /// for a service, and its source is the service's own address
+    Land "land" Drop,
+    /// for a service, with a source route (IPv4 options LSRR, SSRR; IPv6 routing header type 0)
+    SourceRoute "source_route" Drop,
+    /// for a service, but the TCP or SCTP header is cut off
     ShortHeader "short_header" Drop,
     /// for a service, on an interface that the daemon has not told the program of
     UnknownIface "unknown_iface" Drop,
     /// for a service, sent by a peer director: it is never scheduled twice
     PeerDirector "peer_director" Drop,
-    /// TTL 1 or 0: a router would drop it here
+    /// TTL or hop limit 1 or 0: a router would drop it here
     TtlExpired "ttl_expired" Drop,
     /// the service has no real server that takes new connections
     NoServer "no_server" Drop,
@@ -86,6 +100,8 @@ reasons! {
     BackendUnresolved "backend_unresolved" Drop,
     /// TCP in mid-stream without a connection entry
     TcpNoFlow "tcp_no_flow" Drop,
+    /// SCTP in mid-stream without a connection entry
+    SctpNoFlow "sctp_no_flow" Drop,
     /// another CPU was still deciding about the same connection
     FlowBusy "flow_busy" Drop,
     /// a table of the program lacks an element that must be there: a bug, please report it
@@ -100,6 +116,10 @@ reasons! {
     EvictedLive "evicted_live" Note,
     /// a connection was moved to its second place to make room
     FlowMoved "flow_moved" Note,
+    /// a fragment followed the first one of its packet
+    FragmentFollowed "fragment_followed" Note,
+    /// an ICMP error went to the server of the connection that it is about
+    IcmpError "icmp_error" Note,
     /// a SYN or a UDP packet of a known flow was scheduled anew, its server being gone
     Rescheduled "rescheduled" Note,
 }

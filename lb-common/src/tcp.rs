@@ -1,7 +1,8 @@
-//! TCP states and timeouts as IPVS has them for a director that sees one direction only.
+//! The states of flows and their timeouts, and TCP's as IPVS has them for a director that sees one
+//! direction only.
 //!
 //! Source: `ip_vs_proto_tcp.c` of Linux 6.1, table "INPUT-ONLY", `tcp_timeouts`,
-//! `tcp_state_active_table`, `tcp_state_idx`.
+//! `tcp_state_active_table`, `tcp_state_idx`; of SCTP `sctp_timeouts`, see [`crate::sctp`].
 
 /// The state of a flow. The numbers of the TCP states are IPVS's.
 #[repr(u8)]
@@ -31,11 +32,39 @@ pub enum State {
     SynAck = 10,
     /// A UDP flow.
     Udp = 12,
+    /// SCTP: only before the first packet.
+    SctpNone = 16,
+    /// SCTP: a first INIT.
+    SctpInit1 = 17,
+    /// SCTP: another INIT.
+    SctpInit = 18,
+    /// SCTP: COOKIE_SENT; not reached when one direction is seen.
+    SctpCookieSent = 19,
+    /// SCTP: COOKIE_REPLIED; not reached when one direction is seen.
+    SctpCookieReplied = 20,
+    /// SCTP: COOKIE_WAIT; not reached when one direction is seen.
+    SctpCookieWait = 21,
+    /// SCTP: COOKIE; not reached when one direction is seen.
+    SctpCookie = 22,
+    /// SCTP: COOKIE_ECHOED.
+    SctpCookieEchoed = 23,
+    /// SCTP: ESTABLISHED.
+    SctpEstablished = 24,
+    /// SCTP: SHUTDOWN_SENT; not reached when one direction is seen.
+    SctpShutdownSent = 25,
+    /// SCTP: SHUTDOWN_RECEIVED: the client shuts down.
+    SctpShutdownReceived = 26,
+    /// SCTP: SHUTDOWN_ACK_SENT; not reached when one direction is seen.
+    SctpShutdownAckSent = 27,
+    /// SCTP: REJECTED.
+    SctpRejected = 28,
+    /// SCTP: CLOSED.
+    SctpClosed = 29,
 }
 
 impl State {
     /// All states.
-    pub const ALL: [State; 12] = [
+    pub const ALL: [State; 26] = [
         State::None,
         State::Established,
         State::SynSent,
@@ -48,6 +77,20 @@ impl State {
         State::Listen,
         State::SynAck,
         State::Udp,
+        State::SctpNone,
+        State::SctpInit1,
+        State::SctpInit,
+        State::SctpCookieSent,
+        State::SctpCookieReplied,
+        State::SctpCookieWait,
+        State::SctpCookie,
+        State::SctpCookieEchoed,
+        State::SctpEstablished,
+        State::SctpShutdownSent,
+        State::SctpShutdownReceived,
+        State::SctpShutdownAckSent,
+        State::SctpRejected,
+        State::SctpClosed,
     ];
 
     /// The state of that number.
@@ -67,8 +110,8 @@ impl State {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            State::None => "NONE",
-            State::Established => "ESTABLISHED",
+            State::None | State::SctpNone => "NONE",
+            State::Established | State::SctpEstablished => "ESTABLISHED",
             State::SynSent => "SYN_SENT",
             State::SynRecv => "SYN_RECV",
             State::FinWait => "FIN_WAIT",
@@ -79,24 +122,33 @@ impl State {
             State::Listen => "LISTEN",
             State::SynAck => "SYNACK",
             State::Udp => "UDP",
+            State::SctpInit1 => "INIT1",
+            State::SctpInit => "INIT",
+            State::SctpCookieSent => "C-SENT",
+            State::SctpCookieReplied => "C-REPLIED",
+            State::SctpCookieWait => "C-WAIT",
+            State::SctpCookie => "COOKIE",
+            State::SctpCookieEchoed => "C-ECHOED",
+            State::SctpShutdownSent => "S-SENT",
+            State::SctpShutdownReceived => "S-RECEIVED",
+            State::SctpShutdownAckSent => "S-ACK-SENT",
+            State::SctpRejected => "REJECTED",
+            State::SctpClosed => "CLOSED",
         }
     }
 
     /// Whether IPVS counts it as ActiveConn rather than InActConn. (It counts all UDP as inactive.)
     #[must_use]
     pub const fn is_active(self) -> bool {
-        matches!(
-            self,
-            State::Established | State::SynSent | State::SynRecv | State::SynAck
-        )
+        is_active(self as u8)
     }
 
     /// How many seconds a flow in this state may be silent, unless set otherwise.
     #[must_use]
     pub const fn default_timeout(self) -> u32 {
         match self {
-            State::None => 2,
-            State::Established => 15 * 60,
+            State::None | State::SctpNone => 2,
+            State::Established | State::SctpEstablished => 15 * 60,
             State::SynSent | State::FinWait | State::TimeWait | State::Listen | State::SynAck => {
                 2 * 60
             }
@@ -104,6 +156,17 @@ impl State {
             State::Close => 10,
             State::LastAck => 30,
             State::Udp => 5 * 60,
+            State::SctpInit1 | State::SctpRejected => 4,
+            State::SctpInit
+            | State::SctpCookieSent
+            | State::SctpCookieReplied
+            | State::SctpCookieWait
+            | State::SctpCookie
+            | State::SctpCookieEchoed
+            | State::SctpShutdownSent
+            | State::SctpShutdownReceived
+            | State::SctpShutdownAckSent
+            | State::SctpClosed => 61,
         }
     }
 }
@@ -152,12 +215,43 @@ pub const fn next_state(state: u8, flags: u8) -> u8 {
     (row >> (4 * (state & 15))) as u8 & 15
 }
 
-/// Whether a SYN may open a new connection in place of one in this state (IPVS with
+/// States as bits: one shift tells whether a state is among them.
+const fn set(states: &[State]) -> u32 {
+    let mut bits = 0;
+    let mut i = 0;
+    while i < states.len() {
+        bits |= 1 << states[i] as u8;
+        i += 1;
+    }
+    bits
+}
+
+#[inline(always)]
+const fn is_in(set: u32, state: u8) -> bool {
+    set >> (state & 31) & 1 != 0
+}
+
+/// [`State::is_active`] of the state with this number.
+#[inline(always)]
+#[must_use]
+pub const fn is_active(state: u8) -> bool {
+    const ACTIVE: u32 = set(&[
+        State::Established,
+        State::SynSent,
+        State::SynRecv,
+        State::SynAck,
+        State::SctpEstablished,
+    ]);
+    is_in(ACTIVE, state)
+}
+
+/// Whether a SYN or INIT may open a new connection in place of one in this state (IPVS with
 /// `conn_reuse_mode` 1).
 #[inline(always)]
 #[must_use]
 pub const fn is_reusable(state: u8) -> bool {
-    state == State::TimeWait as u8 || state == State::Close as u8
+    const REUSABLE: u32 = set(&[State::TimeWait, State::Close, State::SctpClosed]);
+    is_in(REUSABLE, state)
 }
 
 /// Whether a flow in this state is the first to go when its bucket is full: nothing but stray
@@ -165,14 +259,33 @@ pub const fn is_reusable(state: u8) -> bool {
 #[inline(always)]
 #[must_use]
 pub const fn is_closing(state: u8) -> bool {
-    state >= State::FinWait as u8 && state <= State::LastAck as u8
+    const CLOSING: u32 = set(&[
+        State::FinWait,
+        State::TimeWait,
+        State::Close,
+        State::CloseWait,
+        State::LastAck,
+        State::SctpShutdownSent,
+        State::SctpShutdownReceived,
+        State::SctpShutdownAckSent,
+        State::SctpRejected,
+        State::SctpClosed,
+    ]);
+    is_in(CLOSING, state)
 }
 
 /// Whether a flow in this state has not yet proved that its client exists.
 #[inline(always)]
 #[must_use]
 pub const fn is_half_open(state: u8) -> bool {
-    state == State::SynRecv as u8 || state == State::SynSent as u8
+    const HALF_OPEN: u32 = set(&[
+        State::SynRecv,
+        State::SynSent,
+        State::SctpInit1,
+        State::SctpInit,
+        State::SctpCookieEchoed,
+    ]);
+    is_in(HALF_OPEN, state)
 }
 
 #[cfg(test)]

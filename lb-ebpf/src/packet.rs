@@ -50,12 +50,12 @@ impl Packet {
     pub(crate) fn parse(ctx: &XdpContext) -> Result<Packet, Reason> {
         let (data, end) = (ctx.data(), ctx.data_end());
         if data + ETHER_LEN > end {
-            return Err(Reason::NotIpv4);
+            return Err(Reason::NotIp);
         }
         // SAFETY (all of this function): each field was compared with `end` right before.
         unsafe {
             if field::<u16>(data + 12) != ETHERTYPE_IPV4 {
-                return Err(Reason::NotIpv4);
+                return Err(Reason::NotIp);
             }
             if data + ETHER_LEN + 20 > end {
                 return Err(Reason::Malformed);
@@ -70,7 +70,7 @@ impl Packet {
             let fragment = field::<u16>(data + 20) & FRAGMENT;
             let proto = field::<u8>(data + 23);
             if proto != TCP && proto != UDP {
-                return Err(Reason::NotTcpUdp);
+                return Err(Reason::OtherProtocol);
             }
             if fragment & FRAGMENT_OFFSET != 0 {
                 return Err(Reason::LaterFragment);

@@ -114,7 +114,7 @@ impl Model {
     fn decide(&mut self, frame: &[u8]) -> Result<u16, Reason> {
         let word = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
         if frame.len() < 14 || word(12) != 0x0800 {
-            return Err(Reason::NotIpv4);
+            return Err(Reason::NotIp);
         }
         let ip = &frame[14..];
         if ip.len() < 20 {
@@ -125,7 +125,7 @@ impl Model {
             return Err(Reason::Malformed);
         }
         if ip[9] != TCP && ip[9] != UDP {
-            return Err(Reason::NotTcpUdp);
+            return Err(Reason::OtherProtocol);
         }
         let (more, offset) = (word(20) & 0x2000 != 0, word(20) & 0x1fff);
         if offset != 0 {

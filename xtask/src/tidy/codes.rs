@@ -91,7 +91,7 @@ fn names(file: &File, find: fn(&str) -> Option<&str>) -> Vec<(usize, &str)> {
         .collect()
 }
 
-/// `NotIpv4 "not_ipv4" Pass,`
+/// `NotIp "not_ip" Pass,`
 fn reason(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once(" \"")?;
     let (name, kind) = rest.split_once("\" ")?;
@@ -118,7 +118,7 @@ fn code(line: &str) -> Option<&str> {
     name.starts_with("LB").then_some(name)
 }
 
-/// ``| `not_ipv4` | pass | ... |``
+/// ``| `not_ip` | pass | ... |``
 fn frame_row(line: &str) -> Option<&str> {
     let (name, rest) = line.strip_prefix("| `")?.split_once("` | ")?;
     ["pass |", "drop |", "note |"]
@@ -178,18 +178,18 @@ mod tests {
 
     #[test]
     fn definitions_and_explanations_are_recognised() {
-        assert_eq!(reason("    NotIpv4 \"not_ipv4\" Pass,"), Some("not_ipv4"));
+        assert_eq!(reason("    NotIp \"not_ip\" Pass,"), Some("not_ip"));
         assert_eq!(reason("    /// \"quoted\" words"), None);
         assert_eq!(
             reject("    Ttl = \"ttl\", \"TTL is not 255\";"),
             Some("ttl")
         );
         assert_eq!(
-            frame_row("| `not_ipv4` | pass | not an IPv4 packet |"),
-            Some("not_ipv4")
+            frame_row("| `not_ip` | pass | neither IPv4 nor IPv6 |"),
+            Some("not_ip")
         );
         assert_eq!(
-            advert_row("| `not_ipv4` | pass | not an IPv4 packet |"),
+            advert_row("| `not_ip` | pass | neither IPv4 nor IPv6 |"),
             None
         );
         assert_eq!(advert_row("| `ttl` | TTL is not 255 |"), Some("ttl"));

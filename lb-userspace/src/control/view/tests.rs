@@ -162,7 +162,7 @@ fn sample() -> Status {
     };
     let mut reasons = vec![
         ReasonStatus {
-            name: "not_ipv4".into(),
+            name: "not_ip".into(),
             action: ReasonAction::Pass,
             help: "not an IPv4 packet (ARP, IPv6, ...)".into(),
             count: 1204,

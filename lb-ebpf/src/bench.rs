@@ -24,10 +24,11 @@ mod services;
 mod entry {
     use aya_ebpf::bindings::BPF_F_MMAPABLE;
     use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX};
+    use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
     use aya_ebpf::macros::{map, xdp};
     use aya_ebpf::maps::{Array, ProgramArray};
     use aya_ebpf::programs::XdpContext;
-    use lb_common::bench::{Driver, FRAME_LEN};
+    use lb_common::bench::{Driver, FRAME_LEN, FRAME_LEN_V6};
     use lb_common::sched::sh_hash;
 
     use crate::maps::{BACKENDS, COUNTERS, SCHED};
@@ -58,19 +59,68 @@ mod entry {
         let Some(orders) = DRIVER.get_ptr_mut(0) else {
             return XDP_ABORTED;
         };
+        // SAFETY: an element of a map.
+        let template = unsafe { (&raw const (*orders).frame).cast::<u8>() };
+        // SAFETY: within the template.
+        let is_v6 = unsafe { *template.add(12) } == 0x86;
+        let len = if is_v6 { FRAME_LEN_V6 } else { FRAME_LEN };
+        let there = ctx.data_end() - ctx.data();
+        if there != len {
+            // What a tunnel put in front of the last one.
+            let more = there as i32 - len as i32;
+            // SAFETY: the context of an XDP program.
+            if unsafe { bpf_xdp_adjust_head(ctx.ctx, more) } != 0 {
+                return XDP_ABORTED;
+            }
+        }
         let frame = ctx.data();
         if frame + FRAME_LEN > ctx.data_end() {
             return XDP_ABORTED;
         }
-        // SAFETY: the frame has 64 bytes, as just compared; the orders are an element of a map.
+        // SAFETY: the orders are an element of a map.
+        let flow = unsafe {
+            let flow = (*orders).next.wrapping_mul((*orders).stride) & (*orders).mask;
+            (*orders).next += 1;
+            flow
+        };
+        // 16,384 ports of each client, and as many clients as it takes.
+        let client = 0x0a00_0000 | (flow >> 14) as u32 & 0x3f_ffff;
+        let port = (1024 + (flow & 0x3fff) as u16).to_be();
+        // SAFETY: the frame has 64 bytes, as just compared; the template has more.
         unsafe {
-            let template = (&raw const (*orders).frame).cast::<u8>();
             // Both MACs and the type; the IP header up to its checksum; destination address.
             copy::<u32>(frame, template, 0);
             copy::<u16>(frame, template, 4);
             copy::<u32>(frame, template, 6);
             copy::<u16>(frame, template, 10);
             copy::<u16>(frame, template, 12);
+        }
+        if is_v6 {
+            if frame + FRAME_LEN_V6 > ctx.data_end() {
+                return XDP_ABORTED;
+            }
+            // SAFETY: the frame has 84 bytes, as just compared; the template has more.
+            unsafe {
+                copy::<u32>(frame, template, 14);
+                copy::<u16>(frame, template, 18);
+                copy::<u16>(frame, template, 20);
+                copy::<u64>(frame, template, 22);
+                copy::<u32>(frame, template, 30);
+                copy::<u64>(frame, template, 38);
+                copy::<u64>(frame, template, 46);
+                copy::<u32>(frame, template, 58);
+                copy::<u32>(frame, template, 62);
+                copy::<u32>(frame, template, 66);
+                ((frame + 34) as *mut u32).write_volatile(client.to_be());
+                let service_port = u32::from(template.add(56).cast::<u16>().read_unaligned());
+                ((frame + 54) as *mut u32).write_volatile(u32::from(port) | service_port << 16);
+                TARGET.tail_call(&ctx, 0);
+                (*orders).lost += 1;
+            }
+            return XDP_ABORTED;
+        }
+        // SAFETY: the frame has 64 bytes, as compared above; the template has more.
+        unsafe {
             copy::<u16>(frame, template, 14);
             copy::<u64>(frame, template, 16);
             copy::<u16>(frame, template, 24);
@@ -79,12 +129,7 @@ mod entry {
             copy::<u32>(frame, template, 38);
             copy::<u32>(frame, template, 42);
             copy::<u32>(frame, template, 46);
-            let flow = (*orders).next & (*orders).mask;
-            (*orders).next += 1;
-            // 16,384 ports of each client, and as many clients as it takes.
-            let client = 0x0a00_0000 | (flow >> 14) as u32 & 0x3f_ffff;
             ((frame + 26) as *mut u32).write_volatile(client.to_be());
-            let port = (1024 + (flow & 0x3fff) as u16).to_be();
             let service_port = u32::from(template.add(36).cast::<u16>().read_unaligned());
             ((frame + 34) as *mut u32).write_volatile(u32::from(port) | service_port << 16);
             TARGET.tail_call(&ctx, 0);
@@ -113,6 +158,16 @@ mod entry {
             let (to, to_end, from, from_end) = (*a, *b, c.read_unaligned(), *d);
             (*a, *b, *d) = (from, from_end, to_end);
             c.write_unaligned(to);
+        }
+        XDP_TX
+    }
+
+    /// Makes room for 20 bytes in front and sends.
+    #[xdp]
+    pub(crate) fn floor_room(ctx: XdpContext) -> u32 {
+        // SAFETY: the context of an XDP program.
+        if unsafe { bpf_xdp_adjust_head(ctx.ctx, -20) } != 0 {
+            return XDP_DROP;
         }
         XDP_TX
     }

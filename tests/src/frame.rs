@@ -1,6 +1,6 @@
 //! Frames of 64 bytes for test runs: Ethernet, IPv4 without options, TCP or UDP.
 
-use std::net::SocketAddrV4;
+use std::net::{SocketAddrV4, SocketAddrV6};
 
 /// The length of every frame here.
 pub const LEN: usize = 64;
@@ -61,6 +61,45 @@ pub fn frame(
     }
     let sum = checksum(&f[14..34]);
     f[24..26].copy_from_slice(&sum.to_be_bytes());
+    f
+}
+
+/// Length of an IPv6 frame: the same behind a header that is 20 bytes longer.
+pub const LEN_V6: usize = LEN + 20;
+
+/// The same with IPv6.
+#[must_use]
+pub fn frame_v6(
+    dmac: [u8; 6],
+    smac: [u8; 6],
+    client: SocketAddrV6,
+    service: SocketAddrV6,
+    kind: Kind,
+) -> [u8; LEN_V6] {
+    let mut f = [0u8; LEN_V6];
+    f[..6].copy_from_slice(&dmac);
+    f[6..12].copy_from_slice(&smac);
+    f[12..14].copy_from_slice(&[0x86, 0xdd]);
+    f[14] = 0x60;
+    f[18..20].copy_from_slice(&(IP_LEN - 20).to_be_bytes());
+    f[20] = match kind {
+        Kind::Tcp(_) => 6,
+        Kind::Udp => 17,
+    };
+    f[21] = 64;
+    f[22..38].copy_from_slice(&client.ip().octets());
+    f[38..54].copy_from_slice(&service.ip().octets());
+    f[54..56].copy_from_slice(&client.port().to_be_bytes());
+    f[56..58].copy_from_slice(&service.port().to_be_bytes());
+    match kind {
+        Kind::Tcp(flags) => {
+            f[61] = 1;
+            f[66] = 0x50;
+            f[67] = flags;
+            f[68] = 0x20;
+        }
+        Kind::Udp => f[58..60].copy_from_slice(&(IP_LEN - 20).to_be_bytes()),
+    }
     f
 }
 

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use super::Target;
+use super::{Case, Order, Target};
 
 /// One case.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Row {
     /// The case.
     pub case: &'static str,
+    /// Whether its flows come in scattered order.
+    pub scattered: bool,
     /// Median of the driver with a program that does nothing, ns a packet: subtracted from the rest.
     pub driver: f64,
     /// Net ns a packet, and the whole range of its runs.
@@ -31,7 +33,7 @@ pub struct Net {
 impl Row {
     /// From the times of each run, in the order of [`Target::ALL`].
     #[must_use]
-    pub fn new(case: &'static str, mut times: [Vec<f64>; Target::ALL.len()]) -> Row {
+    pub fn new(case: &Case, mut times: [Vec<f64>; Target::ALL.len()]) -> Row {
         for times in &mut times {
             times.sort_by(f64::total_cmp);
         }
@@ -41,6 +43,7 @@ impl Row {
             .iter()
             .zip(&times)
             .skip(1)
+            .filter(|(_, times)| !times.is_empty())
             .map(|(target, t)| Net {
                 program: target.name(),
                 net: median(t) - driver,
@@ -49,7 +52,8 @@ impl Row {
             })
             .collect();
         Row {
-            case,
+            case: case.name,
+            scattered: case.order == Order::Scattered,
             driver,
             programs,
         }
@@ -73,7 +77,8 @@ pub struct Report {
 }
 
 /// The head of the table.
-pub const HEAD: &str = "net ns a packet                   swap+send    lookup   balance   min..max        / swap+send  / lookup";
+pub const HEAD: &str =
+    "net ns a packet                   swap+send    lookup   balance   min..max          / lookup";
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,11 +95,20 @@ impl fmt::Display for Row {
         let range = format!("{min:.1}..{max:.1}");
         write!(
             f,
-            "{:<32}{swap:>11.1}{lookup:>10.1}{whole:>10.1}   {range:<14}{:>12.2}{:>10.2}",
+            "{:<32}{swap:>11.1}{:>10}{whole:>10.1}   {range:<14}{:>12}",
             self.case,
-            whole / swap,
-            whole / lookup
+            number(lookup, 1),
+            number(whole / lookup, 2),
         )
+    }
+}
+
+/// A number, or a dash where nothing was measured.
+fn number(value: f64, digits: usize) -> String {
+    if value.is_nan() {
+        "-".to_owned()
+    } else {
+        format!("{value:.digits$}")
     }
 }
 
@@ -112,7 +126,7 @@ mod tests {
     #[test]
     fn the_median_counts_less_the_drivers() {
         let row = Row::new(
-            "x",
+            &super::super::CASES[0],
             [
                 vec![5.0, 4.0, 9.0],
                 vec![7.0, 7.5, 6.0],

@@ -1,6 +1,6 @@
 //! The programs under test in the kernel, with filled maps.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -16,20 +16,22 @@ use lb_userspace::model::{Protocol, Scheduler, ServiceKey};
 use lb_userspace::plan::{DesiredBackend, DesiredService, Link, Refs, Tables};
 use nix::time::{ClockId, clock_gettime};
 
-use super::{Case, Flows};
-use crate::frame::{self, Kind, frame};
+use super::{Case, Flows, Offer, Order};
+use crate::frame::{frame, frame_v6};
 
 /// The virtual address of the frames.
 const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const PORT: u16 = 80;
-/// Real servers of each service.
-const SERVERS: u8 = 64;
+/// The same of IPv6 services, and the clients' prefix.
+const VIP_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x80);
+const CLIENTS_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0);
 /// The director's MAC, to which the frames come.
 const OWN: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const CLIENT: [u8; 6] = [2, 0, 0, 0, 0, 2];
 /// Test runs happen on the loopback interface.
 const INGRESS: u32 = 1;
 const XDP_TX: u32 = 3;
+/// Steps over the flows for [`Order::Scattered`]: odd, so that all come.
+const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Where flows begin that nobody has used, when each packet is one of its own.
 const UNUSED: u64 = 1 << 30;
 
@@ -65,25 +67,34 @@ impl Target {
             Target::Balance => "balance",
         }
     }
+
+    /// Whether it can do the case: the floor with a lookup knows IPv4 alone.
+    const fn takes(self, case: &Case) -> bool {
+        match self {
+            Target::Lookup => !case.offer.v6,
+            Target::Nothing | Target::Swap | Target::Balance => true,
+        }
+    }
 }
 
 /// Everything that a measurement needs.
 pub struct Rig {
     data_plane: DataPlane,
     driver: OwnedFd,
-    orders: Array<MapData, [u64; 16]>,
+    orders: Array<MapData, [u64; size_of::<Driver>() / 8]>,
     target: ProgramArray<MapData>,
     programs: Vec<ProgramFd>,
     next_unused: u64,
 }
 
 impl Rig {
-    /// Loads balancer, floors and driver; the pins lie in `dir`, on a bpf filesystem.
+    /// Loads balancer, floors and driver, with these services and so many others beside; the pins lie
+    /// in `dir`, on a bpf filesystem.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn new(dir: &Path) -> Result<Rig> {
-        let (data_plane, _) = filled(dir)?;
+    pub fn new(dir: &Path, offers: &[Offer], others: u32) -> Result<Rig> {
+        let (data_plane, _) = filled(dir, offers, others)?;
         let params = maps::Params::default();
         let words: [u64; 2] = zerocopy::transmute!(params);
         let mut loader = EbpfLoader::new();
@@ -126,7 +137,10 @@ impl Rig {
     /// When one does not.
     pub fn prepare(&mut self, case: &Case) -> Result<()> {
         for (target, fd) in Target::ALL.into_iter().zip(&self.programs) {
-            let run = test_run(fd.as_fd(), &template(case.kind), 1)?;
+            if !target.takes(case) {
+                continue;
+            }
+            let run = test_run(fd.as_fd(), &template(case), 1)?;
             ensure!(
                 run.verdict == XDP_TX,
                 "{} answers {} instead of XDP_TX",
@@ -137,28 +151,38 @@ impl Rig {
         Ok(())
     }
 
-    /// One run: CPU time of a packet, in nanoseconds, the driver's included.
+    /// One run: CPU time of a packet, in nanoseconds, the driver's included. `None` when the case is
+    /// nothing for the program.
     ///
     /// # Errors
     /// When the kernel refuses or a frame did not reach the program.
-    pub fn run(&mut self, case: &Case, target: Target, repeat: u32) -> Result<f64> {
+    pub fn run(&mut self, case: &Case, target: Target, repeat: u32) -> Result<Option<f64>> {
+        if !target.takes(case) {
+            return Ok(None);
+        }
         let index = Target::ALL.iter().position(|t| *t == target).unwrap_or(0);
         self.target.set(0, &self.programs[index], 0)?;
         let (next, mask) = match case.flows {
             Flows::Of(n) => (0, n - 1),
             Flows::New => (self.next_unused, u64::MAX),
         };
-        let orders = Driver {
-            frame: template(case.kind),
+        let frame = template(case);
+        let mut orders = Driver {
+            frame: [0; _],
             next,
             mask,
+            stride: match case.order {
+                Order::Turn => 1,
+                Order::Scattered => STRIDE,
+            },
             lost: 0,
-            reserved: [0; 5],
+            reserved: 0,
         };
-        let words: [u64; 16] = zerocopy::transmute!(orders);
+        orders.frame[..frame.len()].copy_from_slice(&frame);
+        let words: [u64; size_of::<Driver>() / 8] = zerocopy::transmute!(orders);
         self.orders.set(0, words, 0)?;
         let begin = cpu_nanos()?;
-        let run = test_run(&self.driver, &template(case.kind), repeat)?;
+        let run = test_run(&self.driver, &frame, repeat)?;
         let nanos = cpu_nanos()? - begin;
         ensure!(
             run.verdict == XDP_TX,
@@ -174,7 +198,7 @@ impl Rig {
         if case.flows == Flows::New {
             self.next_unused = after.next;
         }
-        Ok(nanos as f64 / f64::from(repeat))
+        Ok(Some(nanos as f64 / f64::from(repeat)))
     }
 
     /// Removes the pins.
@@ -186,9 +210,15 @@ impl Rig {
     }
 }
 
-fn template(kind: Kind) -> [u8; frame::LEN] {
+fn template(case: &Case) -> Vec<u8> {
+    let port = case.offer.port;
+    if case.offer.v6 {
+        let client = SocketAddrV6::new(CLIENTS_V6, 1024, 0, 0);
+        let service = SocketAddrV6::new(VIP_V6, port, 0, 0);
+        return frame_v6(OWN, CLIENT, client, service, case.kind).to_vec();
+    }
     let client = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 0), 1024);
-    frame(OWN, CLIENT, client, SocketAddrV4::new(VIP, PORT), kind)
+    frame(OWN, CLIENT, client, SocketAddrV4::new(VIP, port), case.kind).to_vec()
 }
 
 /// CPU time of this thread: what a neighbour takes away does not count.
@@ -197,12 +227,12 @@ fn cpu_nanos() -> Result<u64> {
     Ok(t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
 }
 
-/// A data plane with the benchmark's services, its maps new and pinned in `dir`, and the path of
-/// its pinned program.
+/// A data plane with these services and so many others beside, its maps new and pinned in `dir`, and
+/// the path of its pinned program.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn filled(dir: &Path) -> Result<(DataPlane, PathBuf)> {
+pub fn filled(dir: &Path, offers: &[Offer], others: u32) -> Result<(DataPlane, PathBuf)> {
     let config = Config {
         pin: dir.to_owned(),
         mode: ModeWish::Auto,
@@ -213,7 +243,11 @@ pub fn filled(dir: &Path) -> Result<(DataPlane, PathBuf)> {
         data_plane.unload()?;
         data_plane = DataPlane::open(&config)?;
     }
-    let services = [Protocol::Tcp, Protocol::Udp].map(service);
+    let mut services: Vec<DesiredService> = offers
+        .iter()
+        .flat_map(|offer| [Protocol::Tcp, Protocol::Udp].map(|protocol| service(offer, protocol)))
+        .collect();
+    services.extend((0..others).map(other));
     let plan = Tables::new(data_plane.hz()).plan(&services, &Refs::default(), clock::now());
     ensure!(plan.refused.is_empty(), "{:?}", plan.refused);
     data_plane.apply(&plan.ops)?;
@@ -222,30 +256,59 @@ pub fn filled(dir: &Path) -> Result<(DataPlane, PathBuf)> {
     Ok((data_plane, path))
 }
 
-fn service(protocol: Protocol) -> DesiredService {
-    let backends = (0..SERVERS)
-        .map(|n| DesiredBackend {
-            addr: Ipv4Addr::new(198, 51, 100, n + 1).into(),
-            port: PORT,
-            weight: 1,
-            up: true,
-            link: Some(Link {
-                dmac: [2, 0xaa, 0, 0, 0, n],
-                smac: OWN,
-                ifindex: INGRESS,
-            }),
-            local: false,
-        })
-        .collect();
+fn service(offer: &Offer, protocol: Protocol) -> DesiredService {
+    let server = |n: u16| -> IpAddr {
+        if offer.v6 {
+            Ipv6Addr::new(0x2001, 0xdb8, 0, 2, 0, 0, 0, n).into()
+        } else {
+            Ipv4Addr::from(0xc633_0000 + u32::from(n)).into()
+        }
+    };
     DesiredService {
         key: ServiceKey {
-            addr: VIP.into(),
-            port: PORT,
+            addr: if offer.v6 { VIP_V6.into() } else { VIP.into() },
+            port: offer.port,
             protocol,
+        },
+        scheduler: offer.scheduler,
+        persistence: None,
+        sloppy: true,
+        backends: (1..=offer.servers)
+            .map(|n| backend(server(n), offer.port, n))
+            .collect(),
+    }
+}
+
+/// A service that no frame is for.
+fn other(n: u32) -> DesiredService {
+    let vip = Ipv4Addr::from(0xc612_0000 + n);
+    DesiredService {
+        key: ServiceKey {
+            addr: vip.into(),
+            port: 80,
+            protocol: Protocol::Tcp,
         },
         scheduler: Scheduler::Rr,
         persistence: None,
-        sloppy: true,
-        backends,
+        sloppy: false,
+        backends: [1, 2]
+            .map(|n| backend(Ipv4Addr::new(198, 51, 101, n as u8).into(), 80, n))
+            .to_vec(),
+    }
+}
+
+fn backend(addr: IpAddr, port: u16, n: u16) -> DesiredBackend {
+    let [high, low] = n.to_be_bytes();
+    DesiredBackend {
+        addr,
+        port,
+        weight: 1,
+        up: true,
+        link: Some(Link {
+            dmac: [2, 0xaa, 0, 0, high, low],
+            smac: OWN,
+            ifindex: INGRESS,
+        }),
+        local: false,
     }
 }

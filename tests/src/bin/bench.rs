@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use lb_tests::bench::{Effort, HEAD, Rig, filled, measure};
+use lb_tests::bench::{Effort, HEAD, Offer, filled, measure};
 use lb_tests::scratch::Scratch;
 use lb_userspace::io::bpf::{Config, DataPlane};
+use lb_userspace::model::Scheduler;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -26,11 +27,20 @@ struct Args {
     /// The CPU to measure on; by default the last.
     #[arg(long)]
     cpu: Option<usize>,
-    /// Measure nothing: fill the maps for VIP 192.0.2.1:80 (TCP and UDP, 64 real servers, sloppy),
-    /// frames arriving on ifindex 1 for MAC 02:00:00:00:00:01, and pin the program as DIR/prog for
-    /// another harness. DIR lies on a bpf filesystem.
+    /// Measure nothing: fill the maps for VIP 192.0.2.1:80 (TCP and UDP, sloppy), frames arriving on
+    /// ifindex 1 for MAC 02:00:00:00:00:01, and pin the program as DIR/prog for another harness. DIR
+    /// lies on a bpf filesystem.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["json", "unpin"])]
     pin: Option<PathBuf>,
+    /// For `--pin`: the scheduler.
+    #[arg(long, value_name = "LB_ALGO", default_value = "rr", requires = "pin", value_parser = scheduler)]
+    scheduler: Scheduler,
+    /// For `--pin`: how many real servers.
+    #[arg(long, value_name = "N", default_value_t = 64, requires = "pin", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    servers: u16,
+    /// For `--pin`: how many services, of which frames are for the first two (TCP and UDP).
+    #[arg(long, value_name = "N", default_value_t = 2, requires = "pin", value_parser = clap::value_parser!(u32).range(2..=10_001))]
+    services: u32,
     /// Remove what `--pin DIR` left.
     #[arg(long, value_name = "DIR", conflicts_with = "json")]
     unpin: Option<PathBuf>,
@@ -42,7 +52,13 @@ fn main() -> Result<()> {
         bail!("bench loads BPF programs and needs root: sudo -E cargo xtask bench");
     }
     if let Some(dir) = &args.pin {
-        let (_, path) = filled(dir)?;
+        let offer = Offer {
+            port: 80,
+            scheduler: args.scheduler,
+            servers: args.servers,
+            v6: false,
+        };
+        let (_, path) = filled(dir, &[offer], args.services - 2)?;
         println!("{}", path.display());
         return Ok(());
     }
@@ -57,7 +73,6 @@ fn main() -> Result<()> {
     sched_setaffinity(Pid::from_raw(0), &cpus).with_context(|| format!("run on CPU {cpu}"))?;
 
     let scratch = Scratch::new()?;
-    let mut rig = Rig::new(&scratch.pins().join("bench"))?;
     let effort = Effort {
         runs: usize::from(args.runs),
         repeat: args.repeat,
@@ -69,7 +84,7 @@ fn main() -> Result<()> {
         );
         println!("{HEAD}");
     }
-    let report = measure(&mut rig, effort, |row| {
+    let report = measure(&scratch.pins().join("bench"), effort, |row| {
         if !args.json {
             println!("{row}");
         }
@@ -77,7 +92,15 @@ fn main() -> Result<()> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     }
-    rig.close()
+    Ok(())
+}
+
+fn scheduler(word: &str) -> Result<Scheduler, String> {
+    let names = || Scheduler::ALL.map(Scheduler::name).join(", ");
+    Scheduler::ALL
+        .into_iter()
+        .find(|s| s.name() == word)
+        .ok_or_else(|| format!("one of {}", names()))
 }
 
 fn unpin(dir: &Path) -> Result<()> {

@@ -162,11 +162,11 @@ impl Health {
     }
 
     /// Says whether the virtual address `addr` is on this host: services with `ha_suspend` are
-    /// checked only while it is, and not before the first such call.
+    /// checked only while one of theirs is, and not before the first such call.
     pub fn address(&mut self, addr: IpAddr, present: bool, now: Time) {
         let mut changed = false;
-        for pool in self.pools.iter_mut().filter(|p| p.key.addr == addr) {
-            changed |= pool.suspend(!present, now);
+        for pool in &mut self.pools {
+            changed |= pool.address(addr, present, now);
         }
         if changed {
             self.index();

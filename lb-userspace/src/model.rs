@@ -331,6 +331,33 @@ pub struct SchedFlags {
     pub fallback: bool,
 }
 
+impl SchedFlags {
+    /// Those that are set, as `ipvsadm` prints them for a scheduler; only `sh` and `mh` have any.
+    #[must_use]
+    pub fn names(self, scheduler: Scheduler) -> Vec<&'static str> {
+        let [fallback, port] = match scheduler {
+            Scheduler::Sh => ["sh-fallback", "sh-port"],
+            Scheduler::Mh => ["mh-fallback", "mh-port"],
+            Scheduler::Rr
+            | Scheduler::Wrr
+            | Scheduler::Lc
+            | Scheduler::Wlc
+            | Scheduler::Lblc
+            | Scheduler::Lblcr
+            | Scheduler::Dh
+            | Scheduler::Fo
+            | Scheduler::Ovf
+            | Scheduler::Sed
+            | Scheduler::Nq
+            | Scheduler::Twos => return Vec::new(),
+        };
+        let set = [(self.fallback, fallback), (self.port, port)];
+        set.into_iter()
+            .filter_map(|(on, name)| on.then_some(name))
+            .collect()
+    }
+}
+
 /// `lb_kind`; those that the data plane has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -386,7 +413,7 @@ pub struct Service {
     /// `sh-port` and the like.
     #[serde(default)]
     pub sched_flags: SchedFlags,
-    /// `lb_kind`, of the `sorry_server` too; a real server may have its own.
+    /// `lb_kind`; real servers and the sorry server may have their own.
     pub method: ForwardMethod,
     /// `ops`: each UDP packet is scheduled by itself.
     #[serde(default)]
@@ -478,8 +505,10 @@ impl Service {
 pub struct SorryServer {
     /// Its address.
     pub addr: IpAddr,
-    /// Its port: with direct routing the service's.
+    /// With direct routing and tunnels always the service's port.
     pub port: u16,
+    /// `sorry_server_lvs_method`, by default the service's `lb_kind`.
+    pub method: ForwardMethod,
     /// `sorry_server_inhibit`: kept in the table with weight 0 instead of being absent.
     #[serde(default)]
     pub inhibit: bool,

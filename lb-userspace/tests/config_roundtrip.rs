@@ -268,6 +268,7 @@ fn service() -> impl Strategy<Value = Service> {
                     sorry_server: sorry.map(|(addr, inhibit)| SorryServer {
                         addr,
                         port,
+                        method: ForwardMethod::Dr,
                         inhibit,
                     }),
                     ha_suspend: flags[3],

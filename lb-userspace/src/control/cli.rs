@@ -90,6 +90,9 @@ struct ShowArgs {
     /// Rates of services and real servers, per second.
     #[arg(long, group = "mode")]
     rate: bool,
+    /// Limits of connections of real servers (uthreshold, lthreshold).
+    #[arg(long, group = "mode")]
+    thresholds: bool,
     /// The connections (the same as `show connections`).
     #[arg(short, long, group = "mode")]
     connections: bool,
@@ -107,7 +110,7 @@ struct ShowArgs {
 #[command(next_help_heading = "Which connections")]
 struct FilterArgs {
     /// Of this service.
-    #[arg(long, value_name = "ADDR:PORT[/udp]", value_parser = parse_service)]
+    #[arg(long, value_name = "ADDR:PORT[/udp|/sctp]", value_parser = parse_service)]
     service: Option<ServiceKey>,
     /// Of this client.
     #[arg(long, value_name = "ADDR")]
@@ -170,7 +173,8 @@ fn parse_service(text: &str) -> Result<ServiceKey, String> {
         None => (text, Protocol::Tcp),
         Some((e, p)) if p.eq_ignore_ascii_case("tcp") => (e, Protocol::Tcp),
         Some((e, p)) if p.eq_ignore_ascii_case("udp") => (e, Protocol::Udp),
-        Some((_, p)) => return Err(format!("`{p}` is neither tcp nor udp")),
+        Some((e, p)) if p.eq_ignore_ascii_case("sctp") => (e, Protocol::Sctp),
+        Some((_, p)) => return Err(format!("`{p}` is none of tcp, udp and sctp")),
     };
     let at: SocketAddr = endpoint
         .parse()
@@ -270,9 +274,10 @@ impl Cli {
 }
 
 fn show(cli: &Cli, args: &ShowArgs) -> Result<u8, CliError> {
-    if args.what != What::Services && (args.stats || args.rate || args.connections) {
+    let mode = args.stats || args.rate || args.thresholds || args.connections;
+    if args.what != What::Services && mode {
         eprintln!(
-            "lbctl: --stats, --rate and --connections go with `show` or `show services` only"
+            "lbctl: --stats, --rate, --thresholds and --connections go with `show` or `show services` only"
         );
         return Ok(2);
     }
@@ -281,6 +286,7 @@ fn show(cli: &Cli, args: &ShowArgs) -> Result<u8, CliError> {
         What::Services if args.connections => return connections(cli, args),
         What::Services if args.stats => View::Stats,
         What::Services if args.rate => View::Rate,
+        What::Services if args.thresholds => View::Thresholds,
         What::Services => View::Services,
         What::Vrrp => View::Vrrp,
         What::Health => View::Health,

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ForwardMethod, Scheduler, ServiceKey};
+use crate::model::{ForwardMethod, SchedFlags, Scheduler, ServiceKey};
 
 /// Everything there is to say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -144,14 +144,26 @@ pub struct Rates {
     pub bps: u64,
 }
 
-/// A virtual server.
+/// A virtual server; of a `virtual_server_group` each address is one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServiceStatus {
     /// Address, port, protocol.
     #[serde(flatten)]
     pub key: ServiceKey,
+    /// The name of its `virtual_server_group`.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// Whether its checks are those of another service: of the first one of its group.
+    #[serde(default)]
+    pub shares_checks: bool,
     /// `lb_algo`.
     pub scheduler: Scheduler,
+    /// `sh-port` and the like.
+    #[serde(default)]
+    pub sched_flags: SchedFlags,
+    /// `ops`.
+    #[serde(default)]
+    pub ops: bool,
     /// `lb_kind`.
     pub method: ForwardMethod,
     /// `persistence_timeout` in seconds; 0 is off.
@@ -190,6 +202,15 @@ pub struct BackendStatus {
     /// Whether it is this host itself.
     #[serde(default)]
     pub local: bool,
+    /// How packets reach it.
+    #[serde(default = "direct")]
+    pub method: ForwardMethod,
+    /// `uthreshold`: connections from which on it gets nothing new; 0: no limit.
+    #[serde(default)]
+    pub uthreshold: u32,
+    /// `lthreshold`: connections below which it gets new ones again.
+    #[serde(default)]
+    pub lthreshold: u32,
     /// Weight as configured.
     pub weight: u16,
     /// Weight that is in force: 0 for a server that is inhibited.
@@ -210,6 +231,10 @@ pub struct BackendStatus {
     pub counts: Counts,
     /// Rates.
     pub rates: Rates,
+}
+
+const fn direct() -> ForwardMethod {
+    ForwardMethod::Dr
 }
 
 /// How often a frame was passed to the stack or dropped for a reason.

@@ -66,6 +66,8 @@ pub enum View {
     Stats,
     /// As `ipvsadm -Ln --rate`.
     Rate,
+    /// As `ipvsadm -Ln --thresholds`.
+    Thresholds,
     /// The VRRP instances.
     Vrrp,
     /// Real servers and their checks.
@@ -86,6 +88,7 @@ pub fn render(view: View, status: &Status, color: Color) -> String {
         View::Services => ipvs::services(status),
         View::Stats => ipvs::stats(status),
         View::Rate => ipvs::rate(status),
+        View::Thresholds => ipvs::thresholds(status),
         View::Vrrp => vrrp::vrrp(status, color),
         View::Health => health::health(status, color),
         View::Reasons { all } => reasons::reasons(status, all, color),
@@ -97,7 +100,7 @@ pub fn render(view: View, status: &Status, color: Color) -> String {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Part<'a> {
-    /// Of [`View::Services`], [`View::Stats`] and [`View::Rate`].
+    /// Of [`View::Services`], [`View::Stats`], [`View::Rate`] and [`View::Thresholds`].
     Services(&'a [ServiceStatus]),
     /// Of [`View::Vrrp`].
     Vrrp {
@@ -123,7 +126,9 @@ pub enum Part<'a> {
 #[must_use]
 pub fn part(view: View, status: &Status) -> Part<'_> {
     match view {
-        View::Services | View::Stats | View::Rate => Part::Services(&status.services),
+        View::Services | View::Stats | View::Rate | View::Thresholds => {
+            Part::Services(&status.services)
+        }
         View::Vrrp => Part::Vrrp {
             instances: &status.vrrp,
             sync_groups: &status.sync_groups,

@@ -134,7 +134,7 @@ pub(super) fn missing<'m>(model: &'m Model, tables: &Tables) -> Vec<(&'m Service
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Protocol, Scheduler, SorryServer};
+    use crate::model::{ForwardMethod, Protocol, Scheduler, SorryServer};
     use crate::plan::Refs;
     use crate::time::Time;
 
@@ -219,6 +219,7 @@ mod tests {
         model.services[0].sorry_server = Some(SorryServer {
             addr: [10, 0, 0, 9].into(),
             port: 80,
+            method: ForwardMethod::Dr,
             inhibit: false,
         });
         assert_eq!(

@@ -9,7 +9,7 @@ use crate::control::status::{
 };
 use crate::engine::{Engine, Sample};
 use crate::health::Target;
-use crate::model::{Service, VrrpInstance, VrrpVersion};
+use crate::model::{Service, ServiceKey, VrrpInstance, VrrpVersion};
 use crate::time::Time;
 use crate::vrrp::{self, InstanceStatus};
 
@@ -49,22 +49,28 @@ impl Engine {
             .model
             .services
             .iter()
-            .map(|s| {
+            .flat_map(|s| s.keys().map(move |key| (s, key)))
+            .map(|(s, key)| {
                 let (quorum_up, live_weight) = self.health.quorum(&s.key).unwrap_or_default();
+                let bits = if key.addr.is_ipv4() { 32 } else { 128 };
                 ServiceStatus {
-                    key: s.key,
+                    key,
+                    group: s.group.as_ref().map(|g| g.name.clone()),
+                    shares_checks: key != s.key,
                     scheduler: s.scheduler,
+                    sched_flags: s.sched_flags,
+                    ops: s.ops,
                     method: s.method,
                     persistence_secs: s.persistence.map_or(0, |p| p.timeout.as_secs()),
-                    persistence_prefix: s.persistence.map_or(32, |p| p.prefix_len),
+                    persistence_prefix: s.persistence.map_or(bits, |p| p.prefix_len),
                     sloppy: s.sloppy,
                     quorum: s.quorum,
                     hysteresis: s.hysteresis,
                     quorum_up,
                     live_weight,
-                    counts: totals.get(&s.key).copied().unwrap_or_default(),
-                    rates: self.meter.service(&s.key),
-                    backends: self.backends(s, &around),
+                    counts: totals.get(&key).copied().unwrap_or_default(),
+                    rates: self.meter.service(&key),
+                    backends: self.backends(s, key, &around),
                 }
             })
             .collect();
@@ -99,29 +105,45 @@ impl Engine {
         }
     }
 
-    fn backends(&self, service: &Service, around: &Surroundings) -> Vec<BackendStatus> {
+    fn backends(
+        &self,
+        service: &Service,
+        key: ServiceKey,
+        around: &Surroundings,
+    ) -> Vec<BackendStatus> {
         let targets = self.health.targets(&service.key).unwrap_or_default();
         targets
             .iter()
-            .map(|t| self.backend(service, t, around))
+            .map(|t| self.backend(service, key, t, around))
             .collect()
     }
 
-    fn backend(&self, service: &Service, t: &Target, around: &Surroundings) -> BackendStatus {
+    /// A server of `service` as it serves `key`, one of its addresses.
+    fn backend(
+        &self,
+        service: &Service,
+        key: ServiceKey,
+        t: &Target,
+        around: &Surroundings,
+    ) -> BackendStatus {
         let link = match t.addr {
             IpAddr::V4(a) => self.neighbours.get(&a),
             IpAddr::V6(_) => None,
         };
-        let index = self.tables.backend_index(service.key, t.addr, t.port);
+        let index = self.tables.backend_index(key, t.addr, key.port);
         let (active_conns, inactive_conns) = index
             .and_then(|i| around.connections.get(&i).copied())
             .unwrap_or_default();
         BackendStatus {
             addr: t.addr,
-            port: t.port,
+            // Neither direct routing nor a tunnel changes the port.
+            port: key.port,
             sorry: t.sorry,
             listed: t.listed,
             local: self.own.contains(&t.addr),
+            method: t.method,
+            uthreshold: t.uthreshold,
+            lthreshold: t.lthreshold,
             weight: t.weight,
             effective_weight: t.effective_weight,
             up: t.up,

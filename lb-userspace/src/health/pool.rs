@@ -1,12 +1,13 @@
 //! The real servers of one service: up or down, the quorum, the sorry server.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::health::CheckerId;
 use crate::health::checker::{Checker, Last, Step, Verdict};
 use crate::health::event::{Change, Transition};
-use crate::model::{Check, CheckKind, RealServer, Service, ServiceKey, SorryServer};
+use crate::model::{Check, CheckKind, ForwardMethod, RealServer, Service, ServiceKey, SorryServer};
 use crate::time::Time;
 
 /// A real server, or the sorry server, as the service should use it now.
@@ -16,6 +17,12 @@ pub struct Target {
     pub addr: IpAddr,
     /// Its port.
     pub port: u16,
+    /// How packets reach it.
+    pub method: ForwardMethod,
+    /// `uthreshold`; 0: none, as for a sorry server.
+    pub uthreshold: u32,
+    /// `lthreshold`.
+    pub lthreshold: u32,
     /// Weight as configured; 1 for a sorry server.
     pub weight: u16,
     /// Weight to schedule with: 0 for one that stays in the table but gets nothing new.
@@ -32,6 +39,9 @@ pub struct Target {
 pub(super) struct Server {
     pub(super) addr: IpAddr,
     pub(super) port: u16,
+    method: ForwardMethod,
+    uthreshold: u32,
+    lthreshold: u32,
     weight: u16,
     inhibit: bool,
     pub(super) up: bool,
@@ -47,7 +57,10 @@ pub(super) struct Pool {
     /// The sorry server is in the table.
     sorry_in: bool,
     ha_suspend: bool,
-    address_here: bool,
+    /// Its virtual addresses: several for a group.
+    addrs: BTreeSet<IpAddr>,
+    /// Those of them that are on this host.
+    here: BTreeSet<IpAddr>,
     pub(super) quorum_up: bool,
     pub(super) servers: Vec<Server>,
 }
@@ -119,6 +132,9 @@ impl Server {
         let mut server = Server {
             addr: rs.addr,
             port: rs.port,
+            method: rs.method,
+            uthreshold: rs.uthreshold,
+            lthreshold: rs.lthreshold,
             weight: rs.weight,
             inhibit: rs.inhibit_on_failure,
             up: was_up,
@@ -139,14 +155,15 @@ impl Pool {
         now: Time,
         make: &mut dyn FnMut(&Check) -> (CheckerId, Checker),
     ) -> Pool {
-        let (mut old_servers, quorum_up, old_sorry, address_here) = match old {
+        let addrs: BTreeSet<IpAddr> = service.keys().map(|k| k.addr).collect();
+        let (mut old_servers, quorum_up, old_sorry, here) = match old {
             Some(p) => (
                 p.servers,
                 p.quorum_up,
                 p.sorry.filter(|_| p.sorry_in),
-                p.address_here,
+                p.here.intersection(&addrs).copied().collect(),
             ),
-            None => (Vec::new(), false, None, false),
+            None => (Vec::new(), false, None, BTreeSet::new()),
         };
         let servers = service
             .real_servers
@@ -172,7 +189,8 @@ impl Pool {
             sorry: service.sorry_server,
             sorry_in,
             ha_suspend: service.ha_suspend,
-            address_here,
+            addrs,
+            here,
             quorum_up,
             servers,
         }
@@ -189,16 +207,22 @@ impl Pool {
 
     /// Whether its checks rest.
     pub(super) fn suspended(&self) -> bool {
-        self.ha_suspend && !self.address_here
+        self.ha_suspend && self.here.is_empty()
     }
 
-    /// The address left or came; whether anything changed for the checks, which then run at once.
-    pub(super) fn suspend(&mut self, suspended: bool, now: Time) -> bool {
-        if self.address_here != suspended {
+    /// An address left or came; whether anything changed for the checks. With the first address of
+    /// the service they run at once.
+    pub(super) fn address(&mut self, addr: IpAddr, present: bool, now: Time) -> bool {
+        if !self.addrs.contains(&addr) {
             return false;
         }
-        self.address_here = !suspended;
-        if self.ha_suspend && !suspended {
+        let before = self.suspended();
+        if present {
+            self.here.insert(addr);
+        } else {
+            self.here.remove(&addr);
+        }
+        if before && !self.suspended() {
             for (_, c) in self.servers.iter_mut().flat_map(|s| &mut s.checkers) {
                 c.due = c.due.min(now);
             }
@@ -361,6 +385,9 @@ impl Pool {
                 Target {
                     addr: s.addr,
                     port: s.port,
+                    method: s.method,
+                    uthreshold: s.uthreshold,
+                    lthreshold: s.lthreshold,
                     weight: s.weight,
                     effective_weight: if used { s.weight } else { 0 },
                     listed: used || s.inhibit,
@@ -387,6 +414,9 @@ impl Pool {
                 None => targets.push(Target {
                     addr: sorry.addr,
                     port: sorry.port,
+                    method: sorry.method,
+                    uthreshold: 0,
+                    lthreshold: 0,
                     weight: 1,
                     effective_weight: u16::from(self.sorry_in),
                     listed: self.sorry_in || sorry.inhibit,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{CheckKind, Protocol, RealServer, SorryServer};
+use crate::model::{CheckKind, ForwardMethod, Protocol, RealServer, SorryServer};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -271,6 +271,7 @@ fn a_sorry_server_stands_in_while_the_quorum_is_lost() {
     s.sorry_server = Some(SorryServer {
         addr: ip(99),
         port: 80,
+        method: ForwardMethod::Dr,
         inhibit: false,
     });
     let mut h = health(&s);
@@ -314,6 +315,7 @@ fn an_inhibited_sorry_server_waits_with_weight_0() {
     s.sorry_server = Some(SorryServer {
         addr: ip(99),
         port: 80,
+        method: ForwardMethod::Dr,
         inhibit: true,
     });
     let mut h = health(&s);
@@ -332,6 +334,7 @@ fn a_real_server_may_be_the_sorry_server() {
     s.sorry_server = Some(SorryServer {
         addr: ip(2),
         port: 80,
+        method: ForwardMethod::Dr,
         inhibit: false,
     });
     let mut h = health(&s);
@@ -366,6 +369,7 @@ fn weight_0_is_listed_but_does_not_count_for_the_quorum() {
     s.sorry_server = Some(SorryServer {
         addr: ip(99),
         port: 80,
+        method: ForwardMethod::Dr,
         inhibit: false,
     });
     assert_eq!(table(&health(&s)), [(99, 1)]);
@@ -468,6 +472,29 @@ fn ha_suspend_rests_while_the_address_is_elsewhere() {
         assert!(run(&mut h, at(t), passes).is_empty());
     }
     assert_eq!(table(&h), [], "what was known stays");
+}
+
+#[test]
+fn a_group_rests_until_one_of_its_addresses_is_here() {
+    let mut s = service(vec![server(1, 1, vec![check(1)])]);
+    s.ha_suspend = true;
+    let other = ServiceKey {
+        addr: ip(77),
+        ..key()
+    };
+    s.group = Some(crate::model::Group {
+        name: "G".to_owned(),
+        others: vec![other],
+    });
+    let mut h = health(&s);
+    assert!(run(&mut h, at(0), passes).is_empty());
+    h.address(ip(77), true, at(1));
+    assert_eq!(run(&mut h, at(1), passes).len(), 1, "one check for both");
+    h.address(key().addr, true, at(2));
+    h.address(ip(77), false, at(3));
+    assert_eq!(run(&mut h, at(11), passes).len(), 1, "the other is here");
+    h.address(key().addr, false, at(12));
+    assert!(run(&mut h, at(21), passes).is_empty());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::config::diag::{Code, Diagnostic};
 use crate::config::keywords::Block;
 use crate::config::source::Span;
 use crate::config::tree::Node;
-use crate::model::{RealServer, SorryServer};
+use crate::model::{ForwardMethod, RealServer, SorryServer};
 
 /// What real servers inherit.
 pub(super) struct Inherited {
@@ -211,6 +211,7 @@ impl Lower {
         Some(SorryServer {
             addr,
             port,
+            method: ForwardMethod::Dr,
             inhibit: walked
                 .acted
                 .iter()

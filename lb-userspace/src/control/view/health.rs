@@ -1,14 +1,16 @@
 //! `lbctl show health`.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::net::IpAddr;
 
 use super::table::Table;
-use super::{Color, Tone, endpoint, service, span};
+use super::{Color, Tone, count, endpoint, service, span};
 use crate::control::status::{CheckState, CheckStatus, ServiceStatus, Status};
 use crate::model::ServiceKey;
 
-/// `lbctl show health`: every service with its quorum, every real server with its checks.
+/// `lbctl show health`: every service with its quorum, every real server with its checks. The
+/// addresses of a `virtual_server_group` share them, so the group is one entry.
 #[must_use]
 pub fn health(status: &Status, color: Color) -> String {
     if status.services.is_empty() {
@@ -22,8 +24,8 @@ pub fn health(status: &Status, color: Color) -> String {
             .push(c);
     }
     let mut out = String::new();
-    for s in &status.services {
-        out += &headline(s, color);
+    for s in status.services.iter().filter(|s| !s.shares_checks) {
+        out += &headline(s, status, color);
         let mut table = Table::new(&[
             "  SERVER", "WEIGHT", "CHECK", "STATE", "SINCE", "LAST RUN", "TOOK", "AGO", "NEXT",
         ]);
@@ -91,7 +93,7 @@ pub fn health(status: &Status, color: Color) -> String {
     out
 }
 
-fn headline(s: &ServiceStatus, color: Color) -> String {
+fn headline(s: &ServiceStatus, status: &Status, color: Color) -> String {
     let servers = s.backends.iter().filter(|b| !b.sorry);
     let (up, all) = servers.fold((0, 0), |(up, all), b| (up + usize::from(b.up), all + 1));
     let hysteresis = if s.hysteresis > 0 {
@@ -103,7 +105,18 @@ fn headline(s: &ServiceStatus, color: Color) -> String {
         true => color.paint(Tone::Good, "held"),
         false => color.paint(Tone::Bad, "LOST"),
     };
-    let name = color.paint(Tone::Title, &service(&s.key));
+    let mut name = color.paint(Tone::Title, &service(&s.key));
+    if let Some(group) = &s.group {
+        let same = |o: &&ServiceStatus| {
+            o.group.as_ref() == Some(group) && o.key.protocol == s.key.protocol
+        };
+        let all = status.services.iter().filter(same).count();
+        let _ = write!(
+            name,
+            " (group {group}, {})",
+            count(all as u64, "address", "addresses")
+        );
+    }
     let (live, needed) = (s.live_weight, s.quorum);
     format!(
         "{name}  {up} of {all} servers up, living weight {live}, quorum {needed}{hysteresis} {quorum}\n"

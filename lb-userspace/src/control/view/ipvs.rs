@@ -20,32 +20,41 @@ pub fn services(status: &Status) -> String {
     out += "Prot LocalAddress:Port Scheduler Flags\n";
     out += "  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n";
     for s in sorted(status) {
-        let _ = write!(out, "{} {}", service_name(s), s.scheduler.name());
-        if s.persistence_secs > 0 {
-            let _ = write!(out, " persistent {}", s.persistence_secs);
-            match s.key.addr {
-                IpAddr::V4(_) if s.persistence_prefix < 32 => {
-                    let mask = Ipv4Addr::from(
-                        !(u32::MAX
-                            .checked_shr(s.persistence_prefix.into())
-                            .unwrap_or(0)),
-                    );
-                    let _ = write!(out, " mask {mask}");
-                }
-                IpAddr::V6(_) if s.persistence_prefix < 128 => {
-                    let _ = write!(out, " mask {}", s.persistence_prefix);
-                }
-                IpAddr::V4(_) | IpAddr::V6(_) => {}
-            }
-        }
-        out.push('\n');
+        out += &service_line(s);
         for b in listed(s) {
             let _ = writeln!(
                 out,
                 "  -> {:<28} {:<7} {:<6} {:<10} {:<10}",
                 endpoint(b.addr, b.port),
-                forward(s.method, b),
+                forward(b),
                 b.effective_weight,
+                b.active_conns,
+                b.inactive_conns
+            );
+        }
+    }
+    out
+}
+
+/// `ipvsadm -Ln --thresholds`.
+#[must_use]
+pub fn thresholds(status: &Status) -> String {
+    let mut out = version_line(status);
+    let _ = writeln!(
+        out,
+        "{:<33} {:<10} {:<10} {:<10} {:<10}",
+        "Prot LocalAddress:Port", "Uthreshold", "Lthreshold", "ActiveConn", "InActConn"
+    );
+    out += "  -> RemoteAddress:Port\n";
+    for s in sorted(status) {
+        out += &service_line(s);
+        for b in listed(s) {
+            let _ = writeln!(
+                out,
+                "  -> {:<28} {:<10} {:<10} {:<10} {:<10}",
+                endpoint(b.addr, b.port),
+                b.uthreshold,
+                b.lthreshold,
                 b.active_conns,
                 b.inactive_conns
             );
@@ -147,20 +156,50 @@ fn version_line(status: &Status) -> String {
     )
 }
 
-/// `TCP  192.0.2.1:80`: the protocol in five columns.
+/// `TCP  192.0.2.1:80`: the protocol in four columns.
 fn service_name(s: &ServiceStatus) -> String {
     format!(
-        "{}  {}",
+        "{:<4} {}",
         s.key.protocol.name(),
         endpoint(s.key.addr, s.key.port)
     )
 }
 
-fn forward(method: ForwardMethod, b: &BackendStatus) -> &'static str {
-    match method {
-        ForwardMethod::Dr if b.local => "Local",
+/// `TCP  192.0.2.1:80 mh (mh-port) persistent 300 mask 255.255.255.0`, and `ops` at the end.
+fn service_line(s: &ServiceStatus) -> String {
+    let mut out = format!("{} {}", service_name(s), s.scheduler.name());
+    let flags = s.sched_flags.names(s.scheduler);
+    if !flags.is_empty() {
+        let _ = write!(out, " ({})", flags.join(","));
+    }
+    if s.persistence_secs > 0 {
+        let _ = write!(out, " persistent {}", s.persistence_secs);
+        match s.key.addr {
+            IpAddr::V4(_) if s.persistence_prefix < 32 => {
+                let mask = Ipv4Addr::from(
+                    !(u32::MAX
+                        .checked_shr(s.persistence_prefix.into())
+                        .unwrap_or(0)),
+                );
+                let _ = write!(out, " mask {mask}");
+            }
+            IpAddr::V6(_) if s.persistence_prefix < 128 => {
+                let _ = write!(out, " mask {}", s.persistence_prefix);
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => {}
+        }
+    }
+    if s.ops {
+        out += " ops";
+    }
+    out.push('\n');
+    out
+}
+
+fn forward(b: &BackendStatus) -> &'static str {
+    match b.method {
+        ForwardMethod::Dr | ForwardMethod::Tun(_) if b.local => "Local",
         ForwardMethod::Dr => "Route",
-        ForwardMethod::Tun(_) if b.local => "Local",
         ForwardMethod::Tun(_) => "Tunnel",
     }
 }

@@ -71,8 +71,12 @@ pub fn overview(status: &Status, color: Color) -> String {
                 .backends
                 .iter()
                 .any(|b| b.sorry && b.listed && b.effective_weight > 0);
+            let name = match &s.group {
+                Some(group) => format!("{} ({group})", service(&s.key)),
+                None => service(&s.key),
+            };
             table.row([
-                plain(service(&s.key)),
+                plain(name),
                 (
                     format!(
                         "{up} of {} up{}",
@@ -95,7 +99,7 @@ pub fn overview(status: &Status, color: Color) -> String {
                 plain(s.rates.pps.to_string()),
                 plain(s.rates.bps.to_string()),
             ]);
-            for b in &s.backends {
+            for b in s.backends.iter().filter(|_| !s.shares_checks) {
                 let at = super::endpoint(b.addr, b.port);
                 if let Some(why) = b.why.as_ref().filter(|_| !b.up) {
                     table.note(format!("{at} is down: {why}"), Tone::Fair);

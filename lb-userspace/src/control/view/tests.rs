@@ -3,7 +3,7 @@
 use super::*;
 use crate::control::protocol::{Connection, ReloadOutcome, ReloadReport};
 use crate::control::status::*;
-use crate::model::{ForwardMethod, Protocol, Scheduler};
+use crate::model::{ForwardMethod, Protocol, SchedFlags, Scheduler};
 
 fn key(last: u8, port: u16, protocol: Protocol) -> ServiceKey {
     ServiceKey {
@@ -20,6 +20,9 @@ fn backend(last: u8, port: u16, n: u64) -> BackendStatus {
         sorry: false,
         listed: true,
         local: false,
+        method: ForwardMethod::Dr,
+        uthreshold: 0,
+        lthreshold: 0,
         weight: 1,
         effective_weight: 1,
         up: true,
@@ -44,7 +47,11 @@ fn backend(last: u8, port: u16, n: u64) -> BackendStatus {
 fn service(key: ServiceKey, backends: Vec<BackendStatus>) -> ServiceStatus {
     ServiceStatus {
         key,
+        group: None,
+        shares_checks: false,
         scheduler: Scheduler::Wrr,
+        sched_flags: SchedFlags::default(),
+        ops: false,
         method: ForwardMethod::Dr,
         persistence_secs: 0,
         persistence_prefix: 32,
@@ -427,6 +434,67 @@ fn ipv6_endpoints_are_bracketed_and_masks_are_numbers() {
         render(View::Services, &s, Color::Off)
             .contains("UDP  [2001:db8::1]:3478 rr persistent 50 mask 64\n")
     );
+}
+
+/// `print_service_entry` and `print_sched_flags` of ipvsadm 1.31.
+#[test]
+fn flags_tunnels_thresholds_and_any_port_as_ipvsadm() {
+    let mut s = sample();
+    s.services.truncate(1);
+    let v = &mut s.services[0];
+    (v.key.port, v.key.protocol) = (0, Protocol::Sctp);
+    (v.scheduler, v.ops) = (Scheduler::Mh, true);
+    v.sched_flags = SchedFlags {
+        port: true,
+        fallback: true,
+    };
+    v.persistence_secs = 360;
+    let b = &mut v.backends[0];
+    b.port = 0;
+    b.method = ForwardMethod::Tun(crate::model::Tunnel::Ipip);
+    (b.uthreshold, b.lthreshold) = (100, 75);
+    let text = render(View::Services, &s, Color::Off);
+    let want = "\
+SCTP 192.0.2.2:0 mh (mh-fallback,mh-port) persistent 360 ops
+  -> 10.0.0.10:0                  Tunnel  1      0          0         \n";
+    assert!(text.ends_with(want), "{text}");
+    let want = "\
+IP Virtual Server version 0.1.0 (size=2097152)
+Prot LocalAddress:Port            Uthreshold Lthreshold ActiveConn InActConn \n  \
+  -> RemoteAddress:Port
+SCTP 192.0.2.2:0 mh (mh-fallback,mh-port) persistent 360 ops
+  -> 10.0.0.10:0                  100        75         0          0         \n";
+    assert_eq!(render(View::Thresholds, &s, Color::Off), want);
+    s.services[0].scheduler = Scheduler::Wlc;
+    assert!(render(View::Services, &s, Color::Off).contains(":0 wlc persistent"));
+}
+
+#[test]
+fn a_group_is_one_entry_of_the_checks_and_several_services() {
+    let mut s = sample();
+    let mut others: Vec<ServiceStatus> = (2..=3)
+        .map(|port| ServiceStatus {
+            shares_checks: true,
+            ..s.services[2].clone()
+        })
+        .collect();
+    (others[0].key.port, others[1].key.port) = (81, 82);
+    s.services.append(&mut others);
+    for v in &mut s.services[2..] {
+        v.group = Some("WEB".to_owned());
+    }
+    let text = render(View::Health, &s, Color::Off);
+    assert!(
+        text.contains("TCP 192.0.2.1:80 (group WEB, 3 addresses)"),
+        "{text}"
+    );
+    assert!(!text.contains("192.0.2.1:81"), "{text}");
+    let text = render(View::Services, &s, Color::Off);
+    assert!(text.contains("TCP  192.0.2.1:81 wrr\n"), "{text}");
+    let text = render(View::Overview, &s, Color::Off);
+    assert!(text.contains("TCP 192.0.2.1:82 (WEB)"), "{text}");
+    let json = serde_json::to_value(part(View::Services, &s)).unwrap();
+    assert_eq!(json[4]["group"], "WEB");
 }
 
 #[test]

@@ -247,6 +247,7 @@ fn a_service() -> impl Strategy<Value = Service> {
             sorry_server: sorry.map(|inhibit| SorryServer {
                 addr: ip(99),
                 port: 80,
+                method: ForwardMethod::Dr,
                 inhibit,
             }),
             ..service(

@@ -136,6 +136,7 @@ fn the_quorum_is_weighed_again() {
     s.sorry_server = Some(SorryServer {
         addr: ip(99),
         port: 80,
+        method: ForwardMethod::Dr,
         inhibit: false,
     });
     apply(&mut h, std::slice::from_ref(&s), at(1));
@@ -143,6 +144,7 @@ fn the_quorum_is_weighed_again() {
     s.sorry_server = Some(SorryServer {
         addr: ip(98),
         port: 80,
+        method: ForwardMethod::Dr,
         inhibit: true,
     });
     apply(&mut h, std::slice::from_ref(&s), at(2));
@@ -155,6 +157,7 @@ fn the_quorum_is_weighed_again() {
         Some(SorryServer {
             addr: ip(98),
             port: 80,
+            method: ForwardMethod::Dr,
             inhibit: true,
         }),
     );

@@ -10,7 +10,7 @@ mod rig;
 
 pub use cases::{CASES, Case, Flows, MANY, Offer, Order};
 pub use report::{HEAD, Report, Row};
-pub use rig::{Rig, Target, filled};
+pub use rig::{Port, Rig, Target, filled};
 
 use std::path::Path;
 

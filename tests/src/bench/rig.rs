@@ -24,16 +24,29 @@ const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// The same of IPv6 services, and the clients' prefix.
 const VIP_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x80);
 const CLIENTS_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0);
-/// The director's MAC, to which the frames come.
-const OWN: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const CLIENT: [u8; 6] = [2, 0, 0, 0, 0, 2];
-/// Test runs happen on the loopback interface.
-const INGRESS: u32 = 1;
 const XDP_TX: u32 = 3;
 /// Steps over the flows for [`Order::Scattered`]: odd, so that all come.
 const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Where flows begin that nobody has used, when each packet is one of its own.
 const UNUSED: u64 = 1 << 30;
+
+/// Where frames come in and go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// The interface.
+    pub ifindex: u32,
+    /// The director's MAC, to which the frames come.
+    pub mac: [u8; 6],
+}
+
+impl Port {
+    /// Test runs happen on the loopback interface.
+    pub const TEST_RUN: Port = Port {
+        ifindex: 1,
+        mac: [2, 0, 0, 0, 0, 1],
+    };
+}
 
 /// A program that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +107,7 @@ impl Rig {
     /// # Errors
     /// When the kernel refuses.
     pub fn new(dir: &Path, offers: &[Offer], others: u32) -> Result<Rig> {
-        let (data_plane, _) = filled(dir, offers, others)?;
+        let (data_plane, _) = filled(dir, Port::TEST_RUN, offers, others)?;
         let params = maps::Params::default();
         let words: [u64; 2] = zerocopy::transmute!(params);
         let mut loader = EbpfLoader::new();
@@ -215,10 +228,17 @@ fn template(case: &Case) -> Vec<u8> {
     if case.offer.v6 {
         let client = SocketAddrV6::new(CLIENTS_V6, 1024, 0, 0);
         let service = SocketAddrV6::new(VIP_V6, port, 0, 0);
-        return frame_v6(OWN, CLIENT, client, service, case.kind).to_vec();
+        return frame_v6(Port::TEST_RUN.mac, CLIENT, client, service, case.kind).to_vec();
     }
     let client = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 0), 1024);
-    frame(OWN, CLIENT, client, SocketAddrV4::new(VIP, port), case.kind).to_vec()
+    frame(
+        Port::TEST_RUN.mac,
+        CLIENT,
+        client,
+        SocketAddrV4::new(VIP, port),
+        case.kind,
+    )
+    .to_vec()
 }
 
 /// CPU time of this thread: what a neighbour takes away does not count.
@@ -232,7 +252,12 @@ fn cpu_nanos() -> Result<u64> {
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn filled(dir: &Path, offers: &[Offer], others: u32) -> Result<(DataPlane, PathBuf)> {
+pub fn filled(
+    dir: &Path,
+    port: Port,
+    offers: &[Offer],
+    others: u32,
+) -> Result<(DataPlane, PathBuf)> {
     let config = Config {
         pin: dir.to_owned(),
         mode: ModeWish::Auto,
@@ -245,18 +270,20 @@ pub fn filled(dir: &Path, offers: &[Offer], others: u32) -> Result<(DataPlane, P
     }
     let mut services: Vec<DesiredService> = offers
         .iter()
-        .flat_map(|offer| [Protocol::Tcp, Protocol::Udp].map(|protocol| service(offer, protocol)))
+        .flat_map(|offer| {
+            [Protocol::Tcp, Protocol::Udp].map(|protocol| service(port, offer, protocol))
+        })
         .collect();
-    services.extend((0..others).map(other));
+    services.extend((0..others).map(|n| other(port, n)));
     let plan = Tables::new(data_plane.hz()).plan(&services, &Refs::default(), clock::now());
     ensure!(plan.refused.is_empty(), "{:?}", plan.refused);
     data_plane.apply(&plan.ops)?;
-    data_plane.set_iface("lo", INGRESS, OWN)?;
+    data_plane.set_iface("in", port.ifindex, port.mac)?;
     let path = data_plane.pin_program("prog")?;
     Ok((data_plane, path))
 }
 
-fn service(offer: &Offer, protocol: Protocol) -> DesiredService {
+fn service(port: Port, offer: &Offer, protocol: Protocol) -> DesiredService {
     let server = |n: u16| -> IpAddr {
         if offer.v6 {
             Ipv6Addr::new(0x2001, 0xdb8, 0, 2, 0, 0, 0, n).into()
@@ -274,13 +301,13 @@ fn service(offer: &Offer, protocol: Protocol) -> DesiredService {
         persistence: None,
         sloppy: true,
         backends: (1..=offer.servers)
-            .map(|n| backend(server(n), offer.port, n))
+            .map(|n| backend(port, server(n), offer.port, n))
             .collect(),
     }
 }
 
 /// A service that no frame is for.
-fn other(n: u32) -> DesiredService {
+fn other(port: Port, n: u32) -> DesiredService {
     let vip = Ipv4Addr::from(0xc612_0000 + n);
     DesiredService {
         key: ServiceKey {
@@ -292,12 +319,12 @@ fn other(n: u32) -> DesiredService {
         persistence: None,
         sloppy: false,
         backends: [1, 2]
-            .map(|n| backend(Ipv4Addr::new(198, 51, 101, n as u8).into(), 80, n))
+            .map(|n| backend(port, Ipv4Addr::new(198, 51, 101, n as u8).into(), 80, n))
             .to_vec(),
     }
 }
 
-fn backend(addr: IpAddr, port: u16, n: u16) -> DesiredBackend {
+fn backend(egress: Port, addr: IpAddr, port: u16, n: u16) -> DesiredBackend {
     let [high, low] = n.to_be_bytes();
     DesiredBackend {
         addr,
@@ -306,8 +333,8 @@ fn backend(addr: IpAddr, port: u16, n: u16) -> DesiredBackend {
         up: true,
         link: Some(Link {
             dmac: [2, 0xaa, 0, 0, high, low],
-            smac: OWN,
-            ifindex: INGRESS,
+            smac: egress.mac,
+            ifindex: egress.ifindex,
         }),
         local: false,
     }

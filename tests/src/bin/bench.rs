@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use lb_tests::bench::{Effort, HEAD, Offer, filled, measure};
+use lb_tests::bench::{Effort, HEAD, Offer, Port, filled, measure};
 use lb_tests::scratch::Scratch;
 use lb_userspace::io::bpf::{Config, DataPlane};
 use lb_userspace::model::Scheduler;
@@ -27,11 +27,16 @@ struct Args {
     /// The CPU to measure on; by default the last.
     #[arg(long)]
     cpu: Option<usize>,
-    /// Measure nothing: fill the maps for VIP 192.0.2.1:80 (TCP and UDP, sloppy), frames arriving on
-    /// ifindex 1 for MAC 02:00:00:00:00:01, and pin the program as DIR/prog for another harness. DIR
-    /// lies on a bpf filesystem.
+    /// Measure nothing: fill the maps for VIP 192.0.2.1:80 (TCP and UDP, sloppy) and pin the program
+    /// as DIR/prog for another harness. DIR lies on a bpf filesystem.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["json", "unpin"])]
     pin: Option<PathBuf>,
+    /// For `--pin`: the interface on which frames arrive and leave; test runs have loopback's.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "pin")]
+    ifindex: u32,
+    /// For `--pin`: its MAC, to which frames come.
+    #[arg(long, value_name = "MAC", default_value = "02:00:00:00:00:01", requires = "pin", value_parser = mac)]
+    mac: [u8; 6],
     /// For `--pin`: the scheduler.
     #[arg(long, value_name = "LB_ALGO", default_value = "rr", requires = "pin", value_parser = scheduler)]
     scheduler: Scheduler,
@@ -58,7 +63,11 @@ fn main() -> Result<()> {
             servers: args.servers,
             v6: false,
         };
-        let (_, path) = filled(dir, &[offer], args.services - 2)?;
+        let port = Port {
+            ifindex: args.ifindex,
+            mac: args.mac,
+        };
+        let (_, path) = filled(dir, port, &[offer], args.services - 2)?;
         println!("{}", path.display());
         return Ok(());
     }
@@ -93,6 +102,16 @@ fn main() -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&report)?);
     }
     Ok(())
+}
+
+fn mac(text: &str) -> Result<[u8; 6], String> {
+    let bytes: Option<Vec<u8>> = text
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16).ok())
+        .collect();
+    bytes
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| "six bytes as 02:00:00:00:00:01".to_owned())
 }
 
 fn scheduler(word: &str) -> Result<Scheduler, String> {

@@ -1,13 +1,19 @@
 //! What runs on a real server: HTTP and UDP that answer with the server's name.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use lb_userspace::model::Protocol;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
+use crate::clock::wait_for;
+use crate::director::{Process, binary};
 use crate::namespace::Namespace;
 use crate::topology::Port;
 
@@ -24,41 +30,16 @@ impl Backend {
     /// # Errors
     /// When a port cannot be bound.
     pub fn start(ns: &Namespace, name: &str, ports: &[Port]) -> Result<Self> {
-        let mut tcp: Vec<u16> = ports.iter().map(|p| p.port).collect();
-        tcp.sort_unstable();
-        tcp.dedup();
-        let udp: Vec<_> = ports
-            .iter()
-            .filter(|p| p.protocol == Protocol::Udp)
-            .map(|p| SocketAddrV4::new(p.vip, p.port))
-            .collect();
-        let who = name.to_owned();
-        let (listeners, sockets) = ns
+        let (who, ports) = (name.to_owned(), ports.to_vec());
+        let serving = ns
             .block_on(async move {
                 crate::clock::be_punctual();
-                let listeners = tcp
-                    .into_iter()
-                    .map(listen)
-                    .collect::<std::io::Result<Vec<_>>>()?;
-                let mut sockets = Vec::new();
-                for addr in udp {
-                    // Bound to the VIP, so that the answer comes from it.
-                    sockets.push(UdpSocket::bind(addr).await?);
-                }
-                std::io::Result::Ok((listeners, sockets))
+                bind(&ports).await.map(|sockets| serve(sockets, who))
             })
             .with_context(|| format!("bind the ports of {name}"))?;
-        let tasks = ns.spawn(async move {
-            let mut all = JoinSet::new();
-            for listener in listeners {
-                all.spawn(serve_tcp(listener, who.clone()));
-            }
-            for socket in sockets {
-                all.spawn(serve_udp(socket, who.clone()));
-            }
-            while all.join_next().await.is_some() {}
-        });
-        Ok(Backend { tasks })
+        Ok(Backend {
+            tasks: ns.spawn(serving),
+        })
     }
 }
 
@@ -67,6 +48,103 @@ impl Drop for Backend {
         // Dropping the sets that the tasks hold aborts what they started.
         self.tasks.abort();
     }
+}
+
+/// Servers in a process of their own, for more connections than the descriptors of one suffice for.
+/// Dropping it ends them.
+#[derive(Debug)]
+pub struct BackendProcess {
+    _process: Process,
+}
+
+impl BackendProcess {
+    /// As [`Backend::start`], and ready for connections on return.
+    ///
+    /// # Errors
+    /// When the program is not built or a port cannot be bound.
+    pub fn start(ns: &Namespace, name: &str, ports: &[Port], log: &Path) -> Result<Self> {
+        let mut command = Command::new(binary("lab-backend")?);
+        command.arg(name);
+        for port in ports {
+            let protocol = match port.protocol {
+                Protocol::Tcp => "tcp",
+                Protocol::Udp => "udp",
+            };
+            command.arg(format!("{}:{}/{protocol}", port.vip, port.port));
+        }
+        let process = Process::start(ns, command, log)?;
+        let said = || std::fs::read_to_string(log).unwrap_or_default();
+        wait_for(&format!("{name} to serve"), Duration::from_secs(10), || {
+            said().contains(READY).then_some(())
+        })
+        .with_context(said)?;
+        Ok(BackendProcess { _process: process })
+    }
+}
+
+/// What the process says when its ports are bound.
+const READY: &str = "ready";
+
+/// The life of a [`BackendProcess`]: arguments are the name and ports as `ADDR:PORT/PROTOCOL`.
+///
+/// # Errors
+/// When the arguments are wrong or a port cannot be bound.
+pub fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
+    let name = arguments.next().context("no name")?;
+    let ports = arguments
+        .map(|a| parse_port(&a))
+        .collect::<Result<Vec<_>>>()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let sockets = bind(&ports).await.context("bind")?;
+        println!("{READY}");
+        serve(sockets, name).await;
+        Ok(())
+    })
+}
+
+fn parse_port(text: &str) -> Result<Port> {
+    let (addr, protocol) = text.split_once('/').context("no protocol")?;
+    let addr: SocketAddrV4 = addr.parse()?;
+    Ok(Port {
+        vip: *addr.ip(),
+        port: addr.port(),
+        protocol: match protocol {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            _ => bail!("{protocol}: neither tcp nor udp"),
+        },
+    })
+}
+
+type Sockets = (Vec<TcpListener>, Vec<UdpSocket>);
+
+async fn bind(ports: &[Port]) -> std::io::Result<Sockets> {
+    let tcp: BTreeSet<u16> = ports.iter().map(|p| p.port).collect();
+    let listeners = tcp
+        .into_iter()
+        .map(listen)
+        .collect::<std::io::Result<Vec<_>>>()?;
+    let mut sockets = Vec::new();
+    for port in ports.iter().filter(|p| p.protocol == Protocol::Udp) {
+        // Bound to the VIP, so that the answer comes from it.
+        sockets.push(UdpSocket::bind(SocketAddrV4::new(port.vip, port.port)).await?);
+    }
+    Ok((listeners, sockets))
+}
+
+/// Never ends.
+async fn serve((listeners, sockets): Sockets, name: String) {
+    let mut all = JoinSet::new();
+    for listener in listeners {
+        all.spawn(serve_tcp(listener, name.clone()));
+    }
+    for socket in sockets {
+        all.spawn(serve_udp(socket, name.clone()));
+    }
+    while all.join_next().await.is_some() {}
 }
 
 fn listen(port: u16) -> std::io::Result<TcpListener> {

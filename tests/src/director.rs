@@ -162,7 +162,7 @@ impl Director {
                 c
             }
         };
-        self.daemon = Some(Process::start(&self.host.ns, command, log)?);
+        self.daemon = Some(Process::start(&self.host.ns, command, &log)?);
         Ok(())
     }
 
@@ -356,15 +356,15 @@ impl Director {
 /// What keepalived writes when an instance has its first state.
 const READY: [&str; 2] = ["Entering BACKUP STATE", "Entering MASTER STATE"];
 
-/// A daemon's process; dropping it kills it.
+/// A process in a namespace; dropping it kills it.
 #[derive(Debug)]
-struct Process {
+pub(crate) struct Process {
     child: Child,
 }
 
 impl Process {
-    fn start(ns: &Namespace, mut command: Command, log: PathBuf) -> Result<Self> {
-        let out = File::create(&log).with_context(|| format!("create {}", log.display()))?;
+    pub(crate) fn start(ns: &Namespace, mut command: Command, log: &Path) -> Result<Self> {
+        let out = File::create(log).with_context(|| format!("create {}", log.display()))?;
         command
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
@@ -394,7 +394,7 @@ impl Drop for Process {
         let ended = self.child.kill().and_then(|()| self.child.wait());
         match ended {
             Ok(status) if status.signal().is_some() || status.code().is_some() => {}
-            other => eprintln!("lab: end a daemon: {other:?}"),
+            other => eprintln!("lab: end a process: {other:?}"),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The whole network.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use lb_userspace::model::Protocol;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, BackendProcess};
 use crate::clock::{Instant, wait_for};
 use crate::conf::PairConf;
 use crate::director::{Director, Kind};
@@ -52,8 +53,15 @@ impl Spec {
 pub struct Real {
     /// Its host; the name is what its answers say.
     pub host: Host,
-    backend: Option<Backend>,
+    backend: Option<Serving>,
     ports: Vec<Port>,
+}
+
+/// Where a real server's servers run.
+#[derive(Debug)]
+enum Serving {
+    Here { _backend: Backend },
+    Apart { _process: BackendProcess },
 }
 
 impl Real {
@@ -70,11 +78,20 @@ impl Real {
     pub fn start(&mut self) -> Result<()> {
         // The old one's sockets go first.
         self.backend = None;
-        self.backend = Some(Backend::start(
-            &self.host.ns,
-            self.host.name(),
-            &self.ports,
-        )?);
+        let backend = Backend::start(&self.host.ns, self.host.name(), &self.ports)?;
+        self.backend = Some(Serving::Here { _backend: backend });
+        Ok(())
+    }
+
+    /// Starts them in a process of their own, which writes to the file.
+    ///
+    /// # Errors
+    /// When a port cannot be bound.
+    pub fn start_apart(&mut self, log: &Path) -> Result<()> {
+        self.backend = None;
+        let name = self.host.name();
+        let process = BackendProcess::start(&self.host.ns, name, &self.ports, log)?;
+        self.backend = Some(Serving::Apart { _process: process });
         Ok(())
     }
 
@@ -196,6 +213,31 @@ impl Lab {
         let port = self.topology.ports.iter().find(|p| p.protocol == protocol);
         port.map(|p| SocketAddrV4::new(p.vip, p.port))
             .with_context(|| format!("no {protocol:?} service"))
+    }
+
+    /// Gives the client `n` more addresses of its first subnet and returns them.
+    ///
+    /// # Errors
+    /// When the subnet has not so many free ones, and those of netlink.
+    pub fn client_addresses(&self, n: usize) -> Result<Vec<Ipv4Addr>> {
+        let addresses = self.topology.plan()?.more(&self.topology.vips, n)?;
+        for (addr, len) in &addresses {
+            self.client.ns.add_address("eth0", *addr, *len)?;
+        }
+        Ok(addresses.into_iter().map(|(addr, _)| addr).collect())
+    }
+
+    /// Has every real server's servers run in a process of their own, so that many connections need
+    /// not share this one's descriptors.
+    ///
+    /// # Errors
+    /// When one cannot be started.
+    pub fn serve_apart(&mut self) -> Result<()> {
+        for real in &mut self.reals {
+            let log = self.scratch.files().join(format!("{}.log", real.name()));
+            real.start_apart(&log)?;
+        }
+        Ok(())
     }
 
     /// Both directors, the first one first.

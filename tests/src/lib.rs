@@ -13,6 +13,7 @@ pub mod backend;
 pub mod bench;
 pub mod clock;
 pub mod conf;
+pub mod crowd;
 pub mod dataplane;
 pub mod director;
 pub mod events;

@@ -334,7 +334,7 @@ async fn hold(
 }
 
 /// One HTTP request on an open connection; the answer's body.
-async fn ask(stream: &mut TcpStream, close: bool) -> Result<String, Failure> {
+pub(crate) async fn ask(stream: &mut TcpStream, close: bool) -> Result<String, Failure> {
     let connection = if close { "close" } else { "keep-alive" };
     let request = format!("GET / HTTP/1.1\r\nHost: vip\r\nConnection: {connection}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;

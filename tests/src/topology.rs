@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use lb_userspace::model::{Model, Protocol};
 
 /// An address with its prefix length.
@@ -47,6 +47,28 @@ pub struct Plan {
     pub reals: Vec<Subnetted>,
     /// A further free host.
     pub spare: Vec<Subnetted>,
+}
+
+impl Plan {
+    /// `n` addresses of the client's first subnet that nobody has, from its upper end.
+    ///
+    /// # Errors
+    /// When there are not so many.
+    pub fn more(&self, vips: &[Ipv4Addr], n: usize) -> Result<Vec<Subnetted>> {
+        let (first, len) = *self.client.first().context("the client has no address")?;
+        let net = first.to_bits() & MASK;
+        let hosts = [&self.client, &self.reals, &self.spare];
+        let hosts = hosts.into_iter().chain(&self.directors).flatten();
+        let taken: BTreeSet<_> = hosts.map(|(addr, _)| addr).chain(vips).collect();
+        let free = (net + 1..net + 255).rev().map(Ipv4Addr::from_bits);
+        let more: Vec<_> = free
+            .filter(|a| !taken.contains(a))
+            .map(|a| (a, len))
+            .take(n)
+            .collect();
+        ensure!(more.len() == n, "{first}/{len} has no {n} free addresses");
+        Ok(more)
+    }
 }
 
 impl Topology {

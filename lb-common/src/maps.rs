@@ -46,7 +46,8 @@ pub mod name {
     pub const TEMPLATES: &str = "TEMPLATES";
     /// Array of [`Iface`](super::Iface), mapped.
     pub const IFACES: &str = "IFACES";
-    /// Hash: [`mac_key`](super::mac_key) of a peer director to a `u32` that is not looked at.
+    /// Hash: [`peer_key`](super::peer_key) of who has scheduled what it sends here to a `u32` that is
+    /// not looked at.
     pub const PEERS: &str = "PEERS";
     /// Per-CPU array of `u64` by [`Reason`](crate::reason::Reason).
     pub const REASONS: &str = "REASONS";
@@ -104,8 +105,8 @@ pub const IFACE_SLOTS: u32 = 64;
 pub const IFACE_PROBES: u32 = 4;
 /// Entries of the persistence table.
 pub const MAX_TEMPLATES: u32 = 1 << 18;
-/// Peer directors that may exist at a time.
-pub const MAX_PEERS: u32 = 256;
+/// Peer directors, and real servers beside this host by service, that may exist at a time.
+pub const MAX_PEERS: u32 = 4096;
 /// Datagrams whose fragments may be on their way at a time.
 pub const MAX_FRAGMENTS: u32 = 1 << 14;
 /// Sets of timeouts that may exist at a time; set 0 is the one of all services that have none of
@@ -326,8 +327,8 @@ pub struct Iface {
     pub mac: [u8; 6],
     /// Reserved.
     pub reserved: [u8; 6],
-    /// The bits [`mac_bloom`] of all peer directors, so that only frames that may come from one
-    /// pay for looking it up. The same on every interface.
+    /// The bits [`mac_bloom`] of all MACs in the table of peers, so that only frames that may come
+    /// from one pay for looking it up. The same on every interface.
     pub peer_bloom: u64,
     /// Reserved.
     pub reserved2: u64,
@@ -346,6 +347,24 @@ pub const fn iface_slot(ifindex: u32, probe: u32) -> u32 {
 #[must_use]
 pub const fn mac_key(mac: [u8; 6]) -> u64 {
     u64::from_ne_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0])
+}
+
+/// Key of the table of peers. What this MAC ([`mac_key`]) sends for a service has been scheduled
+/// already: for any service (`service` 0) when a director has it, for this one when a real server
+/// has it to which directors forward as they do to this host. Such a server has the virtual address
+/// itself and sends nothing for it that it was not sent as a director.
+#[inline(always)]
+#[must_use]
+pub const fn peer_key(mac: u64, service: u16) -> u64 {
+    let [high, low] = service.to_ne_bytes();
+    mac | u64::from_ne_bytes([0, 0, 0, 0, 0, 0, high, low])
+}
+
+/// The MAC in a [`peer_key`], as a [`mac_key`].
+#[inline(always)]
+#[must_use]
+pub const fn peer_mac(key: u64) -> u64 {
+    key & mac_key([0xff; 6])
 }
 
 /// The bit of a MAC ([`mac_key`]) in [`Iface::peer_bloom`].

@@ -41,7 +41,7 @@ fn forward(ctx: &XdpContext) -> Result<Verdict, Reason> {
     let (id, service_flags) = unsafe { ((*service).id, (*service).flags) };
     // SAFETY: the context of an XDP program.
     let ingress = unsafe { (*ctx.ctx).ingress_ifindex };
-    ifaces::check(&packet, ingress, service_flags)?;
+    ifaces::check(&packet, ingress, id, service_flags)?;
     if packet.first_fragment {
         return Err(Reason::Fragment);
     }

@@ -1,6 +1,6 @@
 //! Whether a frame for a service is one to balance: sent to this host, and not by a peer director.
 
-use lb_common::maps::{IFACE_PROBES, Iface, SERVICE_LOCAL, iface_slot, mac_bloom};
+use lb_common::maps::{IFACE_PROBES, Iface, SERVICE_LOCAL, iface_slot, mac_bloom, peer_key};
 use lb_common::reason::Reason;
 
 use crate::maps::{IFACES, PEERS};
@@ -22,9 +22,20 @@ fn find(ifindex: u32) -> Option<*const Iface> {
     None
 }
 
+#[inline(always)]
+fn is_peer(key: u64) -> bool {
+    // SAFETY: the value is not used.
+    unsafe { PEERS.get(key) }.is_some()
+}
+
 /// Whether the frame is to be balanced; else what becomes of it.
 #[inline(always)]
-pub(crate) fn check(packet: &Packet, ingress: u32, service_flags: u32) -> Result<(), Reason> {
+pub(crate) fn check(
+    packet: &Packet,
+    ingress: u32,
+    service: u16,
+    service_flags: u32,
+) -> Result<(), Reason> {
     let Some(iface) = find(ingress) else {
         return Err(Reason::UnknownIface);
     };
@@ -48,8 +59,7 @@ pub(crate) fn check(packet: &Packet, ingress: u32, service_flags: u32) -> Result
         let smac = packet.smac_key();
         // What a peer director sent here it has scheduled already. To do so again could send the
         // frame back and forth for ever.
-        // SAFETY: the value is not used.
-        if bloom & mac_bloom(smac) != 0 && unsafe { PEERS.get(smac) }.is_some() {
+        if bloom & mac_bloom(smac) != 0 && (is_peer(smac) || is_peer(peer_key(smac, service))) {
             return Err(if service_flags & SERVICE_LOCAL != 0 {
                 Reason::PeerLocal
             } else {

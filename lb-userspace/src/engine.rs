@@ -49,6 +49,9 @@ pub struct Start<'a> {
     pub dump: &'a Dump,
     /// What a killed predecessor left, by the instance's name.
     pub resume: &'a BTreeMap<String, Resume>,
+    /// The addresses of this host, as in [`Event::HostAddresses`]: the first plan must not take a
+    /// real server that is this host for another one.
+    pub own: BTreeSet<IpAddr>,
     /// Whether the program is attached.
     pub attached: bool,
 }
@@ -68,6 +71,8 @@ pub struct Engine {
     /// Where the probes that are under way go, and whether that was cut off meanwhile.
     under_way: BTreeMap<ProbeId, (IpAddr, bool)>,
     peers: BTreeSet<[u8; 6]>,
+    /// As in [`Action::Fellows`]; what an earlier process told is not known.
+    fellows: Option<BTreeSet<([u8; 6], u16)>>,
     attached: bool,
     meter: Meter,
     refused: Vec<Refusal>,
@@ -90,6 +95,7 @@ impl Engine {
             model,
             dump,
             resume,
+            own,
             attached,
         } = start;
         let tables = Tables::adopt(dump, now);
@@ -113,10 +119,11 @@ impl Engine {
             tables,
             refs: Refs::default(),
             neighbours: desired::known_links(dump),
-            own: BTreeSet::new(),
+            own,
             links_up: None,
             under_way: BTreeMap::new(),
             peers: BTreeSet::new(),
+            fellows: None,
             attached,
             meter: Meter::default(),
             refused: Vec::new(),
@@ -376,6 +383,11 @@ impl Engine {
         self.tables = plan.next;
         if !plan.ops.is_empty() {
             self.actions.push_back(Action::Write(plan.ops));
+        }
+        let fellows = desired::fellows(&self.model, &self.tables, &self.neighbours, &self.own);
+        if self.fellows.as_ref() != Some(&fellows) {
+            self.actions.push_back(Action::Fellows(fellows.clone()));
+            self.fellows = Some(fellows);
         }
     }
 }

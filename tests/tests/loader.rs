@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use lb_common::maps::Counters;
 use lb_common::reason::Reason;
 use lb_common::tcp::State;
@@ -275,6 +276,17 @@ fn a_restart_adopts_everything_and_a_connection_stays() -> anyhow::Result<()> {
         SocketAddrV4::new(VIP, 80),
         frame::SYN,
     );
+    assert_eq!(test_run(b.dp.program(), &f, 1)?.verdict, XDP_DROP);
+    // As a real server beside this host it is one of a service alone, and one does not undo the other.
+    let id = b.tables.services().find(|(_, key, _)| key.port == 80);
+    let (id, ..) = id.context("the service's id")?;
+    b.dp.set_fellows(&[([2, 9, 9, 9, 9, 9], id)])?;
+    b.dp.set_peers(&[])?;
+    assert_eq!(test_run(b.dp.program(), &f, 1)?.verdict, XDP_DROP);
+    b.dp.set_fellows(&[([2, 9, 9, 9, 9, 9], id + 1)])?;
+    assert_eq!(test_run(b.dp.program(), &f, 1)?.verdict, XDP_TX);
+    b.dp.set_peers(&[[2, 9, 9, 9, 9, 9]])?;
+    b.dp.set_fellows(&[])?;
     assert_eq!(test_run(b.dp.program(), &f, 1)?.verdict, XDP_DROP);
     b.dp.set_peers(&[])?;
     assert_eq!(test_run(b.dp.program(), &f, 1)?.verdict, XDP_TX);

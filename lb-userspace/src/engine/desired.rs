@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use lb_common::maps::BACKEND_RESOLVED;
 
 use crate::health::{Health, Target};
-use crate::model::{Model, RealServer, Service, ServiceKey};
+use crate::model::{ForwardMethod, Model, RealServer, Service, ServiceKey};
 use crate::plan::{DesiredBackend, DesiredService, Dump, Link, Tables};
 
 /// All services as they should be. A target that is not listed is left out: the plan keeps its
@@ -54,6 +54,43 @@ fn backend(
         link,
         local: own.contains(&target.addr),
     }
+}
+
+/// The MACs of the real servers of each service of which this host is one too, with the service's id.
+/// When such a server is a director as well, it forwards to this host what it has scheduled; also
+/// while it has never been heard as a master.
+pub(super) fn fellows(
+    model: &Model,
+    tables: &Tables,
+    neighbours: &BTreeMap<Ipv4Addr, Link>,
+    own: &BTreeSet<IpAddr>,
+) -> BTreeSet<([u8; 6], u16)> {
+    let ids: BTreeMap<ServiceKey, u16> = tables
+        .services()
+        .filter(|(_, _, removed)| !removed)
+        .map(|(id, key, _)| (key, id))
+        .collect();
+    let mut fellows = BTreeSet::new();
+    for service in &model.services {
+        let servers = &service.real_servers;
+        // Through a tunnel or a router the MAC says nothing about the sender.
+        let is_here = servers.iter().any(|s| own.contains(&s.addr));
+        if !is_here || service.method != ForwardMethod::Dr {
+            continue;
+        }
+        let Some(id) = ids.get(&service.key) else {
+            continue;
+        };
+        for server in servers {
+            let IpAddr::V4(addr) = server.addr else {
+                continue;
+            };
+            if let Some(link) = neighbours.get(&addr) {
+                fellows.insert((link.dmac, *id));
+            }
+        }
+    }
+    fellows
 }
 
 /// How real servers were reached when the maps were last written, so that adopting them stops no
@@ -190,6 +227,42 @@ mod tests {
             .into_iter()
             .map(|(_, server)| last(server))
             .collect()
+    }
+
+    #[test]
+    fn fellows_are_the_servers_of_the_services_that_are_also_here() {
+        let mut model = Model {
+            services: vec![service(&[1, 2, 9]), service(&[2, 3])],
+            ..Model::default()
+        };
+        model.services[1].key.port = 81;
+        let link = |last| {
+            let addr = Ipv4Addr::new(10, 0, 0, last);
+            let dmac = [2, 0, 0, 0, 0, last];
+            let smac = [2, 1, 1, 1, 1, 1];
+            let ifindex = 2;
+            (
+                addr,
+                Link {
+                    dmac,
+                    smac,
+                    ifindex,
+                },
+            )
+        };
+        // The third is not resolved.
+        let neighbours = [link(1), link(2), link(3)].into();
+        let own = |last: u8| [IpAddr::from([10, 0, 0, last])].into();
+        let health = Health::new();
+        let desired = services(&model, &health, &neighbours, &own(9));
+        let plan = Tables::new(250).plan(&desired, &Refs::default(), Time::ZERO);
+        let tables = plan.next;
+        let id = tables.services().find(|(_, key, _)| key.port == 80);
+        let id = id.map(|(id, ..)| id).unwrap();
+        let of = |own| fellows(&model, &tables, &neighbours, &own);
+        let mac = |last| [2, 0, 0, 0, 0, last];
+        assert_eq!(of(own(9)), [(mac(1), id), (mac(2), id)].into());
+        assert_eq!(of(own(77)), BTreeSet::new());
     }
 
     #[test]

@@ -53,6 +53,9 @@ pub enum Action {
     Follow(BTreeSet<Ipv4Addr>),
     /// Frames of these MACs come from other directors.
     Peers(BTreeSet<[u8; 6]>),
+    /// Frames of these MACs for the services of these ids come from real servers to which directors
+    /// forward as they do to this host: they were scheduled there.
+    Fellows(BTreeSet<([u8; 6], u16)>),
     /// A change of a service or a real server, to be told.
     Health(health::Transition),
     /// A service could not be brought into the maps, to be told (once until it changes).

@@ -1,6 +1,6 @@
 //! The order in which things happen, and what a predecessor leaves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,6 +115,7 @@ impl Host {
             model,
             dump: &dump,
             resume: &BTreeMap::new(),
+            own: BTreeSet::new(),
             attached,
         };
         let now = Time::from_nanos(1_000_000_000);
@@ -165,7 +166,7 @@ impl Host {
                     );
                 }
                 Action::Probe(probes) => self.probes.extend(probes),
-                Action::Follow(_) | Action::Peers(_) => {}
+                Action::Follow(_) | Action::Peers(_) | Action::Fellows(_) => {}
                 Action::Health(t) => self.did.push(t.to_string()),
                 Action::Refused(r) => self.did.push(r.to_string()),
                 Action::Stopped => self.did.push("stopped".into()),

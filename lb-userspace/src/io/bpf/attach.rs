@@ -3,7 +3,9 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
-use lb_common::maps::{IFACE_PROBES, Iface, iface_slot, mac_bloom, mac_key, name};
+use lb_common::maps::{
+    IFACE_PROBES, Iface, iface_slot, mac_bloom, mac_key, name, peer_key, peer_mac,
+};
 
 use super::error::BpfError;
 use super::iface::{self, XdpMode};
@@ -202,11 +204,29 @@ impl DataPlane {
     /// # Errors
     /// When the table is full or cannot be written.
     pub fn set_peers(&mut self, macs: &[[u8; 6]]) -> Result<(), BpfError> {
+        let macs = macs.iter().map(|mac| mac_key(*mac));
+        let others = self.peers.iter().copied();
+        let others = others.filter(|key| *key != peer_mac(*key));
+        self.replace_peers(macs.chain(others).collect())
+    }
+
+    /// Sets the MACs of the real servers to which directors forward as they do to this host, with
+    /// the id of the service: what they send for it they have scheduled as directors.
+    ///
+    /// # Errors
+    /// When the table is full or cannot be written.
+    pub fn set_fellows(&mut self, fellows: &[([u8; 6], u16)]) -> Result<(), BpfError> {
+        let fellows = fellows.iter().map(|(mac, id)| peer_key(mac_key(*mac), *id));
+        let directors = self.peers.iter().copied();
+        let directors = directors.filter(|key| *key == peer_mac(*key));
+        self.replace_peers(fellows.chain(directors).collect())
+    }
+
+    fn replace_peers(&mut self, mut keys: Vec<u64>) -> Result<(), BpfError> {
         let fail = |source| BpfError::Map {
             name: name::PEERS,
             source,
         };
-        let mut keys: Vec<u64> = macs.iter().map(|mac| mac_key(*mac)).collect();
         keys.sort_unstable();
         keys.dedup();
         // A peer is in the table before a frame of its is looked for there, and after.
@@ -296,7 +316,7 @@ impl DataPlane {
     fn bloom(&self) -> u64 {
         self.peers
             .iter()
-            .fold(0, |bits, key| bits | mac_bloom(*key))
+            .fold(0, |bits, key| bits | mac_bloom(peer_mac(*key)))
     }
 
     fn link_path(&self, ifindex: u32) -> PathBuf {

@@ -37,6 +37,14 @@ impl Daemon<'_> {
                     tracing::error!("{error}");
                 }
             }
+            Action::Fellows(fellows) => {
+                let fellows: Vec<_> = fellows.into_iter().collect();
+                if let Some(plane) = &mut self.plane
+                    && let Err(error) = plane.set_fellows(&fellows)
+                {
+                    tracing::error!("{error}");
+                }
+            }
             Action::Health(transition) => {
                 if transition.change.is_bad() {
                     tracing::warn!("{transition}");

@@ -247,10 +247,12 @@ impl<'o> Daemon<'o> {
         strays::take_away(&mut held, &model, &links, &mut control);
         // Attached before any interface is told, so before it matters.
         let attached = true;
+        let addresses = control.addresses()?;
         let start = Start {
             model,
             dump: &dump,
             resume: &resume,
+            own: addresses.iter().map(|a| a.addr).collect(),
             attached,
         };
         let begun = now();

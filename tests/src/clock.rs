@@ -102,6 +102,20 @@ pub fn pause(d: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// With this variable set, loads take the time that a proof wants instead of the time that a daily
+/// run has.
+const LONG: &str = "LB_LONG";
+
+/// How long a load is to go on: `long` when the environment asks for it, else `short`.
+#[must_use]
+pub fn spell(short: Duration, long: Duration) -> Duration {
+    if std::env::var_os(LONG).is_some() {
+        long
+    } else {
+        short
+    }
+}
+
 /// Real-time priority for the calling thread where that is allowed: what measures and what answers
 /// must not wait for the load or for a compiler next door.
 pub fn be_punctual() {

@@ -1,16 +1,16 @@
 //! Many connections that are held open and used now and then.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt as _, stream};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::load::{Failure, Tally, ask};
+use crate::load::{Failure, Tally, ask, connect};
 use crate::namespace::Namespace;
 
 /// How many are opened or used at the same time.
@@ -114,10 +114,7 @@ impl Crowd {
 }
 
 async fn open(from: Ipv4Addr, to: SocketAddrV4) -> Result<Member, Failure> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::from((from, 0)))?;
-    let mut stream = socket.connect(SocketAddr::V4(to)).await?;
-    stream.set_nodelay(true)?;
+    let mut stream = connect(from, to).await?;
     let server = ask(&mut stream, false).await?;
     Ok((stream, server))
 }

@@ -32,4 +32,5 @@ pub mod scratch;
 pub mod screen;
 pub mod story;
 pub mod switch;
+pub mod tap;
 pub mod topology;

@@ -1,7 +1,7 @@
 //! Clients.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,6 +14,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::namespace::Namespace;
+
+/// From whichever address the kernel takes.
+const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 
 /// How many requests each server answered.
 pub type Tally = BTreeMap<String, u64>;
@@ -101,7 +104,7 @@ pub fn requests(ns: &Namespace, to: SocketAddrV4, n: u32, limit: Duration) -> Re
         for _ in 0..n {
             let start = Instant::now();
             report.opened += 1;
-            report.add(one_request(to, limit).await, start.elapsed());
+            report.add(one_request(ANY, to, limit).await, start.elapsed());
         }
         report
     })
@@ -153,9 +156,16 @@ impl Running {
     }
 }
 
-/// Starts `per_second` requests each second, each on a new connection.
+/// Starts `per_second` requests each second, each on a new connection, from each of `from` in turn.
 #[must_use]
-pub fn steady(ns: &Namespace, to: SocketAddrV4, per_second: u32, limit: Duration) -> Running {
+pub fn steady(
+    ns: &Namespace,
+    from: &[Ipv4Addr],
+    to: SocketAddrV4,
+    per_second: u32,
+    limit: Duration,
+) -> Running {
+    let mut from = from.to_vec().into_iter().cycle();
     start(ns, move |stop, answered| async move {
         let mut report = Report::default();
         let mut open = JoinSet::new();
@@ -165,9 +175,10 @@ pub fn steady(ns: &Namespace, to: SocketAddrV4, per_second: u32, limit: Duration
             tokio::select! {
                 _ = tick.tick() => {
                     report.opened += 1;
+                    let from = from.next().unwrap_or(ANY);
                     open.spawn(async move {
                         let start = Instant::now();
-                        (one_request(to, limit).await, start.elapsed())
+                        (one_request(from, to, limit).await, start.elapsed())
                     });
                 }
                 Some(Ok((result, took))) = open.join_next() => {
@@ -214,26 +225,29 @@ pub fn long_lived(
     })
 }
 
-/// Sends `per_second` datagrams each second from `sockets` fixed ports.
+/// Sends `per_second` datagrams each second from `sockets` fixed ports of each of `from` in turn.
 #[must_use]
 pub fn steady_udp(
     ns: &Namespace,
+    from: &[Ipv4Addr],
     to: SocketAddrV4,
     sockets: u32,
     per_second: u32,
     limit: Duration,
 ) -> Running {
+    let mut from = from.to_vec().into_iter().cycle();
     start(ns, move |stop, answered| async move {
         let every = Duration::from_secs(1) * sockets / per_second;
         let mut all = JoinSet::new();
         for i in 0..sockets {
             let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
+            let from = from.next().unwrap_or(ANY);
             all.spawn(async move {
                 let mut report = Report {
                     opened: 1,
                     ..Report::default()
                 };
-                let socket = match udp(to).await {
+                let socket = match udp(from, to).await {
                     Ok(socket) => socket,
                     Err(e) => {
                         report.add(Err(e.into()), Duration::ZERO);
@@ -281,15 +295,19 @@ where
     }
 }
 
-async fn connect(to: SocketAddrV4) -> std::io::Result<TcpStream> {
-    let stream = TcpSocket::new_v4()?.connect(SocketAddr::V4(to)).await?;
+pub(crate) async fn connect(from: Ipv4Addr, to: SocketAddrV4) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    if from != ANY {
+        socket.bind(SocketAddr::from((from, 0)))?;
+    }
+    let stream = socket.connect(SocketAddr::V4(to)).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
-async fn one_request(to: SocketAddrV4, limit: Duration) -> Result<String, Failure> {
+async fn one_request(from: Ipv4Addr, to: SocketAddrV4, limit: Duration) -> Result<String, Failure> {
     timeout(limit, async {
-        let mut stream = connect(to).await?;
+        let mut stream = connect(from, to).await?;
         let name = ask(&mut stream, true).await?;
         // The server closes first, so that the client's port is free again at once.
         let mut rest = [0; 16];
@@ -310,7 +328,7 @@ async fn hold(
     report: &mut Report,
 ) {
     report.opened += 1;
-    let mut stream = match timeout(limit, connect(to)).await {
+    let mut stream = match timeout(limit, connect(ANY, to)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(e)) => {
             report.add(Err(e.into()), Duration::ZERO);
@@ -368,14 +386,14 @@ fn whole_answer(seen: &[u8]) -> Result<Option<String>, Failure> {
     }
 }
 
-async fn udp(to: SocketAddrV4) -> std::io::Result<UdpSocket> {
-    let socket = UdpSocket::bind("0.0.0.0:0").await?;
+async fn udp(from: Ipv4Addr, to: SocketAddrV4) -> std::io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((from, 0)).await?;
     socket.connect(to).await?;
     Ok(socket)
 }
 
 async fn one_datagram(to: SocketAddrV4, limit: Duration) -> Result<String, Failure> {
-    ask_udp(&udp(to).await?, 1, limit).await
+    ask_udp(&udp(ANY, to).await?, 1, limit).await
 }
 
 async fn ask_udp(socket: &UdpSocket, seq: u32, limit: Duration) -> Result<String, Failure> {

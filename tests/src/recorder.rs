@@ -212,7 +212,8 @@ fn tail(frames: &[Frame], since: Instant) -> &[Frame] {
     &frames[frames.partition_point(|f| f.at < since)..]
 }
 
-fn open(ifindex: u32) -> Result<OwnedFd> {
+/// A packet socket that gets all frames of a link, or of all links (0).
+pub(crate) fn open(ifindex: u32) -> Result<OwnedFd> {
     let fd = socket::socket(
         AddressFamily::Packet,
         SockType::Raw,
@@ -299,7 +300,7 @@ fn record(socket: &OwnedFd, shared: &Shared) -> Result<()> {
 }
 
 /// `PACKET_STATISTICS`: frames for which the socket had no room.
-fn dropped(socket: &OwnedFd) -> Result<u32> {
+pub(crate) fn dropped(socket: &OwnedFd) -> Result<u32> {
     // SAFETY: plain data, for which zero is a value.
     let mut stats: libc::tpacket_stats = unsafe { std::mem::zeroed() };
     let mut len = size_of_val(&stats) as libc::socklen_t;

@@ -272,7 +272,8 @@ impl<'a> Story<'a> {
         let names = [dead, other].map(|d| self.lab.directors[d].name().to_owned());
         // A lost SYN is sent again after 1, 3, 7, 15, 31 s: twice the outage, which is less than this.
         let patience = self.pair.election();
-        let load = service.map(|s| load::steady(&self.lab.client.ns, s.to, PER_SECOND, patience));
+        let load =
+            service.map(|s| load::steady(&self.lab.client.ns, &[], s.to, PER_SECOND, patience));
         pause(Duration::from_millis(500))?;
 
         self.screen

@@ -42,6 +42,14 @@ pub struct Host {
     pub port: Port,
 }
 
+impl Port {
+    /// The index of its link.
+    #[must_use]
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+}
+
 impl Host {
     /// Its name.
     #[must_use]

@@ -30,7 +30,7 @@ fn unnoticed(during: impl FnOnce(&mut Lab, &Prober) -> Result<()>) -> Result<()>
     let begin = Instant::now();
     let to = lab.service(Protocol::Tcp)?;
     let ns = &lab.client.ns;
-    let requests = load::steady(ns, to, PER_SECOND, Duration::from_secs(5));
+    let requests = load::steady(ns, &[], to, PER_SECOND, Duration::from_secs(5));
     let long = load::long_lived(
         ns,
         to,
@@ -40,6 +40,7 @@ fn unnoticed(during: impl FnOnce(&mut Lab, &Prober) -> Result<()>) -> Result<()>
     );
     let udp = load::steady_udp(
         ns,
+        &[],
         lab.service(Protocol::Udp)?,
         20,
         200,
@@ -156,7 +157,7 @@ fn a_failover_resets_nothing_and_keeps_what_a_hash_had_placed() -> Result<()> {
     let every = Duration::from_millis(100);
     let kept = load::long_lived(ns, by_hash, LONG_LIVED, every, LIMIT);
     let lost = load::long_lived(ns, by_turn, LONG_LIVED, every, Duration::from_secs(3));
-    let new = load::steady(ns, by_turn, 200, LIMIT);
+    let new = load::steady(ns, &[], by_turn, 200, LIMIT);
     pause(Duration::from_secs(1))?;
     let done = [Event::CleanStop, Event::PowerLoss]
         .into_iter()

@@ -66,10 +66,7 @@ impl BackendProcess {
         let mut command = Command::new(binary("lab-backend")?);
         command.arg(name);
         for port in ports {
-            let protocol = match port.protocol {
-                Protocol::Tcp => "tcp",
-                Protocol::Udp => "udp",
-            };
+            let protocol = port.protocol.name();
             command.arg(format!("{}:{}/{protocol}", port.vip, port.port));
         }
         let process = Process::start(ns, command, log)?;
@@ -112,9 +109,9 @@ fn parse_port(text: &str) -> Result<Port> {
         vip: *addr.ip(),
         port: addr.port(),
         protocol: match protocol {
-            "tcp" => Protocol::Tcp,
-            "udp" => Protocol::Udp,
-            _ => bail!("{protocol}: neither tcp nor udp"),
+            "TCP" => Protocol::Tcp,
+            "UDP" => Protocol::Udp,
+            _ => bail!("{protocol}: neither TCP nor UDP"),
         },
     })
 }

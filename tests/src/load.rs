@@ -165,8 +165,9 @@ pub fn steady(
     per_second: u32,
     limit: Duration,
 ) -> Running {
-    let mut from = from.to_vec().into_iter().cycle();
+    let from = from.to_vec();
     start(ns, move |stop, answered| async move {
+        let mut from = from.into_iter().cycle();
         let mut report = Report::default();
         let mut open = JoinSet::new();
         let mut tick = interval(Duration::from_secs(1) / per_second);
@@ -235,8 +236,9 @@ pub fn steady_udp(
     per_second: u32,
     limit: Duration,
 ) -> Running {
-    let mut from = from.to_vec().into_iter().cycle();
+    let from = from.to_vec();
     start(ns, move |stop, answered| async move {
+        let mut from = from.into_iter().cycle();
         let every = Duration::from_secs(1) * sockets / per_second;
         let mut all = JoinSet::new();
         for i in 0..sockets {

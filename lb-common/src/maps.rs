@@ -374,11 +374,40 @@ pub const fn mac_bloom(key: u64) -> u64 {
     1 << (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
 }
 
-/// Key of the persistence table.
+/// Key of the persistence table: the client's address as [`mask_client`] gives it, the service's id.
+pub type TemplateKey = [u32; 5];
+
+/// The key of a masked client of a service.
 #[inline(always)]
 #[must_use]
-pub const fn template_key(service: u16, masked_client_be: u32) -> u64 {
-    (service as u64) << 32 | masked_client_be as u64
+pub const fn template_key(service: u16, masked_client: [u32; 4]) -> TemplateKey {
+    let [a, b, c, d] = masked_client;
+    [a, b, c, d, service as u32]
+}
+
+/// What counts of a client's address (as it lies in a packet; IPv4: in the first word, the others
+/// zero) by [`ServiceSlot::persist_mask`].
+#[inline(always)]
+#[must_use]
+pub const fn mask_client(client: [u32; 4], mask: u32, is_v6: bool) -> [u32; 4] {
+    if !is_v6 {
+        return [client[0] & mask, 0, 0, 0];
+    }
+    /// The mask of word `n` of an address of which `bits` leading bits count.
+    const fn word(bits: u32, n: u32) -> u32 {
+        let rest = bits.saturating_sub(32 * n);
+        if rest >= 32 {
+            u32::MAX
+        } else {
+            !(u32::MAX >> rest).to_be()
+        }
+    }
+    [
+        client[0] & word(mask, 0),
+        client[1] & word(mask, 1),
+        client[2] & word(mask, 2),
+        client[3] & word(mask, 3),
+    ]
 }
 
 /// Value of the persistence table: `backend << 32 | last used`, in ticks. It holds for
@@ -514,6 +543,24 @@ mod tests {
         }
         assert_eq!(ticks(0, 250), 0);
         assert_eq!(ticks(1, 250), 1);
+    }
+
+    #[test]
+    fn a_client_is_masked_by_leading_bits() {
+        let client = [0x2001_0db8u32, 0x1234_5678, 0x9abc_def0, 0xffff_ffff].map(u32::to_be);
+        let masked = |bits| mask_client(client, bits, true).map(u32::from_be);
+        assert_eq!(masked(128), client.map(u32::from_be));
+        assert_eq!(masked(64), [0x2001_0db8, 0x1234_5678, 0, 0]);
+        assert_eq!(masked(60), [0x2001_0db8, 0x1234_5670, 0, 0]);
+        assert_eq!(masked(33), [0x2001_0db8, 0, 0, 0]);
+        assert_eq!(masked(1), [0, 0, 0, 0]);
+        assert_eq!(masked(3), [0x2000_0000, 0, 0, 0]);
+        let mask = u32::from_ne_bytes([255, 255, 0, 0]);
+        let four = [u32::from_ne_bytes([10, 1, 2, 3]), 0, 0, 0];
+        assert_eq!(
+            mask_client(four, mask, false),
+            [u32::from_ne_bytes([10, 1, 0, 0]), 0, 0, 0]
+        );
     }
 
     #[test]

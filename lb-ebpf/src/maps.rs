@@ -8,7 +8,7 @@ use lb_common::flow::{FlowAddrs, FlowBucket};
 use lb_common::maps::{
     Backend, Counters, FLOW_BUCKETS, Flood, FragmentKey, IFACE_SLOTS, Iface, Load, MAX_BACKENDS,
     MAX_FRAGMENTS, MAX_PEERS, MAX_SERVICES, MAX_TEMPLATES, Params, Remote, SCHED_WORDS,
-    SERVICE_SLOTS, ServiceSlot, Settings, TIMEOUT_SETS, Timeouts,
+    SERVICE_SLOTS, ServiceSlot, Settings, TIMEOUT_SETS, TemplateKey, Timeouts,
 };
 use lb_common::reason::{REASON_SLOTS, Reason};
 
@@ -41,7 +41,8 @@ pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, u64> =
 #[map]
 pub(crate) static FLOOD: PerCpuArray<Flood> = PerCpuArray::with_max_entries(1, 0);
 #[map]
-pub(crate) static TEMPLATES: LruHashMap<u64, u64> = LruHashMap::with_max_entries(MAX_TEMPLATES, 0);
+pub(crate) static TEMPLATES: LruHashMap<TemplateKey, u64> =
+    LruHashMap::with_max_entries(MAX_TEMPLATES, 0);
 #[map]
 pub(crate) static IFACES: Array<Iface> = Array::with_max_entries(IFACE_SLOTS, BPF_F_MMAPABLE);
 #[map]

@@ -2,7 +2,9 @@
 //! one that the service's table says.
 
 use lb_common::flow::split_tag;
-use lb_common::maps::{MAX_SERVICES, Sched, ServiceSlot, Template, template_key};
+use lb_common::maps::{
+    MAX_SERVICES, SERVICE_V6, Sched, ServiceSlot, Template, TemplateKey, mask_client, template_key,
+};
 use lb_common::reason::Reason;
 use lb_common::sched::{NOBODY, sh_hash};
 
@@ -34,12 +36,11 @@ impl Session {
     }
 
     #[inline(always)]
-    fn template_key(&self) -> u64 {
+    fn template_key(&self) -> TemplateKey {
         // SAFETY: an element of the map.
-        template_key(
-            self.id(),
-            self.client[0] & unsafe { (*self.service).persist_mask },
-        )
+        let (mask, flags) = unsafe { ((*self.service).persist_mask, (*self.service).flags) };
+        let masked = mask_client(self.client, mask, flags & SERVICE_V6 != 0);
+        template_key(self.id(), masked)
     }
 
     #[inline(always)]
@@ -68,16 +69,16 @@ fn client_or_table(session: &Session) -> Result<u16, Reason> {
     let is_persistent = session.persist_ticks() != 0;
     let key = session.template_key();
     let mut how = BPF_NOEXIST;
-    if is_persistent && let Some(backend) = template(session, key, &mut how) {
+    if is_persistent && let Some(backend) = template(session, &key, &mut how) {
         keep_template(session, backend);
         return Ok(backend);
     }
     let backend = from_table(session)?;
     if is_persistent
-        && TEMPLATES.insert(key, Template::new(backend, session.now).0, how).is_err()
+        && TEMPLATES.insert(&key, Template::new(backend, session.now).0, how).is_err()
         && how == BPF_NOEXIST
         // Another connection of the client was faster; both go to its server.
-        && let Some(backend) = template(session, key, &mut how)
+        && let Some(backend) = template(session, &key, &mut how)
     {
         return Ok(backend);
     }
@@ -85,7 +86,7 @@ fn client_or_table(session: &Session) -> Result<u16, Reason> {
 }
 
 #[inline(always)]
-fn template(session: &Session, key: u64, how: &mut u64) -> Option<u16> {
+fn template(session: &Session, key: &TemplateKey, how: &mut u64) -> Option<u16> {
     // SAFETY: read as one word; the element may be reused for another client meanwhile, and that is
     // what the age and the owner of the backend are checked for.
     let found = Template(unsafe { atomic::load(TEMPLATES.get_ptr(key)?) });
@@ -102,7 +103,7 @@ pub(crate) fn keep_template(session: &Session, backend: u16) {
     }
     let key = session.template_key();
     let fresh = Template::new(backend, session.now).0;
-    match TEMPLATES.get_ptr_mut(key) {
+    match TEMPLATES.get_ptr_mut(&key) {
         Some(word) => {
             // SAFETY: a value of the map. Only the time changes, and only if the element is still of
             // a client of this server.
@@ -115,7 +116,7 @@ pub(crate) fn keep_template(session: &Session, backend: u16) {
         }
         None => {
             // Lost to the table's limit: the connection that lives says where its client belongs.
-            let _ = TEMPLATES.insert(key, fresh, BPF_NOEXIST);
+            let _ = TEMPLATES.insert(&key, fresh, BPF_NOEXIST);
         }
     }
 }

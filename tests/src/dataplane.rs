@@ -16,8 +16,8 @@ use lb_common::flow::{FlowBucket, FlowValue};
 use lb_common::hash::{flow_buckets, service_slot};
 use lb_common::maps::{
     Backend, Counters, IFACE_PROBES, Iface, LAYOUT_VERSION, Params, SERVICE_PROBES, ServiceSlot,
-    Settings, TIMEOUTS, Timeouts, iface_slot, mac_bloom, mac_key, name, table_word, tick_shift,
-    ticks,
+    Settings, TIMEOUTS, TemplateKey, Timeouts, iface_slot, mac_bloom, mac_key, name, table_word,
+    tick_shift, ticks,
 };
 use lb_common::reason::Reason;
 use lb_common::tcp::State;
@@ -378,15 +378,15 @@ impl Director {
     }
 
     /// Enters a client's template.
-    pub fn set_template(&mut self, key: u64, value: u64) -> Result<()> {
-        let mut map: HashMap<_, u64, u64> =
+    pub fn set_template(&mut self, key: TemplateKey, value: u64) -> Result<()> {
+        let mut map: HashMap<_, TemplateKey, u64> =
             HashMap::try_from(self.ebpf.map_mut(name::TEMPLATES).context("no TEMPLATES")?)?;
         Ok(map.insert(key, value, 0)?)
     }
 
     /// Forgets a client's template.
-    pub fn remove_template(&mut self, key: u64) -> Result<()> {
-        let mut map: HashMap<_, u64, u64> =
+    pub fn remove_template(&mut self, key: TemplateKey) -> Result<()> {
+        let mut map: HashMap<_, TemplateKey, u64> =
             HashMap::try_from(self.ebpf.map_mut(name::TEMPLATES).context("no TEMPLATES")?)?;
         match map.remove(&key) {
             Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
@@ -400,8 +400,8 @@ impl Director {
     }
 
     /// A client's template.
-    pub fn template(&self, key: u64) -> Result<Option<u64>> {
-        let map: HashMap<_, u64, u64> =
+    pub fn template(&self, key: TemplateKey) -> Result<Option<u64>> {
+        let map: HashMap<_, TemplateKey, u64> =
             HashMap::try_from(self.ebpf.map(name::TEMPLATES).context("no TEMPLATES")?)?;
         match map.get(&key, 0) {
             Ok(value) => Ok(Some(value)),

@@ -708,7 +708,12 @@ fn set_up(director: &mut Director, case: &Case, service: u16) -> Result<()> {
     };
     let key = template_key(
         service,
-        addr(client().0) & u32::from_ne_bytes([255, 255, 255, 0]),
+        [
+            addr(client().0) & u32::from_ne_bytes([255, 255, 255, 0]),
+            0,
+            0,
+            0,
+        ],
     );
     director.remove_template(key)?;
     let tag = case.frame.tag(service);
@@ -868,7 +873,8 @@ fn a_client_keeps_its_server_for_all_its_connections() -> Result<()> {
         );
         assert_eq!(go([10, 0, 1, port as u8], port)?, second);
     }
-    let template = director.template(template_key(9, addr(Ipv4Addr::new(10, 0, 0, 0))))?;
+    let template =
+        director.template(template_key(9, [addr(Ipv4Addr::new(10, 0, 0, 0)), 0, 0, 0]))?;
     assert_eq!(
         template.map(|t| Template(t).backend()),
         Some(u16::from(first))

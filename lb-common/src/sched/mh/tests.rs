@@ -77,7 +77,8 @@ fn by_lists_of_preferences(servers: &[MhServer], turns: &[usize]) -> Vec<u16> {
 
 #[test]
 fn the_table_follows_each_servers_list_of_preferences() {
-    let cases: [(&[(u16, u16)], &[usize]); 5] = [
+    type Case = (&'static [(u16, u16)], &'static [usize]);
+    let cases: [Case; 5] = [
         (&[(1, 1), (1, 1), (1, 1)], &[1, 1, 1]),
         (&[(10, 10), (20, 20), (50, 50)], &[1, 2, 5]),
         // 7 bits of 100 / 1: one is shifted out, and who has nothing left keeps one turn.

@@ -1,7 +1,7 @@
 //! The flow table and the persistence table, read while the program works on them.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use std::time::Duration;
 use aya::maps::{HashMap, MapData};
 use lb_common::flow::{FlowValue, split_tag};
 use lb_common::maps::{
-    MAX_SERVICES, SLOT_DELETED, ServiceSlot, Settings, TIMEOUT_SETS, Template, Timeouts, name,
+    MAX_SERVICES, SERVICE_V6, SLOT_DELETED, ServiceSlot, Settings, TIMEOUT_SETS, Template,
+    TemplateKey, Timeouts, name,
 };
 use lb_common::tcp::State;
 
@@ -27,7 +28,7 @@ pub struct FlowScanner {
     pub(super) services: Arc<Mapped>,
     pub(super) settings: Arc<Mapped>,
     pub(super) timeouts: Arc<Mapped>,
-    pub(super) templates: Arc<HashMap<MapData, u64, u64>>,
+    pub(super) templates: Arc<HashMap<MapData, TemplateKey, u64>>,
     pub(super) clock: Arc<OwnedFd>,
 }
 
@@ -50,7 +51,7 @@ pub struct FlowEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TemplateEntry {
     /// The client's address, masked as the service says.
-    pub client: Ipv4Addr,
+    pub client: IpAddr,
     /// The service's id.
     pub service: u16,
     /// The backend's index.
@@ -146,17 +147,23 @@ impl FlowScanner {
                     });
                 }
             };
-            let (service, template) = ((key >> 32) as u16, Template(value));
-            let Some(timeout) = timeouts.get(&service) else {
+            let ([a, b, c, d, service], template) = (key, Template(value));
+            let service = service as u16;
+            let Some(&(timeout, is_v6)) = timeouts.get(&service) else {
                 continue;
             };
+            let client: [u8; 16] = zerocopy::transmute!([a, b, c, d]);
             let idle = ticks.now.wrapping_sub(template.used());
             let idle = if idle > i32::MAX as u32 { 0 } else { idle };
             let Some(left) = timeout.checked_sub(idle) else {
                 continue;
             };
             found.push(TemplateEntry {
-                client: Ipv4Addr::from((key as u32).to_ne_bytes()),
+                client: if is_v6 {
+                    IpAddr::from(client)
+                } else {
+                    IpAddr::from(a.to_ne_bytes())
+                },
                 service,
                 backend: template.backend(),
                 left: ticks.duration(left),
@@ -233,14 +240,14 @@ impl FlowScanner {
     }
 
     /// Persistence time in ticks of each service id that has one.
-    fn persistence(&self) -> BTreeMap<u16, u32> {
+    fn persistence(&self) -> BTreeMap<u16, (u32, bool)> {
         (0..self.services.len())
             .map(|slot| -> ServiceSlot {
                 zerocopy::transmute!(self.services.get::<{ size_of::<ServiceSlot>() / 8 }>(slot))
             })
             .filter(|s| s.key != 0 && s.persist_ticks != 0 && u32::from(s.id) < MAX_SERVICES)
             .filter(|s| s.key != SLOT_DELETED || s.removed_key != 0)
-            .map(|s| (s.id, s.persist_ticks))
+            .map(|s| (s.id, (s.persist_ticks, s.flags & SERVICE_V6 != 0)))
             .collect()
     }
 }

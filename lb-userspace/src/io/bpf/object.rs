@@ -12,8 +12,8 @@ use lb_common::flow::{FlowAddrs, FlowBucket};
 use lb_common::maps::{
     Backend, Counters, Flood, FragmentKey, IFACE_SLOTS, Iface, LAYOUT_VERSION, Load, MAX_BACKENDS,
     MAX_FRAGMENTS, MAX_PEERS, MAX_SERVICES, MAX_TEMPLATES, Params, Remote, SCHED_WORDS,
-    SERVICE_SLOTS, ServiceSlot, Settings, TIMEOUT_SETS, TIMEOUTS, Timeouts, name, tick_shift,
-    ticks,
+    SERVICE_SLOTS, ServiceSlot, Settings, TIMEOUT_SETS, TIMEOUTS, TemplateKey, Timeouts, name,
+    tick_shift, ticks,
 };
 use lb_common::reason::REASON_SLOTS;
 use lb_common::tcp::State;
@@ -69,7 +69,7 @@ const SHAPES: [Shape; name::ALL.len()] = [
     Shape {
         name: name::TEMPLATES,
         kind: MapType::LruHash,
-        key: 8,
+        key: size_of::<TemplateKey>() as u32,
         value: 8,
         len: MAX_TEMPLATES,
     },
@@ -111,7 +111,7 @@ pub(super) struct Maps {
     /// [`Counters`] as words.
     pub(super) counters: PerCpuArray<MapData, [u64; 4]>,
     pub(super) reasons: PerCpuArray<MapData, u64>,
-    pub(super) templates: Arc<HashMap<MapData, u64, u64>>,
+    pub(super) templates: Arc<HashMap<MapData, TemplateKey, u64>>,
     pub(super) peers: HashMap<MapData, u64, u32>,
 }
 

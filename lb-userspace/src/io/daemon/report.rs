@@ -281,7 +281,7 @@ fn page(
         };
         found.expires_ms = millis(template.left);
         "TEMPLATE".clone_into(&mut found.state);
-        found.client = IpAddr::V4(template.client);
+        found.client = template.client;
         if wanted.filter.matches(&found) {
             page.connections.push(found);
         }

@@ -13,5 +13,7 @@ mod fuzz;
 mod model;
 #[path = "dataplane/ring.rs"]
 mod ring;
+#[path = "dataplane/verifier.rs"]
+mod verifier;
 #[path = "dataplane/world.rs"]
 mod world;

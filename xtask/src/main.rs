@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod build;
 mod dist;
+mod guest;
 mod run;
 mod setup;
 mod sh;
@@ -42,6 +43,8 @@ enum Task {
     Bench(run::PassThrough),
     /// Measure failover beside keepalived in the lab
     Failover(run::PassThrough),
+    /// Debian's kernel 6.1 in a virtual machine: the packet tests, or IPVS's own choices
+    Guest(guest::Args),
     /// Make a tarball that is unpacked over / to install
     Dist,
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::main(),
         Task::Bench(args) => run::bench(&args),
         Task::Failover(args) => run::failover(&args),
+        Task::Guest(args) => guest::main(&args),
         Task::Dist => dist::main(),
     };
     match result {

@@ -48,6 +48,21 @@ const TEST_TOOLS: &[Tool] = &[
     ),
 ];
 
+/// For the virtual machine with Debian's kernel.
+const GUEST_TOOLS: &[Tool] = &[
+    tool(
+        "qemu-system-x86_64",
+        "qemu-system-x86",
+        "the virtual machine with another kernel",
+    ),
+    tool(
+        "busybox",
+        "busybox-static",
+        "shell and tools in that machine",
+    ),
+    tool("ipvsadm", "ipvsadm", "sets up the kernel's own IPVS there"),
+];
+
 /// Which needs a task has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum For {
@@ -55,6 +70,8 @@ pub(crate) enum For {
     Building,
     /// That, and the tests.
     Testing,
+    /// That, and the virtual machine.
+    Guest,
 }
 
 /// The task `setup`: as [`ensure`], and it says so when there was nothing to do.
@@ -137,14 +154,15 @@ pub(crate) fn ensure(purpose: For) -> Result<()> {
 }
 
 fn missing(purpose: For) -> Vec<&'static Tool> {
-    let test_tools = if purpose == For::Testing {
-        TEST_TOOLS
-    } else {
-        &[]
+    let (test_tools, guest_tools): (&[Tool], &[Tool]) = match purpose {
+        For::Building => (&[], &[]),
+        For::Testing => (TEST_TOOLS, &[]),
+        For::Guest => (TEST_TOOLS, GUEST_TOOLS),
     };
     BUILD_TOOLS
         .iter()
         .chain(test_tools)
+        .chain(guest_tools)
         .filter(|t| sh::which(t.program).is_none())
         .collect()
 }
@@ -180,6 +198,7 @@ mod tests {
         let mut names: Vec<_> = BUILD_TOOLS
             .iter()
             .chain(TEST_TOOLS)
+            .chain(GUEST_TOOLS)
             .map(|t| t.program)
             .collect();
         let all = names.len();
@@ -190,6 +209,7 @@ mod tests {
             BUILD_TOOLS
                 .iter()
                 .chain(TEST_TOOLS)
+                .chain(GUEST_TOOLS)
                 .all(|t| !t.why.is_empty() && !t.package.is_empty())
         );
     }
@@ -197,5 +217,6 @@ mod tests {
     #[test]
     fn building_needs_less_than_testing() {
         assert!(missing(For::Building).len() <= missing(For::Testing).len());
+        assert!(missing(For::Testing).len() <= missing(For::Guest).len());
     }
 }

@@ -1,3 +1,5 @@
+mod against_ipvs;
+
 use super::*;
 
 /// `ip_vs_wrr_schedule` as a machine that is asked for one server after the other.

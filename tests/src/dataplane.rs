@@ -22,6 +22,8 @@ use lb_common::maps::{
 use lb_common::reason::Reason;
 use lb_common::tcp::State;
 
+mod state;
+
 /// The interface on which `BPF_PROG_TEST_RUN` lets frames arrive: loopback.
 pub const IFINDEX: u32 = 1;
 

@@ -1,5 +1,5 @@
-//! The XDP program under `BPF_PROG_TEST_RUN`: single packets as a table, random frames against a
-//! model of the rules, the flow table filled and fought for, two directors in a ring.
+//! The XDP program under `BPF_PROG_TEST_RUN`: random frames against a model of the rules, the flow
+//! table filled and fought for, two directors in a ring. Single packets are in `packets.rs`.
 
 #[path = "dataplane/cases.rs"]
 mod cases;

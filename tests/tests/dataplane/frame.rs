@@ -1,8 +1,7 @@
-//! Building frames, and reading them with a parser that is not ours.
+//! Building frames.
 
 use std::net::Ipv4Addr;
 
-use etherparse::{SlicedPacket, TransportSlice};
 use lb_common::flow::flow_tag;
 
 pub(crate) const OWN: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -75,12 +74,6 @@ impl Frame {
         )
     }
 
-    /// Length of the IP packet.
-    pub(crate) fn ip_len(&self) -> u64 {
-        let l4 = if self.proto == TCP { 20 } else { 8 };
-        (20 + self.options.len() + l4 + self.payload) as u64
-    }
-
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut l4 = Vec::new();
         l4.extend(self.src.1.to_be_bytes());
@@ -145,63 +138,4 @@ pub(crate) fn checksum(header: &[u8]) -> u16 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     !(sum as u16)
-}
-
-/// Asserts that `after` is `before` forwarded to `dmac` from `smac`: each field read with etherparse.
-pub(crate) fn assert_forwarded(
-    what: &str,
-    before: &[u8],
-    after: &[u8],
-    dmac: [u8; 6],
-    smac: [u8; 6],
-) {
-    let (old, new) = (
-        SlicedPacket::from_ethernet(before),
-        SlicedPacket::from_ethernet(after),
-    );
-    let (old, new) = (
-        old.expect("a valid frame in"),
-        new.unwrap_or_else(|e| panic!("{what}: frame out: {e}")),
-    );
-    let link = |p: &SlicedPacket<'_>| match &p.link {
-        Some(etherparse::LinkSlice::Ethernet2(slice)) => slice.to_header(),
-        other => panic!("{what}: {other:?}"),
-    };
-    let (old_link, new_link) = (link(&old), link(&new));
-    assert_eq!(new_link.destination, dmac, "{what}: destination MAC");
-    assert_eq!(new_link.source, smac, "{what}: source MAC");
-    assert_eq!(
-        new_link.ether_type, old_link.ether_type,
-        "{what}: ethertype"
-    );
-    let ip = |p: &SlicedPacket<'_>| match &p.net {
-        Some(etherparse::NetSlice::Ipv4(slice)) => slice.header().to_header(),
-        other => panic!("{what}: {other:?}"),
-    };
-    let (old_ip, new_ip) = (ip(&old), ip(&new));
-    assert_eq!(new_ip.time_to_live, old_ip.time_to_live - 1, "{what}: TTL");
-    assert_eq!(
-        new_ip.header_checksum,
-        new_ip.calc_header_checksum(),
-        "{what}: header checksum"
-    );
-    let mut undone = new_ip.clone();
-    undone.time_to_live = old_ip.time_to_live;
-    undone.header_checksum = old_ip.header_checksum;
-    assert_eq!(undone, old_ip, "{what}: the rest of the IP header");
-    match (&old.transport, &new.transport) {
-        (Some(TransportSlice::Tcp(old)), Some(TransportSlice::Tcp(new))) => {
-            assert_eq!(old.to_header(), new.to_header(), "{what}")
-        }
-        (Some(TransportSlice::Udp(old)), Some(TransportSlice::Udp(new))) => {
-            assert_eq!(old.to_header(), new.to_header(), "{what}")
-        }
-        other => panic!("{what}: {other:?}"),
-    }
-    let start = 14 + old_ip.header_len();
-    assert_eq!(
-        before[start..],
-        after[start..],
-        "{what}: what follows the IP header"
-    );
 }

@@ -1,4 +1,4 @@
-//! The services and servers that the packet cases and the fuzzer share.
+//! The services and servers of the fuzzer.
 
 use std::net::Ipv4Addr;
 

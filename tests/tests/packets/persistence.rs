@@ -1,0 +1,115 @@
+//! Clients that keep their server.
+
+use lb_common::reason::Reason;
+use lb_common::tcp::State::{Established, SynRecv};
+
+use crate::before::{Before, Service, server, tcp_service};
+use crate::frame::{ACK, CLIENT, SYN, tcp, v4};
+use crate::row::{Row, row};
+
+const TICKS: u32 = 1000;
+
+fn web() -> Service {
+    tcp_service(80)
+        .servers([server(1), server(2)])
+        .persistent(TICKS)
+}
+
+fn known(idle: u32) -> Before {
+    web().into_before().template(CLIENT, 2, idle)
+}
+
+pub(crate) fn rows() -> Vec<Row> {
+    let down = || {
+        tcp_service(80)
+            .servers([server(1), server(2).down()])
+            .turns(&[1])
+            .persistent(TICKS)
+            .into_before()
+    };
+    vec![
+        row("a client's first connection", web(), tcp(80, SYN))
+            .opens(1, SynRecv)
+            .keeps(1),
+        row("it comes back", known(5), tcp(80, SYN))
+            .opens(2, SynRecv)
+            .keeps(2),
+        row(
+            "from another port",
+            known(5),
+            tcp(80, SYN).with(|f| f.from.1 = 99),
+        )
+        .opens(2, SynRecv)
+        .keeps(2),
+        row("just in time", known(TICKS - 3), tcp(80, SYN))
+            .opens(2, SynRecv)
+            .keeps(2),
+        row("too late", known(TICKS + 3), tcp(80, SYN))
+            .opens(1, SynRecv)
+            .keeps(1),
+        row(
+            "another client",
+            known(5),
+            tcp(80, SYN).from(v4(10, 1, 2, 4), 1),
+        )
+        .opens(1, SynRecv)
+        .keeps(1),
+        row(
+            "its server is down",
+            down().template(CLIENT, 2, 5),
+            tcp(80, SYN),
+        )
+        .opens(1, SynRecv)
+        .keeps(1),
+        row(
+            "its server has no MAC",
+            tcp_service(80)
+                .servers([server(1), server(2).unresolved()])
+                .turns(&[1])
+                .persistent(TICKS)
+                .into_before()
+                .template(CLIENT, 2, 5),
+            tcp(80, SYN),
+        )
+        .opens(1, SynRecv)
+        .keeps(1),
+        row(
+            "its server has weight 0",
+            tcp_service(80)
+                .servers([server(1), server(2).weight(0)])
+                .turns(&[1])
+                .persistent(TICKS)
+                .into_before()
+                .template(CLIENT, 2, 5),
+            tcp(80, SYN),
+        )
+        .opens(2, SynRecv)
+        .keeps(2),
+        row(
+            "its server is another service's by now",
+            web()
+                .into_before()
+                .and(tcp_service(81).servers([server(3)]))
+                .template(CLIENT, 3, 5),
+            tcp(80, SYN),
+        )
+        .opens(1, SynRecv)
+        .keeps(1),
+        row(
+            "a connection's packet keeps the template alive",
+            known(500).flow(2, Established).silent(500),
+            tcp(80, ACK),
+        )
+        .stays(2, Established)
+        .keeps(2),
+        row(
+            "a connection whose template was lost",
+            web().into_before().flow(2, Established).silent(5),
+            tcp(80, ACK),
+        )
+        .stays(2, Established)
+        .keeps(2),
+        row("ACK without a flow", known(5), tcp(80, ACK)).because(Reason::TcpNoFlow),
+        row("no server", tcp_service(80).persistent(TICKS), tcp(80, SYN)).because(Reason::NoServer),
+    ]
+}

@@ -94,6 +94,10 @@ reasons! {
     PeerDirector "peer_director" Drop,
     /// TTL or hop limit 1 or 0: a router would drop it here
     TtlExpired "ttl_expired" Drop,
+    /// longer than the way to the real server takes, and may not be answered (no DF, ICMP, ...)
+    TooBig "too_big" Drop,
+    /// as too_big, and its sender was told what fits: "fragmentation needed", "packet too big"
+    TooBigAnswered "too_big_answered" Drop,
     /// the service has no real server that takes new connections
     NoServer "no_server" Drop,
     /// no usable real server's MAC address is known

@@ -5,9 +5,10 @@ use lb_common::maps::{BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, Se
 use lb_common::reason::Reason;
 use lb_common::tcp::State;
 
-use crate::maps::{BACKENDS, COUNTERS, tick};
+use crate::maps::{BACKENDS, COUNTERS, count, tick};
 use crate::packet::{Packet, TCP};
 use crate::schedule::Session;
+use crate::tunnel::{self, Sent};
 use crate::{flows, ifaces, rewrite, services};
 
 /// What becomes of a frame.
@@ -58,7 +59,18 @@ fn forward(ctx: &XdpContext) -> Result<Verdict, Reason> {
     // SAFETY: an element of the map.
     let (backend_flags, egress) = unsafe { ((*backend.at).flags, (*backend.at).ifindex) };
     let verdict = if backend_flags & (BACKEND_RESOLVED | BACKEND_LOCAL) == BACKEND_RESOLVED {
-        rewrite::to_backend(&packet, backend.at)?;
+        if rewrite::is_plain(&packet, backend.at) {
+            rewrite::to_backend(&packet, backend.at)?;
+        } else {
+            let (l3, hash) = (packet.l3(), packet.flow_hash());
+            match tunnel::send(ctx.ctx, backend.at, backend.index, l3, hash)? {
+                Sent::Encapsulated => {}
+                Sent::Answered => {
+                    count(Reason::TooBigAnswered);
+                    return Ok(Verdict::Transmit);
+                }
+            }
+        }
         if egress == ingress {
             Verdict::Transmit
         } else {

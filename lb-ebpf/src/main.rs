@@ -33,6 +33,12 @@ mod rewrite;
 mod schedule;
 #[cfg(target_arch = "bpf")]
 mod services;
+#[cfg(target_arch = "bpf")]
+mod sum;
+#[cfg(target_arch = "bpf")]
+mod too_big;
+#[cfg(target_arch = "bpf")]
+mod tunnel;
 
 #[cfg(target_arch = "bpf")]
 mod entry {

@@ -145,6 +145,18 @@ impl Packet {
         }
     }
 
+    /// Where the IP header starts in the frame.
+    #[inline(always)]
+    pub(crate) fn l3(&self) -> u32 {
+        ETHER_LEN as u32
+    }
+
+    /// A number that all packets of a flow have in common.
+    #[inline(always)]
+    pub(crate) fn flow_hash(&self) -> u32 {
+        self.saddr ^ self.ports
+    }
+
     /// Where the frame starts; its first 34 bytes are there.
     #[inline(always)]
     pub(crate) fn start(&self) -> usize {

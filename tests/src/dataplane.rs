@@ -15,9 +15,9 @@ use lb_common::flow::shared::SharedFlow;
 use lb_common::flow::{FlowBucket, FlowValue};
 use lb_common::hash::{flow_buckets, service_slot};
 use lb_common::maps::{
-    Backend, Counters, IFACE_PROBES, Iface, LAYOUT_VERSION, Params, SERVICE_PROBES, ServiceSlot,
-    Settings, TIMEOUTS, TemplateKey, Timeouts, iface_slot, mac_bloom, mac_key, name, table_word,
-    tick_shift, ticks,
+    Backend, Counters, IFACE_PROBES, Iface, LAYOUT_VERSION, Params, Remote, SERVICE_PROBES,
+    ServiceSlot, Settings, TIMEOUTS, TemplateKey, Timeouts, iface_slot, mac_bloom, mac_key, name,
+    table_word, tick_shift, ticks,
 };
 use lb_common::reason::Reason;
 use lb_common::tcp::State;
@@ -132,6 +132,7 @@ pub struct Director {
     ifaces: Mapped<Iface>,
     settings: Mapped<Settings>,
     timeouts: Mapped<Timeouts>,
+    remotes: Mapped<Remote>,
     params: Params,
     sched_used: u32,
 }
@@ -170,6 +171,7 @@ impl Director {
             ifaces: array(&ebpf, name::IFACES)?,
             settings: array(&ebpf, name::SETTINGS)?,
             timeouts: array(&ebpf, name::TIMEOUTS)?,
+            remotes: array(&ebpf, name::REMOTES)?,
             ebpf,
             program,
             clock,
@@ -218,6 +220,11 @@ impl Director {
     /// Stores a backend.
     pub fn set_backend(&self, index: u16, backend: Backend) {
         self.backends.set(usize::from(index), backend);
+    }
+
+    /// Stores what a backend has beside its MACs.
+    pub fn set_remote(&self, index: u16, remote: Remote) {
+        self.remotes.set(usize::from(index), remote);
     }
 
     /// Reads a backend.

@@ -1,0 +1,402 @@
+//! Real servers behind a tunnel: the packet in an outer IP packet to the real server, by itself
+//! (IPIP), in UDP with a GUE header, or in GRE. Any family in any.
+//!
+//! The fields of the outer header are what IPVS makes of them: DSCP, ECN and TTL are those of the
+//! packet (its TTL already one less), and so is DF, IPv4 in IPv4.
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_xdp_adjust_head};
+use lb_common::checksum::after_ttl_decrement;
+use lb_common::maps::{Backend, Forward, REMOTE_CHECKSUM, REMOTE_V6, Remote};
+use lb_common::reason::Reason;
+
+use crate::maps::{REMOTES, settings};
+use crate::sum::{fold, of_frame};
+use crate::too_big;
+
+const ETHERTYPE_IPV4: u16 = 0x0800u16.to_be();
+const ETHERTYPE_IPV6: u16 = 0x86ddu16.to_be();
+const PROTO_IPIP: u8 = 4;
+const PROTO_IPV6: u8 = 41;
+const PROTO_UDP: u8 = 17;
+const PROTO_GRE: u8 = 47;
+const UDP_LEN: u32 = 8;
+const GUE_LEN: u32 = 4;
+const GRE_LEN: u32 = 4;
+/// GRE's checksum and the 16 reserved bits behind it.
+const GRE_CHECKSUM_LEN: u32 = 4;
+const GRE_CHECKSUM: u16 = 0x8000u16.to_be();
+const DF: u16 = 0x4000u16.to_be();
+
+/// What became of a packet that direct routing could not just send.
+pub(crate) enum Sent {
+    /// It goes out, in its tunnel.
+    Encapsulated,
+    /// In its place the answer to its sender, that it is too long, goes back.
+    Answered,
+}
+
+const ENCAPSULATED: u32 = 0;
+const ANSWERED: u32 = 1;
+const FIRST_REASON: u32 = 2;
+
+/// Sends a packet that is too long or that needs a tunnel; the frame's IP header lies at `l3`, 14
+/// to 22. Nothing that was read of the frame may be used afterwards: it lies elsewhere.
+///
+/// `hash` is the same for all packets of a flow.
+#[inline(always)]
+pub(crate) fn send(
+    ctx: *mut xdp_md,
+    backend: *const Backend,
+    index: u32,
+    l3: u32,
+    hash: u32,
+) -> Result<Sent, Reason> {
+    match send_by(ctx, backend, index, l3, hash) {
+        ENCAPSULATED => Ok(Sent::Encapsulated),
+        ANSWERED => Ok(Sent::Answered),
+        n if n == FIRST_REASON + Reason::TtlExpired as u32 => Err(Reason::TtlExpired),
+        n if n == FIRST_REASON + Reason::TooBig as u32 => Err(Reason::TooBig),
+        _ => Err(Reason::Internal),
+    }
+}
+
+#[inline(never)]
+fn send_by(ctx: *mut xdp_md, backend: *const Backend, index: u32, l3: u32, hash: u32) -> u32 {
+    match encapsulate(ctx, backend, index, l3, hash) {
+        Ok(()) => ENCAPSULATED,
+        Err(Refusal::TooLong(mtu)) => match too_big::answer(ctx, l3, mtu) {
+            true => ANSWERED,
+            false => FIRST_REASON + Reason::TooBig as u32,
+        },
+        Err(Refusal::Because(reason)) => FIRST_REASON + reason as u32,
+    }
+}
+
+enum Refusal {
+    /// Longer than this, which is what fits.
+    TooLong(u32),
+    Because(Reason),
+}
+
+/// What the outer headers are made of.
+struct Outer {
+    remote: *const Remote,
+    forward: u8,
+    remote_flags: u32,
+    /// Bytes that are put in front of the packet.
+    overhead: u32,
+    /// Length of the packet.
+    inner_len: u32,
+    /// Protocol number of the packet, and its ethertype.
+    inner: (u8, u16),
+    /// DSCP and ECN.
+    tos: u8,
+    ttl: u8,
+    /// The DF bit where it stands in the header.
+    df: u16,
+}
+
+impl Outer {
+    /// Length between the outer IP header and the packet.
+    #[inline(always)]
+    fn shim_len(&self) -> u32 {
+        shim_len(self.forward, self.remote_flags)
+    }
+}
+
+#[inline(always)]
+fn shim_len(forward: u8, remote_flags: u32) -> u32 {
+    if forward == Forward::Gue as u8 {
+        UDP_LEN + GUE_LEN
+    } else if forward == Forward::Gre as u8 {
+        if remote_flags & REMOTE_CHECKSUM != 0 {
+            GRE_LEN + GRE_CHECKSUM_LEN
+        } else {
+            GRE_LEN
+        }
+    } else {
+        0
+    }
+}
+
+#[inline(always)]
+fn encapsulate(
+    ctx: *mut xdp_md,
+    backend: *const Backend,
+    index: u32,
+    l3: u32,
+    hash: u32,
+) -> Result<(), Refusal> {
+    const INTERNAL: Refusal = Refusal::Because(Reason::Internal);
+    // To the verifier it is any number.
+    let l3 = l3 & 31;
+    // SAFETY: an element of the map.
+    let (forward, link_mtu) = unsafe { ((*backend).forward, u32::from((*backend).mtu)) };
+    let is_direct = forward == Forward::Direct as u8;
+    let remote = REMOTES.get_ptr(index).ok_or(INTERNAL)?;
+    // SAFETY: an element of the map.
+    let remote_flags = unsafe { (*remote).flags };
+    let is_remote_v6 = remote_flags & REMOTE_V6 != 0;
+    let overhead = match (is_direct, is_remote_v6) {
+        (true, _) => 0,
+        (false, false) => 20 + shim_len(forward, remote_flags),
+        (false, true) => 40 + shim_len(forward, remote_flags),
+    };
+
+    // SAFETY: the context of an XDP program.
+    let (data, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
+    let ip = data + l3 as usize;
+    if data + 22 > end || ip + 20 > end {
+        return Err(INTERNAL);
+    }
+    // SAFETY (to the end of this block): each field was compared with `end` right before.
+    let (outer, tags) = unsafe {
+        let is_v4 = *(ip as *const u8) >> 4 == 4;
+        let hops = if is_v4 { ip + 8 } else { ip + 7 } as *mut u8;
+        let ttl = *hops;
+        if ttl <= 1 {
+            return Err(Refusal::Because(Reason::TtlExpired));
+        }
+        let inner_len = if is_v4 {
+            u32::from(u16::from_be(*((ip + 2) as *const u16)))
+        } else {
+            40 + u32::from(u16::from_be(*((ip + 4) as *const u16)))
+        };
+        let len = inner_len + overhead;
+        if link_mtu != 0 && len > link_mtu {
+            return Err(Refusal::TooLong(link_mtu.saturating_sub(overhead)));
+        }
+        if len > 0xffff || is_direct {
+            return Err(Refusal::Because(Reason::TooBig));
+        }
+        *hops = ttl - 1;
+        let (tos, df) = if is_v4 {
+            let check = (ip + 10) as *mut u16;
+            *check = after_ttl_decrement(*check);
+            (*((ip + 1) as *const u8), *((ip + 6) as *const u16) & DF)
+        } else {
+            // The version's four bits, then eight of the traffic class.
+            let word = u16::from_be(*(ip as *const u16));
+            ((word >> 4) as u8, 0)
+        };
+        let outer = Outer {
+            remote,
+            forward,
+            remote_flags,
+            overhead,
+            inner_len,
+            inner: if is_v4 {
+                (PROTO_IPIP, ETHERTYPE_IPV4)
+            } else {
+                (PROTO_IPV6, ETHERTYPE_IPV6)
+            },
+            tos,
+            ttl: ttl - 1,
+            df,
+        };
+        // Both tags, or whatever stands there.
+        (
+            outer,
+            (*((data + 12) as *const u32), *((data + 16) as *const u32)),
+        )
+    };
+    // SAFETY: the context; the frame is looked at anew after this.
+    if unsafe { bpf_xdp_adjust_head(ctx, -(overhead as i32)) } != 0 {
+        return Err(INTERNAL);
+    }
+    write(ctx, backend, l3, hash, &outer, tags).map_err(Refusal::Because)
+}
+
+/// Writes all that stands in front of the packet now.
+#[inline(always)]
+fn write(
+    ctx: *mut xdp_md,
+    backend: *const Backend,
+    l3: u32,
+    hash: u32,
+    outer: &Outer,
+    tags: (u32, u32),
+) -> Result<(), Reason> {
+    // SAFETY: the context of an XDP program.
+    let (data, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
+    let ip = data + l3 as usize;
+    let is_v6 = outer.remote_flags & REMOTE_V6 != 0;
+    if data + 22 > end || ip + 32 > end {
+        return Err(Reason::Internal);
+    }
+    let proto = if outer.forward == Forward::Gue as u8 {
+        PROTO_UDP
+    } else if outer.forward == Forward::Gre as u8 {
+        PROTO_GRE
+    } else {
+        outer.inner.0
+    };
+    // SAFETY (of the whole function): what is written was compared with `end`.
+    unsafe {
+        *(data as *mut u64) = *backend.cast::<u64>();
+        *((data + 8) as *mut u32) = *backend.cast::<u32>().add(2);
+        if l3 >= 18 {
+            *((data + 12) as *mut u32) = tags.0;
+        }
+        if l3 >= 22 {
+            *((data + 16) as *mut u32) = tags.1;
+        }
+        let ethertype = (ip - 2) as *mut u16;
+        if is_v6 {
+            *ethertype = ETHERTYPE_IPV6;
+            if ip + 52 > end {
+                return Err(Reason::Internal);
+            }
+            ipv6(ip, outer, proto);
+            shim(ctx, ip + 40, l3 + 40, hash, outer)
+        } else {
+            *ethertype = ETHERTYPE_IPV4;
+            ipv4(ip, outer, proto);
+            shim(ctx, ip + 20, l3 + 20, hash, outer)
+        }
+    }
+}
+
+/// # Safety
+/// 20 bytes are there.
+#[inline(always)]
+unsafe fn ipv4(ip: usize, outer: &Outer, proto: u8) {
+    let len = (outer.inner_len + outer.overhead) as u16;
+    // A packet that no router may cut needs no identification (RFC 6864).
+    let id = if outer.df != 0 {
+        0
+    } else {
+        // SAFETY: a helper without arguments.
+        (unsafe { bpf_get_prandom_u32() }) as u16
+    };
+    // SAFETY: the caller's, and an element of the map.
+    unsafe {
+        let (source, destination) = ((*outer.remote).source[0], (*outer.remote).addr[0]);
+        let words = [
+            u16::from_ne_bytes([0x45, outer.tos]),
+            len.to_be(),
+            id,
+            outer.df,
+            u16::from_ne_bytes([outer.ttl, proto]),
+        ];
+        let mut sum = u64::from(source) + u64::from(destination);
+        for word in words {
+            sum += u64::from(word);
+        }
+        let check = !fold(sum);
+        let pair = |a: u16, b: u16| u32::from_ne_bytes(pair_bytes(a, b));
+        *(ip as *mut u32) = pair(words[0], words[1]);
+        *((ip + 4) as *mut u32) = pair(words[2], words[3]);
+        *((ip + 8) as *mut u32) = pair(words[4], check);
+        *((ip + 12) as *mut u32) = source;
+        *((ip + 16) as *mut u32) = destination;
+    }
+}
+
+/// # Safety
+/// 40 bytes are there.
+#[inline(always)]
+unsafe fn ipv6(ip: usize, outer: &Outer, proto: u8) {
+    let payload = (outer.inner_len + outer.shim_len()) as u16;
+    // SAFETY: the caller's, and an element of the map.
+    unsafe {
+        *(ip as *mut u32) = (0x6000_0000 | u32::from(outer.tos) << 20).to_be();
+        *((ip + 4) as *mut u32) = u32::from_ne_bytes(pair_bytes(
+            payload.to_be(),
+            u16::from_ne_bytes([proto, outer.ttl]),
+        ));
+        for i in 0..4 {
+            *((ip + 8 + 4 * i) as *mut u32) = (*outer.remote).source[i];
+            *((ip + 24 + 4 * i) as *mut u32) = (*outer.remote).addr[i];
+        }
+    }
+}
+
+/// Two fields as they lie in memory.
+#[inline(always)]
+fn pair_bytes(a: u16, b: u16) -> [u8; 4] {
+    let (a, b) = (a.to_ne_bytes(), b.to_ne_bytes());
+    [a[0], a[1], b[0], b[1]]
+}
+
+/// Writes what stands between the outer IP header and the packet, at `shim`, `offset` bytes into
+/// the frame.
+///
+/// # Safety
+/// 12 bytes are there.
+#[inline(always)]
+unsafe fn shim(
+    ctx: *mut xdp_md,
+    shim: usize,
+    offset: u32,
+    hash: u32,
+    outer: &Outer,
+) -> Result<(), Reason> {
+    let has_checksum = outer.remote_flags & REMOTE_CHECKSUM != 0;
+    let len = outer.shim_len() + outer.inner_len;
+    // SAFETY: the caller's.
+    unsafe {
+        if outer.forward == Forward::Gue as u8 {
+            // The ports above 49151 are nobody's (RFC 6335); so many bits tell flows apart on the way.
+            let source = 0xc000 | (hash.wrapping_mul(0x9e37_79b1) >> 18) as u16;
+            let destination = (*outer.remote).tunnel_port;
+            *(shim as *mut u32) = u32::from_ne_bytes(pair_bytes(source.to_be(), destination));
+            *((shim + 4) as *mut u32) = u32::from_ne_bytes(pair_bytes((len as u16).to_be(), 0));
+            // Version 0, no options, no flags.
+            *((shim + 8) as *mut u32) = u32::from_ne_bytes([0, outer.inner.0, 0, 0]);
+            if has_checksum {
+                let sum = checked(ctx, offset, len)?
+                    + addresses(outer)
+                    + u64::from((len as u16).to_be())
+                    + u64::from(u16::from(PROTO_UDP).to_be());
+                let check = match !fold(sum) {
+                    // 0 would mean that there is none.
+                    0 => 0xffff,
+                    check => check,
+                };
+                store(ctx, offset + 6, check)?;
+            }
+        } else if outer.forward == Forward::Gre as u8 {
+            let flags = if has_checksum { GRE_CHECKSUM } else { 0 };
+            *(shim as *mut u32) = u32::from_ne_bytes(pair_bytes(flags, outer.inner.1));
+            if has_checksum {
+                *((shim + 4) as *mut u32) = 0;
+                let check = !fold(checked(ctx, offset, len)?);
+                store(ctx, offset + 4, check)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn checked(ctx: *mut xdp_md, offset: u32, len: u32) -> Result<u64, Reason> {
+    let settings = settings().ok_or(Reason::Internal)?;
+    of_frame(ctx, offset, len, crate::flows::veil(settings)).ok_or(Reason::TooBig)
+}
+
+/// Sum of both outer addresses.
+#[inline(always)]
+fn addresses(outer: &Outer) -> u64 {
+    let mut sum = 0;
+    for i in 0..4 {
+        // SAFETY: an element of the map; what IPv4 does not use is 0.
+        sum += unsafe { u64::from((*outer.remote).source[i]) + u64::from((*outer.remote).addr[i]) };
+    }
+    sum
+}
+
+/// Stores a 16-bit field of the frame.
+#[inline(always)]
+pub(crate) fn store(ctx: *mut xdp_md, offset: u32, value: u16) -> Result<(), Reason> {
+    // SAFETY: the context of an XDP program.
+    let (data, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
+    let field = data + (offset & 127) as usize;
+    if field + 2 > end {
+        return Err(Reason::Internal);
+    }
+    // SAFETY: just compared.
+    unsafe { *(field as *mut u16) = value };
+    Ok(())
+}

@@ -22,15 +22,17 @@ mod status;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::control::status::Counts;
 use crate::health::{Health, NotRun, ProbeId, Verdict};
 use crate::model::Model;
-use crate::plan::{DesiredService, Dump, Link, Refs, Refusal, Tables};
+use crate::plan::{Dump, Link, Op, Refs, Refusal, Tables};
 use crate::time::Time;
 use crate::vrrp::{self, Policy, Resume, Router};
+
+use desired::{Due, Index, View};
 
 pub use event::{Action, Event};
 pub use meter::{Meter, Sample};
@@ -63,8 +65,9 @@ pub struct Engine {
     router: Router,
     health: Health,
     tables: Tables,
-    refs: Refs,
-    neighbours: BTreeMap<Ipv4Addr, Link>,
+    index: Index,
+    due: Due,
+    neighbours: BTreeMap<IpAddr, Link>,
     own: BTreeSet<IpAddr>,
     /// Interfaces that are up; not told yet at the start.
     links_up: Option<BTreeSet<u32>>,
@@ -76,12 +79,9 @@ pub struct Engine {
     attached: bool,
     meter: Meter,
     refused: Vec<Refusal>,
-    /// What the last plan was made for.
-    desired: Vec<DesiredService>,
     /// The last transition of each instance, by its name.
     transitions: BTreeMap<String, (vrrp::Transition, Time)>,
     actions: VecDeque<Action>,
-    plan_due: bool,
     stopping: bool,
     stopped: bool,
 }
@@ -104,6 +104,7 @@ impl Engine {
         for (service, server) in desired::missing(&model, &tables) {
             health.assume_down(&service.key, server.addr, server.port, now);
         }
+        let neighbours = desired::known_links(&tables);
         let router = Router::new(
             &model.instances,
             &model.sync_groups,
@@ -117,8 +118,9 @@ impl Engine {
             router,
             health,
             tables,
-            refs: Refs::default(),
-            neighbours: desired::known_links(dump),
+            index: Index::of(&model),
+            due: Due::All,
+            neighbours,
             own,
             links_up: None,
             under_way: BTreeMap::new(),
@@ -127,14 +129,13 @@ impl Engine {
             attached,
             meter: Meter::default(),
             refused: Vec::new(),
-            desired: Vec::new(),
             transitions: BTreeMap::new(),
             actions: VecDeque::new(),
-            plan_due: true,
             stopping: false,
             stopped: false,
             model,
         };
+        engine.configure();
         engine
             .actions
             .push_back(Action::Follow(desired::to_resolve(&engine.model)));
@@ -164,15 +165,12 @@ impl Engine {
     pub fn reload(&mut self, model: Arc<Model>, now: Time, random: &mut dyn FnMut() -> u64) {
         self.model = model;
         self.health.apply(&self.model.services, now, random);
+        self.index = Index::of(&self.model);
+        self.configure();
         // What is new is in the maps before its address comes, what goes leaves after its address.
-        let keys: BTreeSet<_> = self.model.services.iter().map(|s| s.key).collect();
-        let leaving: Vec<_> = self
-            .desired
-            .iter()
-            .filter(|s| !keys.contains(&s.key))
-            .cloned()
-            .collect();
-        self.plan(leaving, now);
+        let places = (0..self.model.services.len()).collect();
+        self.due = Due::Some(places);
+        self.plan(now);
         self.router.handle(vrrp::Event::Ready(self.ready()), now);
         self.router.reconfigure(
             &self.model.instances,
@@ -182,7 +180,7 @@ impl Engine {
         );
         self.actions
             .push_back(Action::Follow(desired::to_resolve(&self.model)));
-        self.plan_due = true;
+        self.due = Due::All;
         self.pump(now);
     }
 
@@ -202,11 +200,15 @@ impl Engine {
             }
             Event::Neighbours(neighbours) => {
                 for (addr, link) in neighbours {
-                    self.plan_due |= self.neighbours.insert(addr, link) != Some(link);
+                    if self.neighbours.insert(addr, link) != Some(link) {
+                        self.due.add(self.index.at(&addr));
+                    }
                 }
             }
             Event::HostAddresses(own) => {
-                self.plan_due |= self.own != own;
+                for addr in self.own.symmetric_difference(&own) {
+                    self.due.add(self.index.at(addr));
+                }
                 self.own = own;
             }
             Event::LinksUp(up) => {
@@ -218,12 +220,17 @@ impl Engine {
                 self.health.verdict(id, &verdict, took, now);
             }
             Event::Refs(refs) => {
-                self.refs = refs;
-                self.plan_due |= self.tables.has_retired();
+                let ops = self.tables.release(&refs);
+                if !ops.is_empty() && !self.refused.is_empty() {
+                    // There may be room for them now.
+                    self.due = Due::All;
+                }
+                self.write(ops);
             }
             Event::Observed(dump) => {
                 self.tables = Tables::adopt(dump, now);
-                self.plan_due = true;
+                self.configure();
+                self.due = Due::All;
             }
             Event::Shutdown => {
                 self.stopping = true;
@@ -249,12 +256,12 @@ impl Engine {
                 self.actions.push_back(Action::Probe(probes));
             }
         }
-        if !self.health.take_changed().is_empty() {
-            self.plan_due = true;
+        for key in self.health.take_changed() {
+            self.due.add(self.index.service(&key).as_slice());
         }
         self.tell_health();
-        if self.plan_due {
-            self.plan(Vec::new(), now);
+        if self.due != Due::Nothing {
+            self.plan(now);
         }
         if self.stopping && !self.stopped && self.router.is_stopped() {
             self.stopped = true;
@@ -305,10 +312,7 @@ impl Engine {
     fn void_probes(&mut self) {
         let Some(up) = &self.links_up else { return };
         for (addr, void) in self.under_way.values_mut() {
-            let link = match addr {
-                IpAddr::V4(addr) => self.neighbours.get(addr),
-                IpAddr::V6(_) => None,
-            };
+            let link = self.neighbours.get(addr);
             *void |= link.is_some_and(|l| !up.contains(&l.ifindex));
         }
     }
@@ -368,26 +372,68 @@ impl Engine {
         }
     }
 
-    /// Brings the maps to what should be, and `leaving` beside it.
-    fn plan(&mut self, leaving: Vec<DesiredService>, now: Time) {
-        self.plan_due = false;
-        self.desired = desired::services(&self.model, &self.health, &self.neighbours, &self.own);
-        self.desired.extend(leaving);
-        let plan = self.tables.plan(&self.desired, &self.refs, now);
-        for refusal in &plan.refused {
-            if !self.refused.contains(refusal) {
-                self.actions.push_back(Action::Refused(*refusal));
+    /// Brings the maps to what should be, as far as that is due.
+    fn plan(&mut self, now: Time) {
+        let due = std::mem::take(&mut self.due);
+        let view = View {
+            health: &self.health,
+            neighbours: &self.neighbours,
+            own: &self.own,
+        };
+        let desired = |place: &usize| {
+            let service = self.model.services.get(*place);
+            service.map_or_else(Vec::new, |s| desired::service(s, &view))
+        };
+        let (desired, plan) = match due {
+            Due::Nothing => return,
+            Due::Some(places) => {
+                let desired: Vec<_> = places.iter().flat_map(desired).collect();
+                let plan = self.tables.update(&desired, now);
+                (desired, plan)
             }
+            Due::All => {
+                let places: Vec<usize> = (0..self.model.services.len()).collect();
+                let desired: Vec<_> = places.iter().flat_map(desired).collect();
+                let plan = self.tables.plan(&desired, &Refs::default(), now);
+                (desired, plan)
+            }
+        };
+        let before = std::mem::take(&mut self.refused);
+        for refusal in plan.refused.iter().filter(|r| !before.contains(r)) {
+            self.actions.push_back(Action::Refused(*refusal));
         }
         self.refused = plan.refused;
-        self.tables = plan.next;
-        if !plan.ops.is_empty() {
-            self.actions.push_back(Action::Write(plan.ops));
+        if !before.is_empty() {
+            let planned: BTreeSet<_> = desired.iter().map(|d| d.key).collect();
+            let others = before.into_iter().filter(|r| !planned.contains(&r.service));
+            self.refused.extend(others);
         }
-        let fellows = desired::fellows(&self.model, &self.tables, &self.neighbours, &self.own);
+        self.write(plan.ops);
+        self.tell_fellows();
+    }
+
+    fn tell_fellows(&mut self) {
+        let view = View {
+            health: &self.health,
+            neighbours: &self.neighbours,
+            own: &self.own,
+        };
+        let fellows = desired::fellows(&self.model, &self.index, &self.tables, &view);
         if self.fellows.as_ref() != Some(&fellows) {
             self.actions.push_back(Action::Fellows(fellows.clone()));
             self.fellows = Some(fellows);
+        }
+    }
+
+    /// Takes over what holds for all services.
+    fn configure(&mut self) {
+        let ops = self.tables.configure(&desired::defaults(&self.model));
+        self.write(ops);
+    }
+
+    fn write(&mut self, ops: Vec<Op>) {
+        if !ops.is_empty() {
+            self.actions.push_back(Action::Write(ops));
         }
     }
 }

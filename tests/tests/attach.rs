@@ -111,29 +111,20 @@ fn open(pin: &Path, mode: ModeWish, server: [u8; 6], own: [u8; 6]) -> Result<Dat
         mode,
     })?;
     let ifindex = nix::net::if_::if_nametoindex(IFNAME)?;
+    let key = ServiceKey {
+        addr: VIP.into(),
+        port: 80,
+        protocol: Protocol::Tcp,
+    };
     let service = DesiredService {
-        key: ServiceKey {
-            addr: VIP.into(),
-            port: 80,
-            protocol: Protocol::Tcp,
-        },
-        scheduler: Scheduler::Rr,
-        persistence: None,
         sloppy: true,
         backends: vec![DesiredBackend {
-            addr: Ipv4Addr::new(10, 0, 0, 2).into(),
-            port: 80,
-            weight: 1,
-            up: true,
-            link: Some(Link {
-                dmac: server,
-                smac: own,
-                ifindex,
-            }),
-            local: false,
+            link: Some(Link::new(server, own, ifindex)),
+            ..DesiredBackend::new(Ipv4Addr::new(10, 0, 0, 2).into(), 80, 1)
         }],
+        ..DesiredService::new(key, Scheduler::Rr)
     };
-    let tables = Tables::adopt(&dp.dump()?, clock::now());
+    let mut tables = Tables::adopt(&dp.dump()?, clock::now());
     let plan = tables.plan(&[service], &Refs::default(), clock::now());
     ensure!(plan.ops.is_empty() == dp.adopted(), "{:?}", plan.ops);
     dp.apply(&plan.ops)?;

@@ -35,26 +35,15 @@ fn key(port: u16, protocol: Protocol) -> ServiceKey {
 
 fn server(n: u8) -> DesiredBackend {
     DesiredBackend {
-        addr: Ipv4Addr::new(10, 0, 0, n).into(),
-        port: 80,
-        weight: 1,
-        up: true,
-        link: Some(Link {
-            dmac: [2, 0xaa, 0, 0, 0, n],
-            smac: OWN,
-            ifindex: LO,
-        }),
-        local: false,
+        link: Some(Link::new([2, 0xaa, 0, 0, 0, n], OWN, LO)),
+        ..DesiredBackend::new(Ipv4Addr::new(10, 0, 0, n).into(), 80, 1)
     }
 }
 
 fn service(port: u16, servers: &[u8]) -> DesiredService {
     DesiredService {
-        key: key(port, Protocol::Tcp),
-        scheduler: Scheduler::Rr,
-        persistence: None,
-        sloppy: false,
         backends: servers.iter().map(|n| server(*n)).collect(),
+        ..DesiredService::new(key(port, Protocol::Tcp), Scheduler::Rr)
     }
 }
 
@@ -102,7 +91,6 @@ impl Bench {
         let plan = self.tables.plan(desired, refs, clock::now());
         assert_eq!(plan.refused, []);
         let applied = self.dp.apply(&plan.ops)?;
-        self.tables = plan.next;
         Ok(applied.freed)
     }
 

@@ -110,8 +110,9 @@ pub struct Remote {
     pub flags: u32,
     /// UDP destination port of GUE, network byte order.
     pub tunnel_port: u16,
-    /// Reserved.
-    pub reserved: u16,
+    /// User space's own: the last weight that was not 0, by which `mh` keeps a quiesced server's
+    /// share of its table.
+    pub last_weight: u16,
     /// `uthreshold`: with so many connections it takes no new ones; 0: no limit.
     pub upper: u32,
     /// `lthreshold`: below so many it does again; 0: below three quarters of `upper`.

@@ -1,58 +1,126 @@
 //! From configuration, health and neighbours to what the data plane should hold.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
-
-use lb_common::maps::BACKEND_RESOLVED;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 
 use crate::health::{Health, Target};
 use crate::model::{ForwardMethod, Model, RealServer, Service, ServiceKey};
-use crate::plan::{DesiredBackend, DesiredService, Dump, Link, Tables};
+use crate::plan::{Defaults, DesiredBackend, DesiredService, FLOOD_RATE, Link, Tables};
 
-/// All services as they should be. A target that is not listed is left out: the plan keeps its
-/// established connections and gives it nothing new.
-pub(super) fn services(
-    model: &Model,
-    health: &Health,
-    neighbours: &BTreeMap<Ipv4Addr, Link>,
-    own: &BTreeSet<IpAddr>,
-) -> Vec<DesiredService> {
-    model
-        .services
-        .iter()
-        .map(|service| {
-            let targets = health.targets(&service.key).unwrap_or_default();
-            DesiredService {
-                key: service.key,
-                scheduler: service.scheduler,
-                persistence: service.persistence,
-                sloppy: service.sloppy,
-                backends: targets
-                    .iter()
-                    .filter(|t| t.listed)
-                    .map(|t| backend(t, neighbours, own))
-                    .collect(),
+/// Which services of a model a change concerns, by their place in it.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    by_key: HashMap<ServiceKey, usize>,
+    by_server: HashMap<IpAddr, Vec<usize>>,
+}
+
+impl Index {
+    pub(super) fn of(model: &Model) -> Index {
+        let mut index = Index::default();
+        for (place, service) in model.services.iter().enumerate() {
+            index.by_key.insert(service.key, place);
+            for addr in servers(service) {
+                let at = index.by_server.entry(addr).or_default();
+                if at.last() != Some(&place) {
+                    at.push(place);
+                }
             }
+        }
+        index
+    }
+
+    /// The service that the checks know by this key.
+    pub(super) fn service(&self, key: &ServiceKey) -> Option<usize> {
+        self.by_key.get(key).copied()
+    }
+
+    /// The services that have a real server of this address.
+    pub(super) fn at(&self, addr: &IpAddr) -> &[usize] {
+        self.by_server.get(addr).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Which services a new plan is wanted for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum Due {
+    /// For none.
+    #[default]
+    Nothing,
+    /// For those at these places of the model.
+    Some(BTreeSet<usize>),
+    /// For all, and what is not among them goes.
+    All,
+}
+
+impl Due {
+    /// For these as well.
+    pub(super) fn add(&mut self, places: &[usize]) {
+        match self {
+            Due::All => {}
+            Due::Some(some) => some.extend(places),
+            Due::Nothing if places.is_empty() => {}
+            Due::Nothing => *self = Due::Some(places.iter().copied().collect()),
+        }
+    }
+}
+
+/// What services are made from beside the configuration.
+pub(super) struct View<'a> {
+    pub(super) health: &'a Health,
+    pub(super) neighbours: &'a BTreeMap<IpAddr, Link>,
+    pub(super) own: &'a BTreeSet<IpAddr>,
+}
+
+/// A service as it should be: one for each of its addresses. A target that is not listed is left out:
+/// the plan keeps its established connections and gives it nothing new.
+pub(super) fn service(service: &Service, view: &View<'_>) -> Vec<DesiredService> {
+    let targets = view.health.targets(&service.key).unwrap_or_default();
+    let backends: Vec<DesiredBackend> = targets
+        .iter()
+        .filter(|t| t.listed)
+        .map(|t| backend(t, view))
+        .collect();
+    service
+        .keys()
+        .map(|key| DesiredService {
+            sched_flags: service.sched_flags,
+            ops: service.ops,
+            persistence: service.persistence,
+            sloppy: service.sloppy,
+            expire_nodest_conn: service.expire_nodest_conn,
+            expire_quiescent_template: service.expire_quiescent_template,
+            timeouts: service.timeouts,
+            // Neither direct routing nor a tunnel changes the port.
+            backends: backends
+                .iter()
+                .map(|b| DesiredBackend {
+                    port: key.port,
+                    ..*b
+                })
+                .collect(),
+            ..DesiredService::new(key, service.scheduler)
         })
         .collect()
 }
 
-fn backend(
-    target: &Target,
-    neighbours: &BTreeMap<Ipv4Addr, Link>,
-    own: &BTreeSet<IpAddr>,
-) -> DesiredBackend {
-    let link = match target.addr {
-        IpAddr::V4(addr) => neighbours.get(&addr).copied(),
-        IpAddr::V6(_) => None,
-    };
+fn backend(target: &Target, view: &View<'_>) -> DesiredBackend {
     DesiredBackend {
-        addr: target.addr,
-        port: target.port,
-        weight: target.effective_weight,
+        full_weight: target.weight,
         up: target.up || target.sorry,
-        link,
-        local: own.contains(&target.addr),
+        link: view.neighbours.get(&target.addr).copied(),
+        local: view.own.contains(&target.addr),
+        method: target.method,
+        uthreshold: target.uthreshold,
+        lthreshold: target.lthreshold,
+        ..DesiredBackend::new(target.addr, target.port, target.effective_weight)
+    }
+}
+
+/// What holds for all services.
+pub(super) fn defaults(model: &Model) -> Defaults {
+    Defaults {
+        timeouts: model.global.timeouts,
+        flood_rate: model.global.flood_rate.unwrap_or(FLOOD_RATE),
     }
 }
 
@@ -61,33 +129,23 @@ fn backend(
 /// while it has never been heard as a master.
 pub(super) fn fellows(
     model: &Model,
+    index: &Index,
     tables: &Tables,
-    neighbours: &BTreeMap<Ipv4Addr, Link>,
-    own: &BTreeSet<IpAddr>,
+    view: &View<'_>,
 ) -> BTreeSet<([u8; 6], u16)> {
-    let ids: BTreeMap<ServiceKey, u16> = tables
-        .services()
-        .filter(|(_, _, removed)| !removed)
-        .map(|(id, key, _)| (key, id))
-        .collect();
     let mut fellows = BTreeSet::new();
-    for service in &model.services {
-        let servers = &service.real_servers;
+    let here: BTreeSet<usize> = view.own.iter().flat_map(|a| index.at(a)).copied().collect();
+    for service in here.iter().filter_map(|place| model.services.get(*place)) {
         // Through a tunnel or a router the MAC says nothing about the sender.
-        let is_here = servers.iter().any(|s| own.contains(&s.addr));
-        if !is_here || service.method != ForwardMethod::Dr {
+        let direct = |s: &&RealServer| s.method == ForwardMethod::Dr;
+        let servers = || service.real_servers.iter().filter(direct);
+        if !servers().any(|s| view.own.contains(&s.addr)) {
             continue;
         }
-        let Some(id) = ids.get(&service.key) else {
-            continue;
-        };
-        for server in servers {
-            let IpAddr::V4(addr) = server.addr else {
-                continue;
-            };
-            if let Some(link) = neighbours.get(&addr) {
-                fellows.insert((link.dmac, *id));
-            }
+        let ids: Vec<u16> = service.keys().filter_map(|key| tables.id_of(key)).collect();
+        let links = servers().filter_map(|s| view.neighbours.get(&s.addr));
+        for link in links.filter(|l| l.on_link) {
+            fellows.extend(ids.iter().map(|id| (link.dmac, *id)));
         }
     }
     fellows
@@ -95,41 +153,27 @@ pub(super) fn fellows(
 
 /// How real servers were reached when the maps were last written, so that adopting them stops no
 /// packet.
-pub(super) fn known_links(dump: &Dump) -> BTreeMap<Ipv4Addr, Link> {
-    dump.backends
-        .iter()
-        .filter(|(_, b)| b.flags & BACKEND_RESOLVED != 0 && b.ifindex != 0)
-        .map(|(_, b)| {
-            let addr = Ipv4Addr::from(b.addr.to_ne_bytes());
-            (
-                addr,
-                Link {
-                    dmac: b.dmac,
-                    smac: b.smac,
-                    ifindex: b.ifindex,
-                },
-            )
-        })
-        .collect()
+pub(super) fn known_links(tables: &Tables) -> BTreeMap<IpAddr, Link> {
+    let mut known: BTreeMap<IpAddr, Link> = BTreeMap::new();
+    for (addr, link) in tables.links() {
+        // One that is reached through a tunnel too says what is needed for both.
+        let knows_more = link.source.is_some();
+        if knows_more || !known.contains_key(&addr) {
+            known.insert(addr, link);
+        }
+    }
+    known
+}
+
+/// The addresses of a service's real servers.
+fn servers(service: &Service) -> impl Iterator<Item = IpAddr> + '_ {
+    let sorry = service.sorry_server.map(|s| s.addr);
+    service.real_servers.iter().map(|r| r.addr).chain(sorry)
 }
 
 /// Every address to which frames may have to be sent.
-pub(super) fn to_resolve(model: &Model) -> BTreeSet<Ipv4Addr> {
-    let of = |s: &Service| {
-        let servers = s.real_servers.iter().map(|r| r.addr);
-        servers
-            .chain(s.sorry_server.map(|s| s.addr))
-            .collect::<Vec<_>>()
-    };
-    model
-        .services
-        .iter()
-        .flat_map(of)
-        .filter_map(|a| match a {
-            IpAddr::V4(a) => Some(a),
-            IpAddr::V6(_) => None,
-        })
-        .collect()
+pub(super) fn to_resolve(model: &Model) -> BTreeSet<IpAddr> {
+    model.services.iter().flat_map(servers).collect()
 }
 
 /// The real servers that a predecessor had taken out: their service is in the maps, they are not,
@@ -140,7 +184,7 @@ pub(super) fn missing<'m>(model: &'m Model, tables: &Tables) -> Vec<(&'m Service
     let live: BTreeMap<(u16, IpAddr, u16), u16> = tables
         .backends()
         .filter(|(_, _, _, _, removed)| !removed)
-        .map(|(index, id, addr, port, _)| ((id, IpAddr::V4(addr), port), index))
+        .map(|(index, id, addr, port, _)| ((id, addr, port), index))
         .collect();
     let ids: BTreeMap<ServiceKey, u16> = tables
         .services()
@@ -199,30 +243,21 @@ mod tests {
         let desired: Vec<DesiredService> = held
             .iter()
             .map(|backends| DesiredService {
-                key: model.services[0].key,
-                scheduler: Scheduler::Rr,
-                persistence: None,
-                sloppy: false,
                 backends: backends
                     .iter()
-                    .map(|&(last, weight)| DesiredBackend {
-                        addr: [10, 0, 0, last].into(),
-                        port: 80,
-                        weight,
-                        up: true,
-                        link: None,
-                        local: false,
-                    })
+                    .map(|&(last, weight)| DesiredBackend::new([10, 0, 0, last].into(), 80, weight))
                     .collect(),
+                ..DesiredService::new(model.services[0].key, Scheduler::Rr)
             })
             .collect();
-        let plan = Tables::new(250).plan(&desired, &Refs::default(), Time::ZERO);
+        let mut tables = Tables::new(250);
+        let plan = tables.plan(&desired, &Refs::default(), Time::ZERO);
         assert!(plan.refused.is_empty());
         let last = |server: &RealServer| match server.addr {
             IpAddr::V4(a) => a.octets()[3],
             IpAddr::V6(_) => 0,
         };
-        let missing = missing(model, &plan.next);
+        let missing = missing(model, &tables);
         missing
             .into_iter()
             .map(|(_, server)| last(server))
@@ -237,29 +272,33 @@ mod tests {
         };
         model.services[1].key.port = 81;
         let link = |last| {
-            let addr = Ipv4Addr::new(10, 0, 0, last);
-            let dmac = [2, 0, 0, 0, 0, last];
-            let smac = [2, 1, 1, 1, 1, 1];
-            let ifindex = 2;
+            let addr = IpAddr::from([10, 0, 0, last]);
             (
                 addr,
-                Link {
-                    dmac,
-                    smac,
-                    ifindex,
-                },
+                Link::new([2, 0, 0, 0, 0, last], [2, 1, 1, 1, 1, 1], 2),
             )
         };
         // The third is not resolved.
         let neighbours = [link(1), link(2), link(3)].into();
         let own = |last: u8| [IpAddr::from([10, 0, 0, last])].into();
-        let health = Health::new();
-        let desired = services(&model, &health, &neighbours, &own(9));
-        let plan = Tables::new(250).plan(&desired, &Refs::default(), Time::ZERO);
-        let tables = plan.next;
-        let id = tables.services().find(|(_, key, _)| key.port == 80);
-        let id = id.map(|(id, ..)| id).unwrap();
-        let of = |own| fellows(&model, &tables, &neighbours, &own);
+        let mut tables = Tables::new(250);
+        let view = View {
+            health: &Health::new(),
+            neighbours: &neighbours,
+            own: &own(9),
+        };
+        let desired: Vec<_> = model
+            .services
+            .iter()
+            .flat_map(|s| super::service(s, &view))
+            .collect();
+        let _ = tables.plan(&desired, &Refs::default(), Time::ZERO);
+        let id = tables.id_of(model.services[0].key).unwrap();
+        let index = Index::of(&model);
+        let of = |own| {
+            let view = View { own: &own, ..view };
+            fellows(&model, &index, &tables, &view)
+        };
         let mac = |last| [2, 0, 0, 0, 0, last];
         assert_eq!(of(own(9)), [(mac(1), id), (mac(2), id)].into());
         assert_eq!(of(own(77)), BTreeSet::new());

@@ -1,7 +1,7 @@
 //! What goes into the engine and what comes out of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::health::{Probe, ProbeId, Verdict};
@@ -17,7 +17,7 @@ pub enum Event<'a> {
     Attached(bool),
     /// How real servers are reached now. One that is absent is reached as before: whether it is
     /// dead is for its checks to say.
-    Neighbours(BTreeMap<Ipv4Addr, Link>),
+    Neighbours(BTreeMap<IpAddr, Link>),
     /// The addresses of this host, to know a real server that is the director itself.
     HostAddresses(BTreeSet<IpAddr>),
     /// The interfaces that are up, by index. A check that fails while the way to its server is down
@@ -50,7 +50,7 @@ pub enum Action {
     /// Start these probes; each answers with [`Event::Verdict`].
     Probe(Vec<Probe>),
     /// Find out, and keep finding out, how these are reached.
-    Follow(BTreeSet<Ipv4Addr>),
+    Follow(BTreeSet<IpAddr>),
     /// Frames of these MACs come from other directors.
     Peers(BTreeSet<[u8; 6]>),
     /// Frames of these MACs for the services of these ids come from real servers to which directors

@@ -126,10 +126,7 @@ impl Engine {
         t: &Target,
         around: &Surroundings,
     ) -> BackendStatus {
-        let link = match t.addr {
-            IpAddr::V4(a) => self.neighbours.get(&a),
-            IpAddr::V6(_) => None,
-        };
+        let link = self.neighbours.get(&t.addr);
         let index = self.tables.backend_index(key, t.addr, key.port);
         let (active_conns, inactive_conns) = index
             .and_then(|i| around.connections.get(&i).copied())

@@ -238,18 +238,12 @@ impl Host {
     }
 }
 
-fn neighbours(lasts: &[u8]) -> BTreeMap<Ipv4Addr, Link> {
+fn neighbours(lasts: &[u8]) -> BTreeMap<IpAddr, Link> {
     lasts
         .iter()
         .map(|&l| {
-            (
-                server(l),
-                Link {
-                    dmac: [2, 0, 0, 0, 0, l],
-                    smac: [2, 1, 1, 1, 1, 1],
-                    ifindex: 7,
-                },
-            )
+            let link = Link::new([2, 0, 0, 0, 0, l], [2, 1, 1, 1, 1, 1], 7);
+            (server(l).into(), link)
         })
         .collect()
 }

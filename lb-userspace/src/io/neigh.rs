@@ -4,7 +4,7 @@
 //! the health check's to say, and an entry that the kernel merely forgot must not stop a packet.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::netlink::{Control, LinkTable, Neighbour, NeighbourState, NextHop};
@@ -28,11 +28,11 @@ type Hop = (u32, IpAddr);
 #[derive(Debug, Default)]
 pub struct Resolver {
     /// Where each server's packets go; none without a route.
-    followed: BTreeMap<Ipv4Addr, Option<NextHop>>,
+    followed: BTreeMap<IpAddr, Option<NextHop>>,
     /// The last MAC of every neighbour.
     macs: BTreeMap<Hop, [u8; 6]>,
     /// Still to be looked up.
-    queue: VecDeque<Ipv4Addr>,
+    queue: VecDeque<IpAddr>,
     /// Neighbours that were asked for since the queue was empty.
     asked: BTreeSet<Hop>,
     /// A round over all servers is wanted.
@@ -40,17 +40,17 @@ pub struct Resolver {
     /// When the last round began.
     begun: Option<Time>,
     /// The last server without a MAC that was asked for again.
-    last_unknown: Option<Ipv4Addr>,
+    last_unknown: Option<IpAddr>,
 }
 
 impl Resolver {
     /// Follows exactly these from now on.
-    pub fn follow(&mut self, wanted: &BTreeSet<Ipv4Addr>) {
+    pub fn follow(&mut self, wanted: &BTreeSet<IpAddr>) {
         self.followed.retain(|addr, _| wanted.contains(addr));
         let new = wanted
             .iter()
             .filter(|addr| !self.followed.contains_key(addr));
-        let new: Vec<Ipv4Addr> = new.copied().collect();
+        let new: Vec<IpAddr> = new.copied().collect();
         // The first ones need the neighbour table as well.
         self.round |= !new.is_empty();
         self.followed.extend(new.into_iter().map(|a| (a, None)));
@@ -67,7 +67,7 @@ impl Resolver {
         if self.round || !self.queue.is_empty() {
             return;
         }
-        let unknown: Vec<Ipv4Addr> = self
+        let unknown: Vec<IpAddr> = self
             .followed
             .iter()
             .filter(|(_, hop)| self.is_unknown(**hop))
@@ -111,8 +111,8 @@ impl Resolver {
                 continue;
             };
             // A server to which there is no route at this moment keeps the one it had.
-            if let Ok(hop) = control.route_to(IpAddr::V4(addr)) {
-                changed |= old.map(key) != Some(key(hop));
+            if let Ok(hop) = control.route_to(addr) {
+                changed |= *old != Some(hop);
                 *old = Some(hop);
             }
             let Some(hop) = old.filter(|h| !h.local) else {
@@ -163,15 +163,20 @@ impl Resolver {
 
     /// How each server is reached, those that are.
     #[must_use]
-    pub fn links(&self, table: &LinkTable) -> BTreeMap<Ipv4Addr, Link> {
+    pub fn links(&self, table: &LinkTable) -> BTreeMap<IpAddr, Link> {
         self.followed
             .iter()
             .filter_map(|(addr, hop)| {
                 let hop = (*hop)?;
+                let out = table.get(hop.index)?;
+                let mtu = hop.mtu.map_or(out.mtu, |mtu| mtu.min(out.mtu));
                 let link = Link {
                     dmac: *self.macs.get(&key(hop))?,
-                    smac: table.get(hop.index)?.mac?,
+                    smac: out.mac?,
                     ifindex: hop.index,
+                    mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
+                    source: hop.source,
+                    on_link: hop.addr == *addr,
                 };
                 Some((*addr, link))
             })

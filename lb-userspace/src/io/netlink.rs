@@ -106,6 +106,8 @@ pub struct NextHop {
     pub local: bool,
     /// The source address that the kernel would use.
     pub source: Option<IpAddr>,
+    /// The MTU that is set for the route, if any.
+    pub mtu: Option<u32>,
 }
 
 /// A change of the host's network.

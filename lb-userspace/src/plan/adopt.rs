@@ -1,12 +1,13 @@
 //! The books rebuilt from what the maps hold.
 
-use std::collections::BTreeSet;
-
-use lb_common::maps::{BACKEND_REMOVED, Backend, SLOT_DELETED, ServiceSlot};
+use lb_common::maps::{
+    BACKEND_REMOVED, Backend, Remote, SLOT_DELETED, ServiceSlot, TIMEOUT_SETS, Timeouts,
+};
 
 use super::op::Op;
 use super::slots::{Held, in_reach};
 use super::tables::{Row, Service, Tables};
+use super::timeouts::Sets;
 use super::values::service_of_key;
 use crate::time::Time;
 
@@ -15,12 +16,15 @@ use crate::time::Time;
 pub struct Dump {
     /// Jiffies per second, from the settings.
     pub hz: u32,
-    /// The slots that are not all zero, by number.
-    pub services: Vec<(u32, ServiceSlot)>,
-    /// The backends that are not all zero, by index.
-    pub backends: Vec<(u16, Backend)>,
-    /// The arena of scheduling tables, entry by entry.
-    pub sched: Vec<u16>,
+    /// The settings' rate of new flows.
+    pub flood_rate: u32,
+    /// The slots that are not all zero, by number, each with the entries of the table to which it
+    /// refers (none when that lies outside the arena).
+    pub services: Vec<(u32, ServiceSlot, Vec<u16>)>,
+    /// The backends that are not all zero, by index, and what lies beside each.
+    pub backends: Vec<(u16, Backend, Remote)>,
+    /// The sets of timeouts by number; one that is all zero is free.
+    pub timeouts: Vec<Timeouts>,
 }
 
 impl Tables {
@@ -30,55 +34,49 @@ impl Tables {
     #[must_use]
     pub fn adopt(dump: &Dump, now: Time) -> Tables {
         let mut tables = Tables::new(dump.hz);
-        for (slot, value) in &dump.services {
+        tables.flood_rate = dump.flood_rate;
+        tables.sets = Sets::adopt(&dump.timeouts, now);
+        for (slot, value, entries) in &dump.services {
             if value.key != 0 && value.key != SLOT_DELETED {
-                tables.adopt_live(*slot, value, &dump.sched);
+                tables.adopt_live(*slot, value, entries);
             }
         }
-        for (slot, value) in &dump.services {
+        for (slot, value, _) in &dump.services {
             if value.key == SLOT_DELETED {
                 tables.adopt_removed(*slot, value, now);
             }
         }
-        let live: BTreeSet<u16> = tables
-            .services
-            .values()
-            .filter(|s| s.retired.is_none())
-            .map(|s| s.value.id)
-            .collect();
-        for (index, value) in &dump.backends {
-            tables.adopt_backend(*index, value, live.contains(&value.service), now);
+        for (index, value, remote) in &dump.backends {
+            tables.adopt_backend(*index, value, remote, now);
         }
         tables
     }
 
-    /// Whether a live or removed service has this id.
-    fn id_taken(&self, id: u16) -> bool {
-        id == 0 || self.services.values().any(|s| s.value.id == id)
-    }
-
-    fn adopt_live(&mut self, slot: u32, value: &ServiceSlot, sched: &[u16]) {
-        let key = value.key;
+    fn adopt_live(&mut self, slot: u32, value: &ServiceSlot, entries: &[u16]) {
+        let key = service_of_key(value.key, value.addr)
+            .filter(|key| in_reach(*key, slot) && !self.services.contains_key(key));
         // Of two copies either may stay: they are alike but for the place.
-        if service_of_key(key).is_none() || !in_reach(key, slot) || self.id_taken(value.id) {
+        let Some(key) = key.filter(|_| self.ids.claim(value.id)) else {
             self.slots.set(slot, Some(Held::Tombstone));
             self.repairs.push(Op::ClearSlot {
                 slot,
                 key: SLOT_DELETED,
             });
             return;
-        }
+        };
         let mut value = *value;
         let (base, len) = ((value.table >> 32) as u32, value.table as u32);
-        let range = base as usize..(base as usize).saturating_add(len as usize);
-        let table = match sched.get(range) {
-            Some(entries) if len > 0 && self.arena.claim(base, len) => entries.to_vec(),
-            Some(_) | None => Vec::new(),
-        };
-        if table.is_empty() && value.table != 0 {
+        let mut table = Vec::new();
+        if entries.len() == len as usize && self.arena.claim(base, len) {
+            table.extend_from_slice(entries);
+        } else if value.table != 0 {
             value.table = 0;
             self.repairs.push(Op::SwitchTable { slot, table: 0 });
         }
+        if u32::from(value.timeouts) < TIMEOUT_SETS {
+            self.sets.join(value.timeouts);
+        }
+        self.by_id.insert(value.id, key);
         self.slots.set(slot, Some(Held::Live(key)));
         self.services.insert(
             key,
@@ -86,22 +84,26 @@ impl Tables {
                 slot,
                 value,
                 table,
+                brought: None,
                 retired: None,
             },
         );
     }
 
     fn adopt_removed(&mut self, slot: u32, value: &ServiceSlot, now: Time) {
-        let key = value.removed_key;
-        if service_of_key(key).is_none()
-            || self.id_taken(value.id)
-            || self.services.contains_key(&key)
-        {
+        let key = service_of_key(value.removed_key, value.addr)
+            .filter(|key| in_reach(*key, slot) && !self.services.contains_key(key));
+        let Some(key) = key.filter(|_| self.ids.claim(value.id)) else {
             self.slots.set(slot, Some(Held::Tombstone));
             return;
-        }
-        let mut value = ServiceSlot { key, ..*value };
-        value.removed_key = 0;
+        };
+        let value = ServiceSlot {
+            key: value.removed_key,
+            removed_key: 0,
+            ..*value
+        };
+        self.by_id.insert(value.id, key);
+        self.retired_services.insert(key);
         self.slots.set(slot, Some(Held::Retired(key)));
         self.services.insert(
             key,
@@ -109,27 +111,37 @@ impl Tables {
                 slot,
                 value,
                 table: Vec::new(),
+                brought: None,
                 retired: Some(now),
             },
         );
     }
 
-    fn adopt_backend(&mut self, index: u16, value: &Backend, owned: bool, now: Time) {
-        if index == 0 || value.service == 0 {
+    fn adopt_backend(&mut self, index: u16, value: &Backend, remote: &Remote, now: Time) {
+        if value.service == 0 || !self.indices.claim(index) {
             return;
         }
-        let place = (value.service, value.addr, value.port);
+        let mut row = Row {
+            value: *value,
+            remote: *remote,
+            retired: None,
+        };
+        let owned = self
+            .by_id
+            .get(&value.service)
+            .is_some_and(|key| !self.retired_services.contains(key));
+        // The id of a service of which only this is left stays taken.
+        self.ids.claim(value.service);
+        let (addr, port) = row.endpoint();
+        let place = (value.service, addr, port);
         let first = !self.by_addr.contains_key(&place);
-        let removed = value.flags & BACKEND_REMOVED != 0 || !owned || !first;
         if first {
             self.by_addr.insert(place, index);
         }
-        self.backends.insert(
-            index,
-            Row {
-                value: *value,
-                retired: removed.then_some(now),
-            },
-        );
+        if value.flags & BACKEND_REMOVED != 0 || !owned || !first {
+            row.retired = Some(now);
+            self.retired_backends.insert(index);
+        }
+        self.backends.insert(index, row);
     }
 }

@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use lb_common::maps::{Backend, SERVICE_PROBES, SERVICE_SLOTS, SLOT_DELETED, ServiceSlot};
+use lb_common::maps::{
+    Backend, Remote, SERVICE_PROBES, SERVICE_SLOTS, SLOT_DELETED, ServiceSlot, TIMEOUT_SETS,
+    Timeouts,
+};
 
 use super::adopt::Dump;
 use super::op::Op;
 use super::slots::home;
+use super::values::{raw_key, service_of_key, slot_addr};
+use crate::model::ServiceKey;
 
 /// Jiffies per second.
 pub(super) const HZ: u32 = 250;
@@ -15,7 +20,9 @@ pub(super) const HZ: u32 = 250;
 #[derive(Clone, Debug, Default)]
 pub(super) struct FakeMaps {
     pub(super) slots: BTreeMap<u32, ServiceSlot>,
-    pub(super) backends: BTreeMap<u16, Backend>,
+    pub(super) backends: BTreeMap<u16, (Backend, Remote)>,
+    pub(super) timeouts: BTreeMap<u8, Timeouts>,
+    pub(super) flood_rate: u32,
     pub(super) sched: Vec<u16>,
     /// Backend indices whose counters were zeroed and not yet used.
     pub(super) fresh: Vec<u16>,
@@ -25,6 +32,20 @@ impl FakeMaps {
     /// Applies one operation; panics when it would disturb a running program.
     pub(super) fn apply(&mut self, op: &Op) {
         match op {
+            Op::Timeouts { set, value } => {
+                let used = |s: &&ServiceSlot| s.key != 0 && s.timeouts == *set;
+                if *set != 0 && *value == Timeouts::default() {
+                    assert!(
+                        !self
+                            .slots
+                            .values()
+                            .any(|s| used(&s) && s.key != SLOT_DELETED),
+                        "a set of a live service is given free"
+                    );
+                }
+                self.timeouts.insert(*set, *value);
+            }
+            Op::FloodRate(rate) => self.flood_rate = *rate,
             Op::ResetCounters { index } => {
                 assert!(
                     !self.backends.contains_key(index),
@@ -32,7 +53,11 @@ impl FakeMaps {
                 );
                 self.fresh.push(*index);
             }
-            Op::Backend { index, value } => {
+            Op::Backend {
+                index,
+                value,
+                remote,
+            } => {
                 assert!(*index != 0 && value.service != 0);
                 if !self.backends.contains_key(index) {
                     assert!(
@@ -41,7 +66,7 @@ impl FakeMaps {
                     );
                     self.fresh.retain(|i| i != index);
                 }
-                self.backends.insert(*index, *value);
+                self.backends.insert(*index, (*value, *remote));
             }
             Op::Table { base, entries } => {
                 let (base, len) = (*base as usize, entries.len());
@@ -115,12 +140,13 @@ impl FakeMaps {
     }
 
     /// What the program finds for a key.
-    pub(super) fn lookup(&self, key: u64) -> Option<(u32, ServiceSlot)> {
+    pub(super) fn lookup(&self, key: ServiceKey) -> Option<(u32, ServiceSlot)> {
+        let (raw, addr) = (raw_key(key), slot_addr(key.addr));
         for probe in 0..SERVICE_PROBES {
             let slot = (home(key) + probe) & (SERVICE_SLOTS - 1);
             match self.slots.get(&slot) {
                 None => return None,
-                Some(s) if s.key == key => return Some((slot, *s)),
+                Some(s) if s.key == raw && s.addr == addr => return Some((slot, *s)),
                 Some(s) if s.key == 0 => return None,
                 Some(_) => {}
             }
@@ -148,10 +174,11 @@ impl FakeMaps {
             .values()
             .filter(|s| s.key != 0 && s.key != SLOT_DELETED)
         {
-            let (_, found) = self.lookup(value.key).expect("an open service is found");
+            let key = service_of_key(value.key, value.addr).expect("a slot's key is one");
+            let (_, found) = self.lookup(key).expect("an open service is found");
             assert_eq!(found.id, value.id, "one service, one id");
             for index in self.table(value).into_iter().filter(|i| *i != 0) {
-                let backend = self
+                let (backend, _) = self
                     .backends
                     .get(&index)
                     .expect("a table names a backend that was never written");
@@ -164,12 +191,22 @@ impl FakeMaps {
     }
 
     pub(super) fn dump(&self) -> Dump {
-        let sched = self.sched.clone();
         Dump {
             hz: HZ,
-            services: self.slots.iter().map(|(s, v)| (*s, *v)).collect(),
-            backends: self.backends.iter().map(|(i, b)| (*i, *b)).collect(),
-            sched,
+            flood_rate: self.flood_rate,
+            services: self
+                .slots
+                .iter()
+                .map(|(slot, v)| (*slot, *v, self.table(v)))
+                .collect(),
+            backends: self
+                .backends
+                .iter()
+                .map(|(i, (b, r))| (*i, *b, *r))
+                .collect(),
+            timeouts: (0..TIMEOUT_SETS as u8)
+                .map(|set| self.timeouts.get(&set).copied().unwrap_or_default())
+                .collect(),
         }
     }
 }

@@ -3,24 +3,35 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use lb_common::maps::{Backend, ServiceSlot};
+use lb_common::maps::{Backend, Remote, ServiceSlot, Timeouts};
 
 use crate::model::{Scheduler, ServiceKey};
 
 /// One operation on the maps. Each may be interrupted by the death of the daemon without harm.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    /// Zero the counters of a backend index on every CPU: it is about to get a new owner.
+    /// Write a set of timeouts; a set that is not used any more becomes zero.
+    Timeouts {
+        /// Its number.
+        set: u8,
+        /// The whole value.
+        value: Timeouts,
+    },
+    /// Write how many new flows a second and CPU are too many; 0: none are.
+    FloodRate(u32),
+    /// Zero the counters and connection counts of a backend index: it is about to get a new owner.
     ResetCounters {
         /// The index.
         index: u16,
     },
-    /// Write a real server.
+    /// Write a real server: what lies beside it before its flags.
     Backend {
         /// Its index.
         index: u16,
         /// The whole value.
         value: Backend,
+        /// What lies beside it.
+        remote: Remote,
     },
     /// Write a scheduling table into a part of the arena that no slot refers to.
     Table {
@@ -145,8 +156,6 @@ pub struct Refusal {
 /// Why a service was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalReason {
-    /// Only IPv4 is built so far.
-    NotIpv4,
     /// All service ids are taken, some perhaps by removed services whose flows still live.
     NoServiceId,
     /// No slot within reach of its hash.
@@ -155,12 +164,13 @@ pub enum RefusalReason {
     NoBackendIndex,
     /// The arena has no room beside the old table.
     NoArenaRoom,
+    /// All sets of timeouts are taken.
+    NoTimeoutSet,
 }
 
 impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            RefusalReason::NotIpv4 => "only IPv4 is built so far",
             RefusalReason::NoServiceId => {
                 "too many services (removed ones with living connections count)"
             }
@@ -169,6 +179,10 @@ impl fmt::Display for RefusalReason {
                 "too many real servers (removed ones with living connections count)"
             }
             RefusalReason::NoArenaRoom => "no room for its scheduling table",
+            RefusalReason::NoTimeoutSet => {
+                "too many different timeouts (at most 63 beside the usual ones; those of living \
+                 connections count)"
+            }
         })
     }
 }

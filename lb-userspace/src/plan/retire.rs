@@ -1,20 +1,23 @@
 //! What is no longer desired: closed, kept for its flows, given free in the end.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::maps::{BACKEND_DOWN, BACKEND_REMOVED, SLOT_DELETED};
 
 use super::op::{Change, Op};
 use super::slots::Held;
 use super::tables::{GRACE, Phases, Refs, Row, Tables};
-use super::values::service_of_key;
+use crate::model::ServiceKey;
 use crate::time::Time;
 
 impl Tables {
     /// The rows of a service.
     pub(super) fn indices_of(&self, id: u16) -> impl Iterator<Item = (u16, &Row)> {
+        let first = (id, IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        let last = (id, IpAddr::V6(Ipv6Addr::from([0xff; 16])), u16::MAX);
         self.by_addr
-            .range((id, 0, 0)..=(id, u32::MAX, u16::MAX))
+            .range(first..=last)
             .filter_map(|(_, i)| Some((*i, self.backends.get(i)?)))
     }
 
@@ -22,10 +25,12 @@ impl Tables {
     pub(super) fn retire_backend(&mut self, index: u16, now: Time, phases: &mut Phases) {
         if let Some(row) = self.backends.get_mut(&index) {
             row.retired = Some(now);
+            self.retired_backends.insert(index);
             row.value.flags |= BACKEND_DOWN | BACKEND_REMOVED;
             phases.lower.push(Op::Backend {
                 index,
                 value: row.value,
+                remote: row.remote,
             });
         }
     }
@@ -33,12 +38,11 @@ impl Tables {
     /// Removes the services that are not in `kept`.
     pub(super) fn retire_others(
         &mut self,
-        kept: &BTreeSet<u64>,
+        kept: &BTreeSet<ServiceKey>,
         now: Time,
         phases: &mut Phases,
-        changes: &mut Vec<Change>,
     ) {
-        let gone: Vec<u64> = self
+        let gone: Vec<ServiceKey> = self
             .services
             .iter()
             .filter(|(key, s)| s.retired.is_none() && !kept.contains(key))
@@ -50,13 +54,19 @@ impl Tables {
             };
             let (slot, id) = (service.slot, service.value.id);
             service.retired = Some(now);
+            service.brought = None;
             let had_table = !std::mem::take(&mut service.table).is_empty();
             let base = (service.value.table >> 32) as u32;
             if had_table {
                 self.arena.free(base, now);
             }
+            self.sets.leave(service.value.timeouts, now);
+            self.retired_services.insert(key);
             self.slots.set(slot, Some(Held::Retired(key)));
-            phases.close.push(Op::CloseSlot { slot, key });
+            phases.close.push(Op::CloseSlot {
+                slot,
+                key: service.value.key,
+            });
             let backends: Vec<u16> = self
                 .indices_of(id)
                 .filter(|(_, r)| r.retired.is_none())
@@ -65,53 +75,73 @@ impl Tables {
             for index in backends {
                 self.retire_backend(index, now, phases);
             }
-            if let Some(service) = service_of_key(key) {
-                changes.push(Change::ServiceRemoved { service });
-            }
+            phases.changes.push(Change::ServiceRemoved { service: key });
         }
     }
 
-    /// Gives free what was removed long enough before `refs` was taken and is not in it.
-    pub(super) fn release(&mut self, refs: &Refs, ops: &mut Vec<Op>) {
+    /// Gives free what was removed long enough before `refs` was taken and is not in it: the
+    /// operations to be applied.
+    #[must_use]
+    pub fn release(&mut self, refs: &Refs) -> Vec<Op> {
         let over = |retired: Option<Time>| retired.is_some_and(|at| refs.taken_at >= at + GRACE);
+        let mut ops = Vec::new();
         let free: Vec<u16> = self
-            .backends
+            .retired_backends
             .iter()
-            .filter(|(index, row)| over(row.retired) && !refs.backends.contains(index))
-            .map(|(index, _)| *index)
+            .filter(|index| !refs.backends.contains(index))
+            .filter(|index| self.backends.get(index).is_none_or(|row| over(row.retired)))
+            .copied()
             .collect();
         for index in free {
-            if let Some(row) = self.backends.remove(&index) {
-                let key = (row.value.service, row.value.addr, row.value.port);
-                if self.by_addr.get(&key) == Some(&index) {
-                    self.by_addr.remove(&key);
-                }
-                ops.push(Op::FreeBackend { index });
+            self.retired_backends.remove(&index);
+            let Some(row) = self.backends.remove(&index) else {
+                continue;
+            };
+            let (id, (addr, port)) = (row.value.service, row.endpoint());
+            if self.by_addr.get(&(id, addr, port)) == Some(&index) {
+                self.by_addr.remove(&(id, addr, port));
             }
+            self.indices.free(index);
+            // The last one of a service that is not known by anything else.
+            if !self.by_id.contains_key(&id) && self.indices_of(id).next().is_none() {
+                self.ids.free(id);
+            }
+            ops.push(Op::FreeBackend { index });
         }
-        let free: Vec<u64> = self
-            .services
+        let free: Vec<ServiceKey> = self
+            .retired_services
             .iter()
-            .filter(|(_, s)| over(s.retired) && !refs.services.contains(&s.value.id))
-            .filter(|(_, s)| self.indices_of(s.value.id).next().is_none())
-            .map(|(key, _)| *key)
+            .filter(|key| {
+                self.services.get(key).is_none_or(|s| {
+                    over(s.retired)
+                        && !refs.services.contains(&s.value.id)
+                        && self.indices_of(s.value.id).next().is_none()
+                })
+            })
+            .copied()
             .collect();
         for key in free {
-            if let Some(service) = self.services.remove(&key) {
-                self.slots.set(service.slot, Some(Held::Tombstone));
-                let passed = self.slots.is_passed_over(service.slot);
-                ops.push(Op::ClearSlot {
-                    slot: service.slot,
-                    key: if passed { SLOT_DELETED } else { 0 },
-                });
-                if !passed {
-                    self.slots.set(service.slot, None);
-                }
+            self.retired_services.remove(&key);
+            let Some(service) = self.services.remove(&key) else {
+                continue;
+            };
+            self.by_id.remove(&service.value.id);
+            self.ids.free(service.value.id);
+            self.slots.set(service.slot, Some(Held::Tombstone));
+            let passed = self.slots.is_passed_over(service.slot);
+            ops.push(Op::ClearSlot {
+                slot: service.slot,
+                key: if passed { SLOT_DELETED } else { 0 },
+            });
+            if !passed {
+                self.slots.set(service.slot, None);
             }
         }
         for slot in self.slots.idle_tombstones() {
             self.slots.set(slot, None);
             ops.push(Op::ClearSlot { slot, key: 0 });
         }
+        self.sets.release(over, refs.timeout_sets, &mut ops);
+        ops
     }
 }

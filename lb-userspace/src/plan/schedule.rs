@@ -1,15 +1,23 @@
 //! Scheduling tables from real servers, with the semantics of IPVS.
 
-use lb_common::maps::Sched;
-use lb_common::sched;
+use std::net::IpAddr;
 
+use lb_common::maps::Sched;
+use lb_common::sched::{self, MhServer};
+
+use super::desired::DesiredService;
+use super::values::words;
 use crate::model::Scheduler;
 
 /// A real server as the scheduler sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
     pub(super) index: u16,
+    pub(super) addr: IpAddr,
+    pub(super) port: u16,
     pub(super) weight: u16,
+    /// The last one that was not 0.
+    pub(super) last_weight: u16,
     pub(super) up: bool,
     /// Its MAC is known or it is this host.
     pub(super) reachable: bool,
@@ -34,22 +42,71 @@ pub(super) fn sched_of(scheduler: Scheduler) -> Sched {
     }
 }
 
+/// Whether a scheduler goes by connection counts.
+pub(super) const fn reads_counts(scheduler: Scheduler) -> bool {
+    match scheduler {
+        Scheduler::Rr | Scheduler::Wrr | Scheduler::Sh | Scheduler::Mh | Scheduler::Dh => false,
+        Scheduler::Lc
+        | Scheduler::Wlc
+        | Scheduler::Lblc
+        | Scheduler::Lblcr
+        | Scheduler::Fo
+        | Scheduler::Ovf
+        | Scheduler::Sed
+        | Scheduler::Nq
+        | Scheduler::Twos => true,
+    }
+}
+
+/// Whether a scheduler must give the same answer on every director.
+const fn is_hash(scheduler: Scheduler) -> bool {
+    match scheduler {
+        Scheduler::Sh | Scheduler::Mh | Scheduler::Dh => true,
+        Scheduler::Rr
+        | Scheduler::Wrr
+        | Scheduler::Lc
+        | Scheduler::Wlc
+        | Scheduler::Lblc
+        | Scheduler::Lblcr
+        | Scheduler::Fo
+        | Scheduler::Ovf
+        | Scheduler::Sed
+        | Scheduler::Nq
+        | Scheduler::Twos => false,
+    }
+}
+
 /// The scheduling table: backend indices; [`NOBODY`](lb_common::sched::NOBODY) refuses. Empty when
 /// nobody is available.
 ///
-/// `rr` and `wrr` have only servers that can take a connection now. `sh` also has those whose MAC
-/// is not known yet: both directors of a pair must map alike, whatever their neighbour tables say.
-/// It has them in reverse order of configuration, as IPVS does, so that a pair of which one is
-/// keepalived with IPVS maps alike too.
-pub(super) fn table(scheduler: Scheduler, candidates: &[Candidate]) -> Vec<u16> {
-    let mut servers: Vec<(u16, u16)> = candidates
+/// Only servers that can take a connection now stand in it, but hashes also have those whose MAC is
+/// not known yet: both directors of a pair must map alike, whatever their neighbour tables say.
+///
+/// The order is IPVS's, the reverse of the configuration (but for `rr` and `wrr`, where it only says
+/// who is first), so that a pair of which one is keepalived with IPVS maps alike too.
+pub(super) fn table(desired: &DesiredService, candidates: &[Candidate]) -> Vec<u16> {
+    let scheduler = desired.scheduler;
+    let available = candidates
         .iter()
-        .filter(|c| c.up && (c.reachable || scheduler == Scheduler::Sh))
-        .map(|c| (c.index, c.weight))
-        .collect();
+        .filter(|c| c.up && (c.reachable || is_hash(scheduler)));
+    let in_order = || available.clone().map(|c| (c.index, c.weight));
+    let listed: Vec<(u16, u16)> = match scheduler {
+        Scheduler::Rr | Scheduler::Wrr => in_order().collect(),
+        Scheduler::Mh => Vec::new(),
+        Scheduler::Sh
+        | Scheduler::Dh
+        | Scheduler::Lc
+        | Scheduler::Wlc
+        | Scheduler::Lblc
+        | Scheduler::Lblcr
+        | Scheduler::Fo
+        | Scheduler::Ovf
+        | Scheduler::Sed
+        | Scheduler::Nq
+        | Scheduler::Twos => in_order().rev().collect(),
+    };
     let mut table = Vec::new();
     let len = match scheduler {
-        Scheduler::Mh | Scheduler::Dh => 0,
         Scheduler::Rr
         | Scheduler::Lc
         | Scheduler::Wlc
@@ -60,21 +117,41 @@ pub(super) fn table(scheduler: Scheduler, candidates: &[Candidate]) -> Vec<u16> 
         | Scheduler::Sed
         | Scheduler::Nq
         | Scheduler::Twos => {
-            table.resize(servers.len(), 0);
-            sched::fill_rr(&servers, &mut table)
+            table.resize(listed.len(), 0);
+            sched::fill_rr(&listed, &mut table)
         }
         Scheduler::Wrr => {
-            table.resize(sched::wrr_len(&servers), 0);
-            sched::fill_wrr(&servers, &mut table)
+            table.resize(sched::wrr_len(&listed), 0);
+            sched::fill_wrr(&listed, &mut table)
         }
         Scheduler::Sh => {
-            servers.reverse();
             let mut slots = [0; sched::SH_SIZE];
-            let len = sched::fill_sh(&servers, &mut slots);
+            let len = sched::fill_sh(&listed, &mut slots);
             table.extend_from_slice(&slots);
             len
+        }
+        Scheduler::Mh => {
+            let servers: Vec<MhServer> = available.rev().map(mh_server).collect();
+            let mut slots = [0; sched::MH_SIZE];
+            let len = sched::fill_mh(&servers, &mut slots);
+            table.extend_from_slice(&slots);
+            len
+        }
+        Scheduler::Dh => {
+            table.extend(sched::fill_dh(words(desired.key.addr), &listed));
+            table.len()
         }
     };
     table.truncate(len);
     table
+}
+
+fn mh_server(candidate: &Candidate) -> MhServer {
+    MhServer {
+        backend: candidate.index,
+        weight: candidate.weight,
+        last_weight: candidate.last_weight,
+        addr: words(candidate.addr),
+        port_be: candidate.port.to_be(),
+    }
 }

@@ -5,17 +5,20 @@
 //! others are moved towards it (hopscotch): a copy is opened before the original is removed, so the
 //! program finds one of them at any time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::maps::{SERVICE_PROBES, SERVICE_SLOTS};
+
+use super::values::raw_key;
+use crate::model::ServiceKey;
 
 /// What a slot that is not empty holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held {
     /// The service of this key.
-    Live(u64),
+    Live(ServiceKey),
     /// A removed service, its id still taken.
-    Retired(u64),
+    Retired(ServiceKey),
     /// Nothing; a probe walks over it.
     Tombstone,
 }
@@ -24,12 +27,13 @@ pub(super) enum Held {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Slots {
     held: BTreeMap<u32, Held>,
+    tombstones: BTreeSet<u32>,
 }
 
 /// A service that moves to another slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Move {
-    pub(super) key: u64,
+    pub(super) key: ServiceKey,
     pub(super) from: u32,
     pub(super) to: u32,
 }
@@ -40,13 +44,13 @@ fn distance(from: u32, slot: u32) -> u32 {
 }
 
 /// Whether the program finds `key` in `slot`, as far as its home says.
-pub(super) fn in_reach(key: u64, slot: u32) -> bool {
+pub(super) fn in_reach(key: ServiceKey, slot: u32) -> bool {
     slot < SERVICE_SLOTS && distance(home(key), slot) < SERVICE_PROBES
 }
 
 /// The first slot that the program looks at.
-pub(super) fn home(key: u64) -> u32 {
-    lb_common::hash::service_slot(key, 0)
+pub(super) fn home(key: ServiceKey) -> u32 {
+    lb_common::hash::service_slot(raw_key(key), 0)
 }
 
 impl Slots {
@@ -57,6 +61,11 @@ impl Slots {
 
     /// Sets what `slot` holds.
     pub(super) fn set(&mut self, slot: u32, held: Option<Held>) {
+        if held == Some(Held::Tombstone) {
+            self.tombstones.insert(slot);
+        } else {
+            self.tombstones.remove(&slot);
+        }
         match held {
             Some(held) => self.held.insert(slot, held),
             None => self.held.remove(&slot),
@@ -69,7 +78,7 @@ impl Slots {
     }
 
     /// A slot for `key` and the moves that must come first, in order. Nothing is changed.
-    pub(super) fn place(&self, key: u64) -> Option<(u32, Vec<Move>)> {
+    pub(super) fn place(&self, key: ServiceKey) -> Option<(u32, Vec<Move>)> {
         let home = home(key);
         let mut free = (0..SERVICE_SLOTS)
             .map(|d| (home + d) & (SERVICE_SLOTS - 1))
@@ -108,10 +117,10 @@ impl Slots {
 
     /// Tombstones that no probe needs.
     pub(super) fn idle_tombstones(&self) -> Vec<u32> {
-        self.held
+        self.tombstones
             .iter()
-            .filter(|(slot, held)| **held == Held::Tombstone && !self.is_passed_over(**slot))
-            .map(|(slot, _)| *slot)
+            .copied()
+            .filter(|slot| !self.is_passed_over(*slot))
             .collect()
     }
 }

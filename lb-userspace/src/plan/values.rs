@@ -1,46 +1,87 @@
 //! Keys and values as the maps have them.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::maps::{
-    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, ServiceSlot, service_key,
+    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, Forward, REMOTE_CHECKSUM, REMOTE_V6,
+    Remote, SERVICE_KEY_V6, ServiceSlot, TIMEOUTS, Timeouts, service_key, service_key_v6, ticks,
 };
+use lb_common::tcp::State;
 
-use super::desired::DesiredBackend;
-use crate::model::{Protocol, ServiceKey};
+use super::desired::{DesiredBackend, Link};
+use crate::model::{self, ForwardMethod, Protocol, ServiceKey, Tunnel};
 
-/// An IPv4 address as it lies in a packet.
-pub(super) fn wire(addr: Ipv4Addr) -> u32 {
-    u32::from_ne_bytes(addr.octets())
-}
-
-/// The key as the program computes it; `None` when the address is not IPv4.
-pub(super) fn raw_key(key: ServiceKey) -> Option<u64> {
-    match key.addr {
-        IpAddr::V4(addr) => Some(service_key(
-            wire(addr),
-            key.port.to_be(),
-            key.protocol.number(),
-        )),
-        IpAddr::V6(_) => None,
+/// An address as it lies in a packet; IPv4 in the first word.
+pub(super) fn words(addr: IpAddr) -> [u32; 4] {
+    match addr {
+        IpAddr::V4(addr) => [u32::from_ne_bytes(addr.octets()), 0, 0, 0],
+        IpAddr::V6(addr) => {
+            let octets = addr.octets();
+            let byte = |at: usize| octets[at];
+            std::array::from_fn(|i| {
+                u32::from_ne_bytes([4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3].map(byte))
+            })
+        }
     }
 }
 
-/// The service of a raw key; `None` when its protocol is none that we know.
-pub(super) fn service_of_key(key: u64) -> Option<ServiceKey> {
-    let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
-        .into_iter()
-        .find(|p| u64::from(p.number()) == key & 0xff)?;
-    let addr = IpAddr::V4(Ipv4Addr::from(((key >> 32) as u32).to_ne_bytes()));
-    Some(ServiceKey {
-        addr,
-        port: u16::from_be((key >> 16) as u16),
-        protocol,
-    })
+/// The address of those words.
+pub(super) fn address(words: [u32; 4], is_v6: bool) -> IpAddr {
+    if is_v6 {
+        let mut octets = [0; 16];
+        for (bytes, word) in octets.chunks_exact_mut(4).zip(words) {
+            bytes.copy_from_slice(&word.to_ne_bytes());
+        }
+        IpAddr::V6(Ipv6Addr::from(octets))
+    } else {
+        IpAddr::V4(Ipv4Addr::from(words[0].to_ne_bytes()))
+    }
 }
 
-/// The value of a real server.
-pub(super) fn backend_value(backend: &DesiredBackend, addr: Ipv4Addr, service: u16) -> Backend {
+/// The key as the program computes it. Two IPv6 services may have the same.
+pub(super) fn raw_key(key: ServiceKey) -> u64 {
+    let (port, proto) = (key.port.to_be(), key.protocol.number());
+    let words = words(key.addr);
+    match key.addr {
+        IpAddr::V4(_) => service_key(words[0], port, proto),
+        IpAddr::V6(_) => service_key_v6(words, port, proto),
+    }
+}
+
+/// What a slot has for the address beside its key.
+pub(super) fn slot_addr(addr: IpAddr) -> [u32; 4] {
+    match addr {
+        IpAddr::V4(_) => [0; 4],
+        IpAddr::V6(_) => words(addr),
+    }
+}
+
+/// The service of a raw key and the address beside it; `None` when there can be none.
+pub(super) fn service_of_key(raw: u64, addr: [u32; 4]) -> Option<ServiceKey> {
+    let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
+        .into_iter()
+        .find(|p| u64::from(p.number()) == raw & 0xff)?;
+    let addr = match raw & 0xffff & !0xff {
+        0 => address([(raw >> 32) as u32, 0, 0, 0], false),
+        SERVICE_KEY_V6 => address(addr, true),
+        _ => return None,
+    };
+    let key = ServiceKey {
+        addr,
+        port: u16::from_be((raw >> 16) as u16),
+        protocol,
+    };
+    (raw_key(key) == raw).then_some(key)
+}
+
+/// What stands in both maps for a real server. `last_weight` is the last one that was not 0.
+pub(super) fn backend_value(
+    backend: &DesiredBackend,
+    service: u16,
+    last_weight: u16,
+) -> (Backend, Remote) {
+    let words = words(backend.addr);
+    let is_v6 = backend.addr.is_ipv6();
     let mut flags = 0;
     if !backend.up {
         flags |= BACKEND_DOWN;
@@ -50,19 +91,72 @@ pub(super) fn backend_value(backend: &DesiredBackend, addr: Ipv4Addr, service: u
     }
     let mut value = Backend {
         service,
-        addr: wire(addr),
+        addr: if is_v6 { 0 } else { words[0] },
         port: backend.port.to_be(),
         weight: backend.weight,
         ..Backend::default()
     };
-    if let Some(link) = backend.link {
+    let mut remote = Remote {
+        addr: words,
+        flags: if is_v6 { REMOTE_V6 } else { 0 },
+        last_weight,
+        upper: backend.uthreshold,
+        lower: backend.lthreshold,
+        ..Remote::default()
+    };
+    let (forward, port, checksum) = match backend.method {
+        ForwardMethod::Dr => (Forward::Direct, 0, false),
+        ForwardMethod::Tun(Tunnel::Ipip) => (Forward::Ipip, 0, false),
+        ForwardMethod::Tun(Tunnel::Gue { port, csum }) => (Forward::Gue, port, csum),
+        ForwardMethod::Tun(Tunnel::Gre { csum }) => (Forward::Gre, 0, csum),
+    };
+    value.forward = forward as u8;
+    remote.tunnel_port = port.to_be();
+    if checksum {
+        remote.flags |= REMOTE_CHECKSUM;
+    }
+    if let Some(link) = usable_link(backend) {
         flags |= BACKEND_RESOLVED;
         value.dmac = link.dmac;
         value.smac = link.smac;
         value.ifindex = link.ifindex;
+        value.mtu = link.mtu;
+        if let (Some(source), true) = (link.source, is_tunnel(backend)) {
+            remote.source = self::words(source);
+        }
     }
     value.flags = flags;
-    value
+    (value, remote)
+}
+
+/// The link, if it serves the method: no router before a server of direct routing, a source of the
+/// server's family for a tunnel.
+pub(super) fn usable_link(backend: &DesiredBackend) -> Option<Link> {
+    backend.link.filter(|link| match backend.method {
+        ForwardMethod::Dr => link.on_link,
+        ForwardMethod::Tun(_) => link
+            .source
+            .is_some_and(|s| s.is_ipv6() == backend.addr.is_ipv6()),
+    })
+}
+
+/// The link that a real server in the maps has; where it has one it serves.
+pub(super) fn link_of(value: &Backend, remote: &Remote) -> Option<Link> {
+    let is_resolved = value.flags & BACKEND_RESOLVED != 0 && value.ifindex != 0;
+    let is_v6 = remote.flags & REMOTE_V6 != 0;
+    is_resolved.then_some(Link {
+        mtu: value.mtu,
+        source: (remote.source != [0; 4]).then(|| address(remote.source, is_v6)),
+        ..Link::new(value.dmac, value.smac, value.ifindex)
+    })
+}
+
+/// Whether a real server is reached through a tunnel.
+pub(super) const fn is_tunnel(backend: &DesiredBackend) -> bool {
+    match backend.method {
+        ForwardMethod::Dr => false,
+        ForwardMethod::Tun(_) => true,
+    }
 }
 
 /// What a real server is good for, as bits: taking new connections, being reached.
@@ -72,11 +166,9 @@ pub(super) fn usable(flags: u16) -> u8 {
 }
 
 /// Address and port of a real server.
-pub(super) fn endpoint(value: &Backend) -> (IpAddr, u16) {
-    (
-        IpAddr::V4(Ipv4Addr::from(value.addr.to_ne_bytes())),
-        u16::from_be(value.port),
-    )
+pub(super) fn endpoint(value: &Backend, remote: &Remote) -> (IpAddr, u16) {
+    let addr = address(remote.addr, remote.flags & REMOTE_V6 != 0);
+    (addr, u16::from_be(value.port))
 }
 
 /// The parameters of a slot: all but key and table.
@@ -85,5 +177,47 @@ pub(super) fn params(slot: &ServiceSlot) -> ServiceSlot {
         key: 0,
         table: 0,
         ..*slot
+    }
+}
+
+/// A set of timeouts as the program has it: `own` before `default` before IPVS's.
+pub(super) fn timeout_set(own: &model::Timeouts, default: &model::Timeouts, hz: u32) -> Timeouts {
+    let mut set = [0; TIMEOUTS];
+    for state in State::ALL {
+        let secs = seconds(own, state).or(seconds(default, state));
+        set[state as usize] = ticks(secs.unwrap_or(state.default_timeout()), hz);
+    }
+    Timeouts { ticks: set }
+}
+
+/// What is set for a state.
+fn seconds(timeouts: &model::Timeouts, state: State) -> Option<u32> {
+    match state {
+        State::Established => timeouts.established,
+        State::SynRecv => timeouts.syn_recv,
+        State::FinWait => timeouts.fin_wait,
+        State::TimeWait => timeouts.time_wait,
+        State::Close => timeouts.close,
+        State::CloseWait => timeouts.close_wait,
+        State::LastAck => timeouts.last_ack,
+        State::Udp => timeouts.udp,
+        State::SctpEstablished => timeouts.sctp,
+        State::None
+        | State::SynSent
+        | State::Listen
+        | State::SynAck
+        | State::SctpNone
+        | State::SctpInit1
+        | State::SctpInit
+        | State::SctpCookieSent
+        | State::SctpCookieReplied
+        | State::SctpCookieWait
+        | State::SctpCookie
+        | State::SctpCookieEchoed
+        | State::SctpShutdownSent
+        | State::SctpShutdownReceived
+        | State::SctpShutdownAckSent
+        | State::SctpRejected
+        | State::SctpClosed => None,
     }
 }

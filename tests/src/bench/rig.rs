@@ -291,51 +291,41 @@ fn service(port: Port, offer: &Offer, protocol: Protocol) -> DesiredService {
             Ipv4Addr::from(0xc633_0000 + u32::from(n)).into()
         }
     };
+    let key = ServiceKey {
+        addr: if offer.v6 { VIP_V6.into() } else { VIP.into() },
+        port: offer.port,
+        protocol,
+    };
     DesiredService {
-        key: ServiceKey {
-            addr: if offer.v6 { VIP_V6.into() } else { VIP.into() },
-            port: offer.port,
-            protocol,
-        },
-        scheduler: offer.scheduler,
-        persistence: None,
         sloppy: true,
         backends: (1..=offer.servers)
             .map(|n| backend(port, server(n), offer.port, n))
             .collect(),
+        ..DesiredService::new(key, offer.scheduler)
     }
 }
 
 /// A service that no frame is for.
 fn other(port: Port, n: u32) -> DesiredService {
     let vip = Ipv4Addr::from(0xc612_0000 + n);
+    let key = ServiceKey {
+        addr: vip.into(),
+        port: 80,
+        protocol: Protocol::Tcp,
+    };
     DesiredService {
-        key: ServiceKey {
-            addr: vip.into(),
-            port: 80,
-            protocol: Protocol::Tcp,
-        },
-        scheduler: Scheduler::Rr,
-        persistence: None,
-        sloppy: false,
         backends: [1, 2]
             .map(|n| backend(port, Ipv4Addr::new(198, 51, 101, n as u8).into(), 80, n))
             .to_vec(),
+        ..DesiredService::new(key, Scheduler::Rr)
     }
 }
 
 fn backend(egress: Port, addr: IpAddr, port: u16, n: u16) -> DesiredBackend {
     let [high, low] = n.to_be_bytes();
+    let dmac = [2, 0xaa, 0, 0, high, low];
     DesiredBackend {
-        addr,
-        port,
-        weight: 1,
-        up: true,
-        link: Some(Link {
-            dmac: [2, 0xaa, 0, 0, high, low],
-            smac: egress.mac,
-            ifindex: egress.ifindex,
-        }),
-        local: false,
+        link: Some(Link::new(dmac, egress.mac, egress.ifindex)),
+        ..DesiredBackend::new(addr, port, 1)
     }
 }

@@ -2,11 +2,16 @@
 
 use aya::maps::PerCpuValues;
 use aya::util::nr_cpus;
-use lb_common::maps::{Backend, Counters, SLOT_DELETED, ServiceSlot, name};
+use lb_common::maps::{
+    BACKEND_RESOLVED, Backend, Counters, Forward, LOAD_OVERLOADED, Load, Remote, SLOT_DELETED,
+    ServiceSlot, Settings, Timeouts, name,
+};
+use lb_common::sched::MAX_TABLE;
 
 use super::DataPlane;
 use super::error::BpfError;
 use super::mapped::Mapped;
+use super::object::Maps;
 use crate::plan::{Dump, Op};
 
 /// Words of a slot, of which the first is the key, the second the table.
@@ -23,6 +28,15 @@ const _: () = assert!(
 const BACKEND_WORDS: usize = size_of::<Backend>() / 8;
 const FLAGS: usize = 2;
 const _: () = assert!(std::mem::offset_of!(Backend, flags) == 16);
+
+const REMOTE_WORDS: usize = size_of::<Remote>() / 8;
+const TIMEOUT_WORDS: usize = size_of::<Timeouts>() / 8;
+/// The word of the settings that has the rate of new flows, and what lies beside it: nothing.
+const FLOOD_RATE: usize = std::mem::offset_of!(Settings, flood_rate) / 8;
+const _: () = assert!(std::mem::offset_of!(Settings, flood_rate) % 8 == 0);
+/// Words of a load.
+const COUNTS: usize = std::mem::offset_of!(Load, counts) / 8;
+const MARKS: usize = std::mem::offset_of!(Load, marks) / 8;
 
 /// What became of the operations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,7 +63,20 @@ impl DataPlane {
     fn apply_one(&mut self, op: &Op, applied: &mut Applied) -> Result<(), BpfError> {
         let maps = &mut self.object.maps;
         match op {
+            Op::Timeouts { set, value } => {
+                let at = within(&maps.timeouts, name::TIMEOUTS, u32::from(*set))?;
+                let words: [u64; TIMEOUT_WORDS] = zerocopy::transmute!(*value);
+                for (word, value) in words.iter().enumerate() {
+                    maps.timeouts.store(at, word, *value);
+                }
+            }
+            Op::FloodRate(rate) => {
+                maps.settings.store(0, FLOOD_RATE, u64::from(*rate));
+            }
             Op::ResetCounters { index } => {
+                let at = within(&maps.loads, name::LOADS, u32::from(*index))?;
+                maps.loads.store(at, COUNTS, 0);
+                maps.loads.store(at, MARKS, 0);
                 let cpus = nr_cpus().map_err(|(_, e)| BpfError::Clock(e))?;
                 let zero =
                     PerCpuValues::try_from(vec![[0u64; 4]; cpus]).map_err(BpfError::Clock)?;
@@ -60,9 +87,13 @@ impl DataPlane {
                         source,
                     })?;
             }
-            Op::Backend { index, value } => {
+            Op::Backend {
+                index,
+                value,
+                remote,
+            } => {
                 let at = within(&maps.backends, name::BACKENDS, u32::from(*index))?;
-                write_backend(&maps.backends, at, value);
+                write_backend(maps, at, value, remote);
             }
             Op::Table { base, entries } => {
                 let last = base / 4 + (entries.len().div_ceil(4) as u32).max(1) - 1;
@@ -118,6 +149,9 @@ impl DataPlane {
                 for word in [FLAGS, 0, 1, 3] {
                     backends.store(at, word, 0);
                 }
+                for word in 0..REMOTE_WORDS {
+                    self.object.maps.remotes.store(at, word, 0);
+                }
                 applied.freed.push((*index, old.service, counted));
             }
         }
@@ -133,26 +167,45 @@ impl DataPlane {
         let services = (0..maps.services.len())
             .map(|slot| (slot, maps.services.get::<SLOT_WORDS>(slot)))
             .filter(|(_, words)| *words != [0; SLOT_WORDS])
-            .map(|(slot, words)| (slot, zerocopy::transmute!(words)))
-            .collect();
-        let backends = (0..maps.backends.len() as u16)
-            .map(|index| (index, maps.backends.get::<BACKEND_WORDS>(u32::from(index))))
-            .filter(|(_, words)| *words != [0; BACKEND_WORDS])
-            .map(|(index, words)| (index, zerocopy::transmute!(words)))
-            .collect();
-        let sched = (0..maps.sched.len())
-            .flat_map(|word| {
-                let value = maps.sched.load(word, 0);
-                (0..4).map(move |lane| (value >> (16 * lane)) as u16)
+            .map(|(slot, words)| {
+                let value: ServiceSlot = zerocopy::transmute!(words);
+                (slot, value, entries(&maps.sched, value.table))
             })
+            .collect();
+        let backends = (0..maps.backends.len())
+            .map(|index| (index, maps.backends.get::<BACKEND_WORDS>(index)))
+            .filter(|(_, words)| *words != [0; BACKEND_WORDS])
+            .map(|(index, words)| {
+                let remote = maps.remotes.get::<REMOTE_WORDS>(index);
+                let (value, remote) = (zerocopy::transmute!(words), zerocopy::transmute!(remote));
+                (index as u16, value, remote)
+            })
+            .collect();
+        let timeouts = (0..maps.timeouts.len())
+            .map(|set| zerocopy::transmute!(maps.timeouts.get::<TIMEOUT_WORDS>(set)))
             .collect();
         Ok(Dump {
             hz: self.object.hz,
+            flood_rate: maps.settings.load(0, FLOOD_RATE) as u32,
             services,
             backends,
-            sched,
+            timeouts,
         })
     }
+}
+
+/// The entries of a scheduling table; none when it does not lie in the arena.
+fn entries(sched: &Mapped, table: u64) -> Vec<u16> {
+    let (base, len) = ((table >> 32) as u32, table as u32);
+    let fits = base
+        .checked_add(len)
+        .is_some_and(|end| end.div_ceil(4) <= sched.len());
+    if !fits || len as usize > MAX_TABLE {
+        return Vec::new();
+    }
+    (base..base + len)
+        .map(|entry| (sched.load(entry / 4, 0) >> (16 * (entry % 4))) as u16)
+        .collect()
 }
 
 fn within(map: &Mapped, name: &'static str, index: u32) -> Result<u32, BpfError> {
@@ -163,20 +216,36 @@ fn within(map: &Mapped, name: &'static str, index: u32) -> Result<u32, BpfError>
     }
 }
 
-/// Writes a backend word by word. One that moves to another interface is unusable for that moment,
-/// so that no frame goes to one server's MAC on another's interface.
-fn write_backend(map: &Mapped, at: u32, value: &Backend) {
-    let old: [u64; BACKEND_WORDS] = map.get(at);
+/// Writes a backend word by word. One that moves to another interface, or is reached in another way,
+/// is unusable for that moment, so that no frame goes to one server's MAC on another's interface or in
+/// half a tunnel.
+fn write_backend(maps: &Maps, at: u32, value: &Backend, remote: &Remote) {
+    let old: [u64; BACKEND_WORDS] = maps.backends.get(at);
     let new: [u64; BACKEND_WORDS] = zerocopy::transmute!(*value);
-    if old[0] != new[0] && old[1] != new[1] && old[FLAGS] != 0 {
+    let was: Backend = zerocopy::transmute!(old);
+    let beside: Remote = zerocopy::transmute!(maps.remotes.get::<REMOTE_WORDS>(at));
+    let tunnel = |r: &Remote| (r.addr, r.source, r.flags, r.tunnel_port);
+    let is_tunnelled = [was.forward, value.forward] != [Forward::Direct as u8; 2];
+    let moves = old[0] != new[0] && old[1] != new[1];
+    let other_way =
+        was.forward != value.forward || is_tunnelled && tunnel(&beside) != tunnel(remote);
+    if old[FLAGS] != 0 && (moves || other_way) {
         let unusable = Backend {
-            flags: 0,
-            ..zerocopy::transmute!(old)
+            flags: was.flags & !BACKEND_RESOLVED,
+            ..was
         };
         let words: [u64; BACKEND_WORDS] = zerocopy::transmute!(unusable);
-        map.store(at, FLAGS, words[FLAGS]);
+        maps.backends.store(at, FLAGS, words[FLAGS]);
+    }
+    let words: [u64; REMOTE_WORDS] = zerocopy::transmute!(*remote);
+    for (word, value) in words.iter().enumerate() {
+        maps.remotes.store(at, word, *value);
+    }
+    // As IPVS does: whoever may have more connections than before may have new ones.
+    if remote.upper == 0 || remote.upper > beside.upper {
+        maps.loads.clear_bits(at, MARKS, LOAD_OVERLOADED);
     }
     for word in [0, 1, 3, FLAGS] {
-        map.store(at, word, new[word]);
+        maps.backends.store(at, word, new[word]);
     }
 }

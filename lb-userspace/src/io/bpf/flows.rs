@@ -43,6 +43,8 @@ pub struct FlowEntry {
     pub backend: u16,
     /// Its state; [`State::name`] is what `ipvsadm -Lc` prints.
     pub state: State,
+    /// Its set of timeouts.
+    pub timeouts: u8,
     /// How long it stays when nothing comes.
     pub left: Duration,
 }
@@ -121,6 +123,7 @@ impl FlowScanner {
                 service,
                 backend: value.backend(),
                 state,
+                timeouts: value.timeouts(),
                 left: ticks.duration(left),
             };
             Some((place, flow))
@@ -184,6 +187,7 @@ impl FlowScanner {
         };
         let mut last = (0, 0);
         for flow in self.flows()? {
+            refs.timeout_sets |= 1 << (u32::from(flow.timeouts) % u64::BITS);
             if last != (flow.backend, flow.service) {
                 last = (flow.backend, flow.service);
                 refs.backends.insert(flow.backend);

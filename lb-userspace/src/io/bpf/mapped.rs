@@ -87,6 +87,11 @@ impl Mapped {
         self.word(element, word).store(value, Ordering::Release);
     }
 
+    /// Clears bits of a word that the program changes too.
+    pub(super) fn clear_bits(&self, element: u32, word: usize, bits: u64) {
+        self.word(element, word).fetch_and(!bits, Ordering::AcqRel);
+    }
+
     /// Loads an element of `N` words.
     pub(super) fn get<const N: usize>(&self, element: u32) -> [u64; N] {
         std::array::from_fn(|word| self.load(element, word))

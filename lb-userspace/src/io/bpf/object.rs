@@ -12,11 +12,9 @@ use lb_common::flow::{FlowAddrs, FlowBucket};
 use lb_common::maps::{
     Backend, Counters, Flood, FragmentKey, IFACE_SLOTS, Iface, LAYOUT_VERSION, Load, MAX_BACKENDS,
     MAX_FRAGMENTS, MAX_PEERS, MAX_SERVICES, MAX_TEMPLATES, Params, Remote, SCHED_WORDS,
-    SERVICE_SLOTS, ServiceSlot, Settings, TIMEOUT_SETS, TIMEOUTS, TemplateKey, Timeouts, name,
-    tick_shift, ticks,
+    SERVICE_SLOTS, ServiceSlot, Settings, TIMEOUT_SETS, TemplateKey, Timeouts, name, tick_shift,
 };
 use lb_common::reason::REASON_SLOTS;
-use lb_common::tcp::State;
 
 use super::error::BpfError;
 use super::mapped::Mapped;
@@ -103,9 +101,7 @@ pub(super) struct Maps {
     pub(super) flows: Arc<Mapped>,
     #[expect(dead_code, reason = "for IPv6 flows")]
     pub(super) flow_addrs: Arc<Mapped>,
-    #[expect(dead_code, reason = "for tunnels")]
     pub(super) remotes: Mapped,
-    #[expect(dead_code, reason = "for counts")]
     pub(super) loads: Arc<Mapped>,
     pub(super) timeouts: Arc<Mapped>,
     /// [`Counters`] as words.
@@ -138,7 +134,9 @@ pub(super) fn load(dir: &Path, flow_buckets: u32, hz: u32) -> Result<Object, Bpf
     let program = load_program(&mut ebpf, name::PROGRAM)?;
     let clock = load_program(&mut ebpf, name::CLOCK)?;
     let maps = Maps::take(&mut ebpf, params.flow_mask + 1)?;
-    maps.write_settings(&params, hz);
+    if !adopted {
+        maps.write_settings(&params, hz);
+    }
     Ok(Object {
         maps,
         program,
@@ -309,18 +307,9 @@ impl Maps {
         })
     }
 
-    /// Writes what the program and a later daemon must know; the layout last, since it says that
-    /// the rest is there.
+    /// Writes what the program and a later daemon must know into new maps; the layout last, since it
+    /// says that the rest is there.
     fn write_settings(&self, params: &Params, hz: u32) {
-        let mut timeouts = [0u32; TIMEOUTS];
-        for state in State::ALL {
-            timeouts[state as usize] = ticks(state.default_timeout(), hz);
-        }
-        let words: [u64; size_of::<Timeouts>() / 8] =
-            zerocopy::transmute!(Timeouts { ticks: timeouts });
-        for (at, word) in words.iter().enumerate() {
-            self.timeouts.store(0, at, *word);
-        }
         let settings = Settings {
             layout: LAYOUT_VERSION,
             hz,

@@ -92,7 +92,7 @@ impl Daemon<'_> {
             .services
             .extend(tables.services().map(|(id, key, _)| (id, key)));
         for (index, _, addr, port, _) in tables.backends() {
-            owners.backends.insert(index, (IpAddr::V4(addr), port));
+            owners.backends.insert(index, (addr, port));
         }
         let scanner = plane.scanner();
         tokio::task::spawn_blocking(move || {

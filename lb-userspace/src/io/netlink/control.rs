@@ -12,7 +12,9 @@ use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState as Nud,
 };
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia,
+};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -355,12 +357,20 @@ fn next_hop(message: &RouteMessage, to: IpAddr) -> Option<NextHop> {
         addr: to,
         local: message.header.kind == RouteType::Local,
         source: None,
+        mtu: None,
     };
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(index) => hop.index = *index,
             RouteAttribute::Gateway(gateway) => hop.addr = ip(gateway)?,
+            RouteAttribute::Via(RouteVia::Inet6(gateway)) => hop.addr = IpAddr::V6(*gateway),
             RouteAttribute::PrefSource(source) => hop.source = ip(source),
+            RouteAttribute::Metrics(metrics) => {
+                hop.mtu = metrics.iter().find_map(|metric| match metric {
+                    RouteMetric::Mtu(mtu) if *mtu > 0 => Some(*mtu),
+                    _ => None,
+                });
+            }
             _ => {}
         }
     }

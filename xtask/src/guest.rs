@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::build::{self, Profile};
 use crate::{setup, sh};
@@ -57,7 +57,7 @@ enum What {
 }
 
 /// The tests of lb-tests that ask for a kernel and nothing else.
-const TESTS: [&str; 1] = ["dataplane"];
+const TESTS: [&str; 2] = ["packets", "dataplane"];
 
 /// IPVS, all its schedulers, and links for it. What they depend on comes along; crc32c_generic is
 /// named because IPVS asks for it when it starts, not by a symbol.
@@ -91,14 +91,25 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let timeout = Duration::from_secs(args.timeout);
     match &args.what {
         What::Test { rest } => {
+            let mut failed = Vec::new();
             for test in TESTS {
                 let program = test_program(test)?;
                 let mut machine = Machine::new(&kernel)?;
                 machine.program(&program)?;
                 let mut command = vec![name_of(&program)?, "--test-threads=1", "--nocapture"];
                 command.extend(rest.iter().map(String::as_str));
-                machine.run(&command, timeout)?.success()?;
+                // One call shows all that is wrong.
+                if let Err(error) = machine.run(&command, timeout)?.success() {
+                    eprintln!("    {error:#}");
+                    failed.push(test);
+                }
             }
+            ensure!(
+                failed.is_empty(),
+                "tests failed on Linux {}: {}",
+                kernel.release,
+                failed.join(", ")
+            );
             Ok(())
         }
         What::Oracle => {

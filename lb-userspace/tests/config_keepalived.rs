@@ -16,6 +16,11 @@ use lb_userspace::config::{self, MemoryFiles, Options, Severity};
 use lb_userspace::io::clock;
 use lb_userspace::model::*;
 
+#[path = "keepalived/services.rs"]
+mod services;
+
+use services::{group, service};
+
 struct Keepalived {
     dir: tempfile::TempDir,
     shim: PathBuf,
@@ -388,187 +393,6 @@ fn instance(i: &VrrpInstance, lines: &[&str], text: &str, diff: &mut Vec<String>
     }
 }
 
-fn seconds(text: Option<&str>) -> Option<Duration> {
-    text?
-        .parse::<f64>()
-        .ok()
-        .map(|s| Duration::from_micros((s * 1e6).round() as u64))
-}
-
-fn micros(text: Option<&str>) -> Option<Duration> {
-    text?
-        .strip_suffix(" us")?
-        .parse()
-        .ok()
-        .map(Duration::from_micros)
-}
-
-/// Compares one service with keepalived's dump of it.
-fn service(
-    s: &Service,
-    lines: &[&str],
-    checks: &[(&str, Vec<&str>)],
-    text: &str,
-    diff: &mut Vec<String>,
-) {
-    let title = format!("{}:{}", s.key.addr, s.key.port);
-    let mut same = |what: &str, theirs: Option<String>, ours: Option<String>| {
-        if theirs != ours {
-            diff.push(format!(
-                "{title}: {what}: keepalived {theirs:?}, lbd {ours:?}"
-            ));
-        }
-    };
-    // nb_get_retry means retry here; 2.2.7 ignores it in TCP_CHECK.
-    let meant = text.contains("nb_get_retry");
-    let text = |k: &str| value(lines, k).map(str::to_owned);
-    let algo = s.scheduler.name();
-    same("lb_algo", text("lvs_sched"), Some(algo.to_owned()));
-    same(
-        "lb_kind",
-        text("default forwarding method"),
-        Some("DR".to_owned()),
-    );
-    same(
-        "persistence",
-        text("persistence timeout"),
-        s.persistence
-            .as_ref()
-            .map(|p| p.timeout.as_secs().to_string()),
-    );
-    let quorum = format!("{}, hysteresis = {}", s.quorum, s.hysteresis);
-    if s.real_servers.iter().any(|r| r.weight > 0) {
-        same("quorum", text("quorum"), Some(quorum));
-    }
-    let on = |name: &str| lines.iter().any(|l| l.trim() == format!("{name} is ON"));
-    same(
-        "alpha",
-        Some(on("alpha").to_string()),
-        Some(s.alpha.to_string()),
-    );
-    same(
-        "omega",
-        Some(on("omega").to_string()),
-        Some(s.omega.to_string()),
-    );
-    let sorry = lines
-        .iter()
-        .find_map(|l| l.trim().strip_prefix("sorry server = "))
-        .map(str::to_owned);
-    let proto = if s.key.protocol == Protocol::Tcp {
-        "tcp"
-    } else {
-        "udp"
-    };
-    same(
-        "sorry_server",
-        sorry,
-        s.sorry_server
-            .as_ref()
-            .map(|x| format!("[{}]:{proto}:{}", x.addr, x.port)),
-    );
-    let theirs: Vec<String> = lines
-        .iter()
-        .filter_map(|l| l.trim().strip_prefix("RIP = "))
-        .map(|l| l.split(" EFF").next().unwrap_or_default().to_owned())
-        .collect();
-    let ours: Vec<String> = s
-        .real_servers
-        .iter()
-        .map(|r| format!("{}, RPORT = {}, WEIGHT = {}", r.addr, r.port, r.weight))
-        .collect();
-    same(
-        "real servers",
-        Some(theirs.join("; ")),
-        Some(ours.join("; ")),
-    );
-    let inhibit: Vec<bool> = lines
-        .iter()
-        .skip_while(|l| !l.contains("Real server"))
-        .filter_map(|l| l.trim().strip_prefix("Inhibit on failure is "))
-        .map(|v| v == "ON")
-        .collect();
-    same(
-        "inhibit_on_failure",
-        Some(format!("{inhibit:?}")),
-        Some(format!(
-            "{:?}",
-            s.real_servers
-                .iter()
-                .map(|r| r.inhibit_on_failure)
-                .collect::<Vec<_>>()
-        )),
-    );
-    let head = format!("[{}]:{proto}:{} -> ", s.key.addr, s.key.port);
-    let mut theirs = checks.iter().filter(|(n, _)| n.starts_with(&head));
-    for r in &s.real_servers {
-        for c in &r.checks {
-            let Some((name, lines)) = theirs.next() else {
-                diff.push(format!("{title}: keepalived has fewer checks"));
-                return;
-            };
-            let v = |k: &str| value(lines, k);
-            let mut differs = |what: &str, same: bool, theirs: Option<&str>| {
-                if !same {
-                    diff.push(format!("{name}: {what}: keepalived {theirs:?}, lbd {c:?}"));
-                }
-            };
-            differs(
-                "method",
-                v("Keepalive method") == Some("TCP_CHECK"),
-                v("Keepalive method"),
-            );
-            differs(
-                "alpha",
-                v("Alpha") == Some(if c.alpha { "yes" } else { "no" }),
-                v("Alpha"),
-            );
-            differs(
-                "delay_loop",
-                micros(v("Delay loop")) == Some(c.interval),
-                v("Delay loop"),
-            );
-            differs("warmup", micros(v("Warmup")) == Some(c.warmup), v("Warmup"));
-            differs(
-                "retry",
-                meant || v("Retries") == Some(c.retry.to_string().as_str()),
-                v("Retries"),
-            );
-            differs(
-                "connect_timeout",
-                seconds(v("Timeout")) == Some(c.timeout),
-                v("Timeout"),
-            );
-            if c.retry > 0 && v("Retries") != Some("0") {
-                differs(
-                    "delay_before_retry",
-                    micros(v("Delay before retry")) == Some(c.retry_delay),
-                    v("Delay before retry"),
-                );
-            }
-            differs(
-                "connect",
-                v("Dest") == Some(format!("[{}]:{}", c.addr, c.port).as_str()),
-                v("Dest"),
-            );
-            let bind = c.bind_addr.map(|b| format!("[{b}]:{}", c.bind_port));
-            differs(
-                "bindto",
-                c.bind_addr.is_none() || v("Bind to") == bind.as_deref(),
-                v("Bind to"),
-            );
-            differs(
-                "bind_if",
-                v("Bind i/f") == c.bind_if.as_deref(),
-                v("Bind i/f"),
-            );
-        }
-    }
-    if theirs.next().is_some() {
-        diff.push(format!("{title}: keepalived has more checks"));
-    }
-}
-
 /// What came of one file.
 #[derive(Default)]
 struct Compared {
@@ -649,6 +473,7 @@ fn compare(k: &Keepalived, path: &Path, diff: &mut Vec<String>) -> Compared {
         .iter()
         .map(|(n, l)| (n.as_str(), l.clone()))
         .collect();
+    let groups = sections(&lvs, " Virtual Server Group = ", " ------<");
     let mut matched = 0;
     for (head, lines) in &services {
         let protocol = value(lines, "protocol").unwrap_or_default();
@@ -656,24 +481,34 @@ fn compare(k: &Keepalived, path: &Path, diff: &mut Vec<String>) -> Compared {
             .strip_prefix("VIP = ")
             .and_then(|h| h.split_once(", VPORT = "));
         let found = model.services.iter().find(|s| {
-            let p = if s.key.protocol == Protocol::Tcp {
-                "TCP"
-            } else {
-                "UDP"
+            let here = match &s.group {
+                Some(g) => head.starts_with(&format!("GROUP = [{}]:", g.name)),
+                None => key.is_some_and(|(ip, port)| {
+                    s.key.addr.to_string() == ip && s.key.port.to_string() == port
+                }),
             };
-            key.is_some_and(|(ip, port)| {
-                s.key.addr.to_string() == ip && s.key.port.to_string() == port
-            }) && p == protocol
+            here && s.key.protocol.name() == protocol
         });
         if let Some(s) = found {
             matched += 1;
             done.services += 1;
             service(s, lines, &checks, &text, diff);
+            if let Some(g) = &s.group {
+                let head = format!("{},", g.name);
+                let ours: Vec<_> = s.keys().map(|k| (k.addr, k.port)).collect();
+                match groups.iter().find(|(n, _)| n.starts_with(&head)) {
+                    Some((_, lines)) if group(lines) == ours => {}
+                    other => diff.push(format!("group {}: keepalived {other:?}", g.name)),
+                }
+            }
         } else if l.left_out.iter().any(|o| o.starts_with("virtual_server")) {
             done.left_out += 1;
         } else {
             diff.push(format!("keepalived has {head} {protocol}, lbd has not"));
         }
+    }
+    if services.is_empty() && !model.services.is_empty() {
+        diff.push("keepalived said nothing of its services".to_owned());
     }
     if !services.is_empty() && matched != model.services.len() {
         diff.push(format!(
@@ -796,7 +631,7 @@ fn around(block: Block) -> (String, String) {
         Block::TrackProcess => &["vrrp_track_process a"],
         Block::Bfd => &["bfd_instance a"],
         Block::Ssl => &["SSL"],
-        Block::VirtualServer => &["virtual_server 192.0.2.1 80"],
+        Block::VirtualServer | Block::Timeouts => &["virtual_server 192.0.2.1 80"],
         Block::RealServer => &["virtual_server 192.0.2.1 80", "real_server 192.0.2.2 80"],
         Block::Url => &[
             "virtual_server 192.0.2.1 80",

@@ -54,6 +54,8 @@ pub enum Code {
     UnknownName,
     /// Two settings that do not go together.
     Conflict,
+    /// More than there is room for.
+    TooMany,
     /// The TOML text cannot be read.
     TomlSyntax,
     /// A field that the TOML file cannot have.
@@ -90,6 +92,7 @@ impl Code {
         Code::Incomplete,
         Code::UnknownName,
         Code::Conflict,
+        Code::TooMany,
         Code::TomlSyntax,
         Code::TomlField,
         Code::TomlType,
@@ -124,6 +127,7 @@ impl Code {
             Code::Incomplete => "LB0041",
             Code::UnknownName => "LB0042",
             Code::Conflict => "LB0043",
+            Code::TooMany => "LB0044",
             Code::TomlSyntax => "LB0050",
             Code::TomlField => "LB0051",
             Code::TomlType => "LB0052",

@@ -64,6 +64,8 @@ pub enum Block {
     UdpCheck,
     /// `FILE_CHECK`.
     FileCheck,
+    /// lbd's own `timeouts`.
+    Timeouts,
 }
 
 impl Block {
@@ -95,6 +97,7 @@ impl Block {
         Block::PingCheck,
         Block::UdpCheck,
         Block::FileCheck,
+        Block::Timeouts,
     ];
 
     /// As it is called in messages.
@@ -127,6 +130,7 @@ impl Block {
             Block::PingCheck => "PING_CHECK",
             Block::UdpCheck => "UDP_CHECK",
             Block::FileCheck => "FILE_CHECK",
+            Block::Timeouts => "timeouts",
         }
     }
 
@@ -159,6 +163,7 @@ impl Block {
             Block::PingCheck => checkers::TCP_CHECK_PLAIN,
             Block::UdpCheck => checkers::UDP_CHECK,
             Block::FileCheck => checkers::FILE_CHECK,
+            Block::Timeouts => lvs::TIMEOUTS,
         }
     }
 }

@@ -82,6 +82,9 @@ impl Toml {
             };
             match keyword.body {
                 Body::None => self.plain(keyword, span, value, &mut nodes),
+                Body::Lines if keyword.name == "virtual_server_group" => {
+                    self.groups(keyword, span, value, &mut nodes);
+                }
                 Body::Lines => nodes.extend(self.lines(keyword, span, value)),
                 Body::Block(inner) => self.blocks(keyword, inner, span, value, &mut nodes),
             }
@@ -210,10 +213,69 @@ impl Toml {
                 } else {
                     text
                 };
-                words.push(tree::word(text, span));
+                if k.args.starts_with("DR|NAT|TUN") {
+                    // As it stands in keepalived.conf: "TUN type gue port 6080".
+                    let all = text.split_ascii_whitespace();
+                    words.extend(all.map(|w| tree::word(w.to_owned(), span)));
+                } else {
+                    words.push(tree::word(text, span));
+                }
             }
         }
         nodes.push(Node { words, block: None });
+    }
+
+    /// `[[virtual_server_group]]`: `name` and `addresses`, lines as they stand in keepalived.conf.
+    fn groups(&mut self, k: &'static Keyword, key: Span, value: &Value<'_>, nodes: &mut Vec<Node>) {
+        let items = match value.get_ref() {
+            DeValue::Array(items) => items.iter().collect(),
+            DeValue::Table(_) => vec![value],
+            v => {
+                let span = self.span(value.span());
+                self.expected(span, "a table", v);
+                return;
+            }
+        };
+        for item in items {
+            let at = self.span(item.span());
+            let DeValue::Table(t) = item.get_ref() else {
+                self.expected(at, "a table", item.get_ref());
+                continue;
+            };
+            let mut words = vec![tree::word(k.name.to_owned(), key)];
+            let mut block = None;
+            for (name, v) in t {
+                match name.get_ref().as_ref() {
+                    "name" => {
+                        let span = self.span(v.span());
+                        match scalar(v.get_ref()) {
+                            Some(text) => words.push(tree::word(text, span)),
+                            None => self.expected(span, "a string", v.get_ref()),
+                        }
+                    }
+                    "addresses" => block = self.lines(k, at, v).and_then(|n| n.block),
+                    other => {
+                        let span = self.span(name.span());
+                        self.error(
+                            Code::TomlField,
+                            span,
+                            format!("`{}` has no field `{other}`", k.name),
+                            "unknown field",
+                        )
+                        .help
+                        .push("it has `name` and `addresses`".to_owned());
+                    }
+                }
+            }
+            let fields = [("name", words.len() > 1), ("addresses", block.is_some())];
+            for (field, _) in fields.iter().filter(|(_, there)| !there) {
+                let message = format!("`{}` needs a field `{field}`", k.name);
+                self.error(Code::MissingParameter, at, message, "it is missing here");
+            }
+            if fields.iter().all(|(_, there)| *there) {
+                nodes.push(Node { words, block });
+            }
+        }
     }
 
     /// A list of lines: strings as they stand in keepalived.conf, or tables of options.
@@ -330,6 +392,10 @@ impl Toml {
         let lead: &[(&str, bool)] = match k.name {
             "vrrp_instance" | "vrrp_sync_group" | "vrrp_script" | "track_file"
             | "vrrp_track_process" | "bfd_instance" | "track_group" => &[("name", true)],
+            "virtual_server" if table.iter().any(|(k, _)| k.get_ref() == "group") => {
+                words.push(tree::word("group".to_owned(), at));
+                &[("group", true)]
+            }
             "virtual_server" | "real_server" => &[("address", true), ("port", false)],
             _ => &[],
         };

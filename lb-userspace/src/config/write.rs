@@ -6,9 +6,12 @@ mod toml;
 pub use keepalived::to_keepalived;
 pub use toml::to_toml;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::model::{Broadcast, ForwardMethod, Tunnel, VirtualAddress};
+use crate::model::{
+    Broadcast, ForwardMethod, Service, ServiceKey, Timeouts, Tunnel, VirtualAddress,
+};
 
 /// Seconds, with as many digits as are needed.
 fn seconds(d: Duration) -> String {
@@ -32,6 +35,80 @@ fn method(method: ForwardMethod) -> String {
             format!("TUN type gue port {port}{}", checksum(csum))
         }
         ForwardMethod::Tun(Tunnel::Gre { csum }) => format!("TUN type gre{}", checksum(csum)),
+    }
+}
+
+/// lbd's own words of `timeouts` with their values.
+fn timeouts(t: &Timeouts) -> Vec<(&'static str, u32)> {
+    let all = [
+        ("established", t.established),
+        ("syn_recv", t.syn_recv),
+        ("fin_wait", t.fin_wait),
+        ("time_wait", t.time_wait),
+        ("close", t.close),
+        ("close_wait", t.close_wait),
+        ("last_ack", t.last_ack),
+        ("udp", t.udp),
+        ("sctp", t.sctp),
+    ];
+    all.into_iter()
+        .filter_map(|(name, v)| Some((name, v?)))
+        .collect()
+}
+
+/// The groups of all services, each once (two services of one group differ in their protocol), with
+/// their lines.
+fn groups(services: &[Service]) -> Vec<(&str, Vec<String>)> {
+    let mut out: Vec<(&str, Vec<String>)> = Vec::new();
+    for s in services {
+        if let Some(g) = &s.group
+            && !out.iter().any(|(name, _)| *name == g.name)
+        {
+            out.push((&g.name, members(s.keys())));
+        }
+    }
+    out
+}
+
+/// The lines of a group; addresses in a row become a range.
+fn members(keys: impl Iterator<Item = ServiceKey>) -> Vec<String> {
+    let mut runs: Vec<(IpAddr, IpAddr, u16)> = Vec::new();
+    for k in keys {
+        match runs.last_mut() {
+            Some((_, last, port)) if *port == k.port && next(*last) == Some(k.addr) => {
+                *last = k.addr;
+            }
+            Some(_) | None => runs.push((k.addr, k.addr, k.port)),
+        }
+    }
+    runs.iter()
+        .map(|(from, to, port)| {
+            let port = match port {
+                0 => String::new(),
+                port => format!(" {port}"),
+            };
+            match from == to {
+                true => format!("{from}{port}"),
+                false => format!("{from}-{to}{port}"),
+            }
+        })
+        .collect()
+}
+
+/// The address behind one.
+fn next(addr: IpAddr) -> Option<IpAddr> {
+    Some(match addr {
+        IpAddr::V4(a) => IpAddr::V4(u32::from(a).checked_add(1)?.into()),
+        IpAddr::V6(a) => IpAddr::V6(u128::from(a).checked_add(1)?.into()),
+    })
+}
+
+/// `persistence_granularity`, when not all bits count.
+fn granularity(prefix_len: u8, addr: IpAddr) -> Option<String> {
+    match addr {
+        IpAddr::V4(_) if prefix_len < 32 => Some(netmask(prefix_len).to_string()),
+        IpAddr::V6(_) if prefix_len < 128 => Some(prefix_len.to_string()),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
     }
 }
 
@@ -72,10 +149,7 @@ fn netmask(prefix_len: u8) -> std::net::Ipv4Addr {
 }
 
 /// The value that all of a service's checks share, so that it is written once.
-fn shared<T: PartialEq + Copy>(
-    s: &crate::model::Service,
-    of: impl Fn(&crate::model::Check) -> T,
-) -> Option<T> {
+fn shared<T: PartialEq + Copy>(s: &Service, of: impl Fn(&crate::model::Check) -> T) -> Option<T> {
     let mut all = s.real_servers.iter().flat_map(|r| r.checks.iter()).map(of);
     let first = all.next()?;
     all.all(|v| v == first).then_some(first)

@@ -2,12 +2,12 @@
 //!
 //! Works on the serialised form, so that a field added to the model shows up here by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::model::{Model, RealServer, Service, SyncGroup, VrrpInstance};
+use crate::model::{Model, RealServer, Service, ServiceKey, SyncGroup, VrrpInstance};
 
 /// What a line of the plan does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -64,12 +64,15 @@ pub fn diff(old: &Model, new: &Model) -> Vec<Line> {
         &old.services,
         &new.services,
         service_name,
-        &["key", "real_servers"],
+        &["key", "group", "real_servers"],
         &mut lines,
     );
+    let before: BTreeMap<String, &Service> =
+        old.services.iter().map(|s| (service_name(s), s)).collect();
     for service in &new.services {
         let name = service_name(service);
-        if let Some(before) = old.services.iter().find(|s| s.key == service.key) {
+        if let Some(before) = before.get(&name) {
+            members(before, service, &name, &mut lines);
             let label = |rs: &RealServer| format!("real_server {} {} of {name}", rs.addr, rs.port);
             blocks(
                 &before.real_servers,
@@ -102,7 +105,27 @@ fn group_name(g: &SyncGroup) -> String {
 /// A service as the plan names it.
 pub(crate) fn service_name(s: &Service) -> String {
     let protocol = s.key.protocol.name();
-    format!("virtual_server {} {} {protocol}", s.key.addr, s.key.port)
+    match &s.group {
+        Some(g) => format!("virtual_server group {} {protocol}", g.name),
+        None => format!("virtual_server {} {} {protocol}", s.key.addr, s.key.port),
+    }
+}
+
+/// Addresses that come to a group or leave it.
+fn members(old: &Service, new: &Service, name: &str, lines: &mut Vec<Line>) {
+    let (before, after): (BTreeSet<_>, BTreeSet<_>) = (old.keys().collect(), new.keys().collect());
+    let mut say = |kind, key: &ServiceKey| {
+        lines.push(Line {
+            kind,
+            what: format!("{} {} of {name}", key.addr, key.port),
+        });
+    };
+    for key in before.difference(&after) {
+        say(Kind::Remove, key);
+    }
+    for key in after.difference(&before) {
+        say(Kind::Add, key);
+    }
 }
 
 /// Compares two lists of named blocks: removed, added, changed, moved.
@@ -271,6 +294,37 @@ mod tests {
                 "~ virtual_server 192.0.2.1 80 TCP: scheduler rr -> wrr",
                 "~ vrrp_instance VI_1: advert_int 1s -> 2.5s",
                 "~ vrrp_instance VI_1: priority 100 -> 150",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_group_is_named_and_its_addresses_come_and_go() {
+        let group = |ports: &[u16]| {
+            let mut m = model();
+            let key = |port| ServiceKey {
+                port,
+                ..m.services[0].key
+            };
+            let others = ports[1..].iter().map(|p| key(*p)).collect();
+            let first = key(ports[0]);
+            let s = &mut m.services[0];
+            s.key = first;
+            s.group = Some(crate::model::Group {
+                name: "web".to_owned(),
+                others,
+            });
+            m
+        };
+        let (old, mut new) = (group(&[80, 81]), group(&[79, 80]));
+        new.services[0].real_servers[0].uthreshold = 9;
+        let lines: Vec<String> = diff(&old, &new).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            lines,
+            [
+                "- 192.0.2.1 81 of virtual_server group web TCP",
+                "+ 192.0.2.1 79 of virtual_server group web TCP",
+                "~ real_server 10.0.0.1 80 of virtual_server group web TCP: uthreshold 0 -> 9",
             ]
         );
     }

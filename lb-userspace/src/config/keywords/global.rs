@@ -2,7 +2,7 @@
 
 use super::Block;
 use super::Body::{Block as Of, Lines};
-use super::Status::{Acted, NoEffect, NotNeeded, Old, Unsupported};
+use super::Status::{Acted, NoEffect, NotNeeded, Old, Own, Unsupported};
 use super::{Keyword, b, k};
 
 pub(super) const TOP: &[Keyword] = &[
@@ -38,8 +38,8 @@ pub(super) const TOP: &[Keyword] = &[
         "virtual_server_group",
         "NAME",
         Lines,
-        NoEffect,
-        "addresses that several services share",
+        Acted,
+        "addresses, ranges and networks with ports: one service each, with the same servers",
     ),
     b(
         "vrrp_script",
@@ -559,10 +559,24 @@ pub(super) const GLOBAL: &[Keyword] = &[
     ),
     k(
         "lvs_timeouts",
-        "[tcp] [N] [tcpfin] [N] [udp] [N]",
-        NoEffect,
+        "tcp|tcpfin|udp [N] ...",
+        Acted,
         "",
-        "IPVS's timeouts of connections",
+        "how long silent connections are remembered: established, closing, UDP",
+    ),
+    b(
+        "timeouts",
+        "",
+        Of(Block::Timeouts),
+        Own,
+        "how long a silent connection is remembered, by its state",
+    ),
+    k(
+        "flood_rate",
+        "0..",
+        Own,
+        "",
+        "new connections a second and CPU above which they are scheduled without an entry; 0: never",
     ),
     k(
         "lvs_flush",

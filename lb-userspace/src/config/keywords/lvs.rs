@@ -8,6 +8,11 @@ use super::{Keyword, b, k};
 const NAT_MASK: &str =
     "keepalived dropped it in 2015: it never had an effect outside of NAT; remove the line";
 
+/// Parameters of `lb_kind` and its like.
+const TUN: &str = "DR|NAT|TUN [type] [ipip|gue|gre] [port] [N] [nocsum|csum] ...";
+/// lbd's own words of which keepalived knows nothing.
+const SECONDS: &str = "1..2678400";
+
 pub(super) const VIRTUAL_SERVER: &[Keyword] = &[
     k(
         "delay_loop",
@@ -30,20 +35,8 @@ pub(super) const VIRTUAL_SERVER: &[Keyword] = &[
         "wlc",
         "the same as lb_algo",
     ),
-    k(
-        "lb_kind",
-        "DR|NAT|TUN [type] [ipip|gue|gre] [port] [N] [csum]",
-        Acted,
-        "NAT",
-        "how packets are forwarded",
-    ),
-    k(
-        "lvs_method",
-        "DR|NAT|TUN [type] [ipip|gue|gre] [port] [N] [csum]",
-        Acted,
-        "NAT",
-        "the same as lb_kind",
-    ),
+    k("lb_kind", TUN, Acted, "NAT", "how packets are forwarded"),
+    k("lvs_method", TUN, Acted, "NAT", "the same as lb_kind"),
     k(
         "protocol",
         "TCP|UDP|SCTP",
@@ -60,10 +53,10 @@ pub(super) const VIRTUAL_SERVER: &[Keyword] = &[
     ),
     k(
         "persistence_granularity",
-        "NETMASK",
+        "NETMASK|1..128",
         Acted,
-        "255.255.255.255",
-        "clients whose masked address is the same count as one",
+        "all bits",
+        "clients whose masked address is the same count as one; a prefix length for IPv6",
     ),
     k(
         "persistence_engine",
@@ -85,6 +78,27 @@ pub(super) const VIRTUAL_SERVER: &[Keyword] = &[
         Own,
         "off",
         "TCP in mid-stream without an entry is scheduled instead of passed on",
+    ),
+    b(
+        "timeouts",
+        "",
+        Of(Block::Timeouts),
+        Own,
+        "how long a silent connection is remembered, by its state",
+    ),
+    k(
+        "expire_nodest_conn",
+        "[BOOL]",
+        Own,
+        "off",
+        "a connection whose server is down or removed ends at once",
+    ),
+    k(
+        "expire_quiescent_template",
+        "[BOOL]",
+        Own,
+        "off",
+        "a persistent client whose server has weight 0 gets another one",
     ),
     k(
         "alpha",
@@ -137,7 +151,7 @@ pub(super) const VIRTUAL_SERVER: &[Keyword] = &[
     ),
     k(
         "sorry_server_lvs_method",
-        "DR|NAT|TUN [type] [ipip|gue|gre] [port] [N] [csum]",
+        TUN,
         Acted,
         "lb_kind",
         "how packets reach the sorry server",
@@ -194,18 +208,12 @@ pub(super) const VIRTUAL_SERVER: &[Keyword] = &[
     k(
         "ops",
         "",
-        Unsupported,
+        Acted,
         "off",
         "each UDP packet is scheduled by itself",
     ),
-    k(
-        "flag-1",
-        "",
-        Unsupported,
-        "off",
-        "sh-fallback or mh-fallback",
-    ),
-    k("flag-2", "", Unsupported, "off", "sh-port or mh-port"),
+    k("flag-1", "", Acted, "off", "sh-fallback or mh-fallback"),
+    k("flag-2", "", Acted, "off", "sh-port or mh-port"),
     k(
         "flag-3",
         "",
@@ -213,19 +221,19 @@ pub(super) const VIRTUAL_SERVER: &[Keyword] = &[
         "off",
         "an IPVS flag without a meaning",
     ),
-    k("sh-port", "", Unsupported, "off", "sh hashes the port too"),
+    k("sh-port", "", Acted, "off", "sh hashes the port too"),
     k(
         "sh-fallback",
         "",
-        Unsupported,
+        Acted,
         "off",
         "sh goes to the next server when the chosen one is down",
     ),
-    k("mh-port", "", Unsupported, "off", "mh hashes the port too"),
+    k("mh-port", "", Acted, "off", "mh hashes the port too"),
     k(
         "mh-fallback",
         "",
-        Unsupported,
+        Acted,
         "off",
         "mh goes to the next server when the chosen one is down",
     ),
@@ -291,7 +299,7 @@ pub(super) const REAL_SERVER: &[Keyword] = &[
     ),
     k(
         "lvs_method",
-        "DR|NAT|TUN [type] [ipip|gue|gre] [port] [N] [csum]",
+        TUN,
         Acted,
         "the service's",
         "how packets reach it",
@@ -418,14 +426,14 @@ pub(super) const REAL_SERVER: &[Keyword] = &[
     k(
         "uthreshold",
         "0..",
-        Unsupported,
+        Acted,
         "0",
         "connections from which on it gets nothing new",
     ),
     k(
         "lthreshold",
         "0..",
-        Unsupported,
+        Acted,
         "0",
         "connections below which it gets new ones again",
     ),
@@ -452,6 +460,18 @@ pub(super) const REAL_SERVER: &[Keyword] = &[
         "the Host of HTTP_GET and SSL_GET",
     ),
     k("snmp_name", "NAME", NoEffect, "", "a name for SNMP"),
+];
+
+pub(super) const TIMEOUTS: &[Keyword] = &[
+    k("established", SECONDS, Own, "900", "TCP, ESTABLISHED"),
+    k("syn_recv", SECONDS, Own, "60", "TCP, SYN_RECV"),
+    k("fin_wait", SECONDS, Own, "120", "TCP, FIN_WAIT"),
+    k("time_wait", SECONDS, Own, "120", "TCP, TIME_WAIT"),
+    k("close", SECONDS, Own, "10", "TCP, CLOSE"),
+    k("close_wait", SECONDS, Own, "60", "TCP, CLOSE_WAIT"),
+    k("last_ack", SECONDS, Own, "30", "TCP, LAST_ACK"),
+    k("udp", SECONDS, Own, "300", "UDP"),
+    k("sctp", SECONDS, Own, "900", "SCTP, ESTABLISHED"),
 ];
 
 pub(super) const SSL: &[Keyword] = &[

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Lower, Walked};
+use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::keywords::Block;
 use crate::config::tree::Node;
 use crate::model::{Check, CheckKind};
@@ -87,11 +88,27 @@ impl Lower {
             Some(n) => self.switch(n).unwrap_or(alpha),
             None => alpha,
         };
+        let port = connect_port.unwrap_or(port);
+        if port == 0 {
+            self.push(
+                Diagnostic::new(
+                    Code::Incomplete,
+                    Severity::Error,
+                    "this check has no port to connect to",
+                )
+                .at(
+                    node.whole(),
+                    "the service takes any port, and no other one is given",
+                )
+                .help("add `connect_port`, or a port to the `real_server`")
+                .help("keepalived would try port 0, and the server would never be up"),
+            );
+        }
         let interval = t.interval.unwrap_or(Duration::from_secs(60));
         Some(Check {
             kind: CheckKind::Tcp,
             addr: addr.unwrap_or(server),
-            port: connect_port.unwrap_or(port),
+            port,
             bind_addr,
             bind_port,
             bind_if,

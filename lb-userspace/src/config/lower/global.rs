@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::Lower;
+use super::service::MAX_TIMEOUT;
 use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::keywords::{self, Block};
 use crate::config::tree::Node;
-use crate::model::{Global, VrrpVersion};
+use crate::model::{Global, Timeouts, VrrpVersion};
 
 /// What instances inherit.
 #[derive(Default)]
@@ -26,13 +27,12 @@ pub(super) struct Defaults {
 impl Lower {
     pub(super) fn global(&mut self, node: &Node, global: &mut Global, defaults: &mut Defaults) {
         let walked = self.walk(node.children(), Block::Global);
-        for d in walked.unsupported {
-            if self.harmless(node, &d) {
-                continue;
+        for d in &walked.unsupported {
+            if !self.harmless(node, d) {
+                defaults.unsupported.push(d.clone());
             }
-            defaults.unsupported.push(d);
         }
-        for (name, n) in walked.acted {
+        for &(name, n) in &walked.acted {
             let word = n.args().first();
             match (name, word) {
                 ("router_id", Some(w)) => {
@@ -95,7 +95,51 @@ impl Lower {
                     global.skip_check_adv_addr =
                         self.switch(n).unwrap_or(global.skip_check_adv_addr);
                 }
+                ("lvs_timeouts", _) => self.lvs_timeouts(n, &mut global.timeouts),
+                ("flood_rate", Some(w)) => {
+                    global.flood_rate = self
+                        .own_number(n, w, 0, u64::from(u32::MAX))
+                        .or(global.flood_rate);
+                }
                 _ => {}
+            }
+        }
+        // What is said in more detail counts.
+        let own = self.timeouts(&walked);
+        let t = &mut global.timeouts;
+        *t = Timeouts {
+            established: own.established.or(t.established),
+            syn_recv: own.syn_recv.or(t.syn_recv),
+            fin_wait: own.fin_wait.or(t.fin_wait),
+            time_wait: own.time_wait.or(t.time_wait),
+            close: own.close.or(t.close),
+            close_wait: own.close_wait.or(t.close_wait),
+            last_ack: own.last_ack.or(t.last_ack),
+            udp: own.udp.or(t.udp),
+            sctp: own.sctp.or(t.sctp),
+        };
+    }
+
+    /// `lvs_timeouts [tcp N] [tcpfin N] [udp N]`; 0 leaves a timeout as it is.
+    fn lvs_timeouts(&mut self, n: &Node, timeouts: &mut Timeouts) {
+        let mut words = n.args().iter();
+        while let Some(w) = words.next() {
+            let field = match w.text.as_str() {
+                "tcp" => &mut timeouts.established,
+                "tcpfin" => &mut timeouts.fin_wait,
+                "udp" => &mut timeouts.udp,
+                _ => {
+                    self.invalid_word(w, "tcp, tcpfin or udp", "ignored, as by keepalived");
+                    continue;
+                }
+            };
+            let Some(value) = words.next() else {
+                self.invalid_word(w, "of use without a number", "ignored, as by keepalived");
+                return;
+            };
+            let instead = "keepalived ignores this one";
+            if let Some(v) = self.strict_number(n, value, 0, MAX_TIMEOUT, instead) {
+                *field = (v != 0).then_some(v as u32).or(*field);
             }
         }
     }

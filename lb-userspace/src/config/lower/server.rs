@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::checks::Timing;
-use super::service::unsupported;
+use super::service::{Kind, Targets};
 use super::{Lower, Walked};
-use crate::config::diag::{Code, Diagnostic};
+use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::keywords::Block;
 use crate::config::source::Span;
-use crate::config::tree::Node;
+use crate::config::tree::{Node, Word};
 use crate::model::{ForwardMethod, RealServer, SorryServer};
 
 /// What real servers inherit.
 pub(super) struct Inherited {
+    pub(super) kind: Kind,
     pub(super) weight: u16,
     pub(super) inhibit: bool,
     pub(super) alpha: bool,
@@ -25,30 +26,15 @@ impl Lower {
         &mut self,
         walked: &Walked<'_>,
         inherited: &Inherited,
-        port: u16,
-        vip: Option<IpAddr>,
+        targets: &Targets,
         bad: &mut Vec<Diagnostic>,
     ) -> Vec<RealServer> {
         let mut out: Vec<RealServer> = Vec::new();
         let mut seen: HashMap<(IpAddr, u16), Span> = HashMap::new();
         for (_, n) in walked.acted.iter().filter(|(k, _)| *k == "real_server") {
-            let Some(server) = self.server(n, inherited, port, bad) else {
+            let Some(server) = self.server(n, inherited, targets, bad) else {
                 continue;
             };
-            if vip.is_some_and(|v| v.is_ipv4() != server.addr.is_ipv4()) {
-                self.push(
-                    Diagnostic::new(
-                        Code::Conflict,
-                        self.replaced(),
-                        format!(
-                            "`{}` is of another address family than the service",
-                            server.addr
-                        ),
-                    )
-                    .at(n.whole(), "ignored, as by keepalived"),
-                );
-                continue;
-            }
             if let Some(first) = seen.get(&(server.addr, server.port)) {
                 self.push(
                     Diagnostic::new(
@@ -67,21 +53,34 @@ impl Lower {
         out
     }
 
-    /// With direct routing the packet's port is not changed, so a server's port is the service's.
+    /// Neither direct routing nor a tunnel changes a packet's port, so a server's port is the
+    /// service's (`method` is none when the server is refused anyway).
     fn port(
         &mut self,
         n: &Node,
-        service: u16,
-        word: Option<&crate::config::tree::Word>,
+        targets: &Targets,
+        word: Option<&Word>,
+        method: Option<ForwardMethod>,
     ) -> Option<u16> {
+        let service = targets.members.first().map_or(0, |(_, port)| *port);
         let Some(w) = word else { return Some(service) };
         let given = self.number(n, w, 0, 65535, "keepalived ignores this server")? as u16;
-        if given != service && service != 0 {
+        let way = match method {
+            Some(ForwardMethod::Dr) => "direct routing",
+            Some(ForwardMethod::Tun(_)) => "a tunnel",
+            None => return Some(service),
+        };
+        let known = targets.members.is_empty() || targets.members.iter().any(|m| m.1 == given);
+        if given != 0 && !known {
+            let name = match service {
+                0 => "none, as it takes any".to_owned(),
+                port => port.to_string(),
+            };
             self.push(
                 Diagnostic::new(
                     Code::Adjusted,
                     self.replaced(),
-                    format!("with direct routing the port is the service's: {service}"),
+                    format!("with {way} the port is the service's: {name}"),
                 )
                 .at(
                     w.span,
@@ -92,11 +91,26 @@ impl Lower {
         Some(service)
     }
 
+    /// A server of another address family than the service's is reached by a tunnel only.
+    fn family(&mut self, n: &Node, targets: &Targets, addr: IpAddr, method: Option<ForwardMethod>) {
+        if method == Some(ForwardMethod::Dr) && !targets.family_of(addr) {
+            self.push(
+                Diagnostic::new(
+                    Code::Conflict,
+                    Severity::Error,
+                    format!("`{addr}` is of another address family than the service"),
+                )
+                .at(n.whole(), "direct routing does not change the packet")
+                .help("a tunnel can carry it: `TUN` (keepalived leaves such a server out)"),
+            );
+        }
+    }
+
     fn server(
         &mut self,
         node: &Node,
         inherited: &Inherited,
-        port: u16,
+        targets: &Targets,
         bad: &mut Vec<Diagnostic>,
     ) -> Option<RealServer> {
         let mut walked = self.walk(node.children(), Block::RealServer);
@@ -114,8 +128,10 @@ impl Lower {
             );
             return None;
         };
-        let service_port = port;
-        let port = self.port(node, port, node.args().get(1))?;
+        let own = self.last(&walked, "lvs_method");
+        let method = self.method_of(own, &inherited.kind, bad);
+        let port = self.port(node, targets, node.args().get(1), method)?;
+        self.family(node, targets, addr, method);
         // Checks go to the port that is written, even where traffic does not.
         let check_port = node
             .args()
@@ -127,18 +143,7 @@ impl Lower {
                     .ok()
             })
             .filter(|p| *p != 0)
-            .unwrap_or(service_port);
-        if let Some((n, w)) = self
-            .last(&walked, "lvs_method")
-            .and_then(|n| n.args().first().map(|w| (n, w)))
-            && w.text != "DR"
-        {
-            bad.push(unsupported(
-                n.whole(),
-                format!("`{}` is not supported yet", w.text),
-                "how packets reach this server",
-            ));
-        }
+            .unwrap_or(port);
         let weight = match self
             .last(&walked, "weight")
             .and_then(|n| n.args().first().map(|w| (n, w)))
@@ -153,6 +158,7 @@ impl Lower {
                 }),
             None => inherited.weight,
         };
+        let (uthreshold, lthreshold) = self.thresholds(&walked);
         let inhibit_on_failure = match self.last(&walked, "inhibit_on_failure") {
             Some(n) => self.switch(n).unwrap_or(inherited.inhibit),
             None => inherited.inhibit,
@@ -169,49 +175,60 @@ impl Lower {
             }
         }
         Some(RealServer {
+            method: method.unwrap_or(ForwardMethod::Dr),
+            uthreshold,
+            lthreshold,
             inhibit_on_failure,
             checks,
             ..RealServer::new(addr, port, weight)
         })
     }
 
+    /// `uthreshold` and `lthreshold`.
+    fn thresholds(&mut self, walked: &Walked<'_>) -> (u32, u32) {
+        let mut limit = |name: &str| {
+            let n = self.last(walked, name)?;
+            let w = n.args().first()?;
+            let (most, instead) = (u64::from(u32::MAX), "keepalived ignores this line");
+            self.number(n, w, 0, most, instead).map(|v| (n, v as u32))
+        };
+        let (upper, lower) = (limit("uthreshold"), limit("lthreshold"));
+        let most = upper.map_or(0, |(_, v)| v);
+        if let Some((n, v)) = lower
+            && v > most
+        {
+            let mut d = Diagnostic::new(
+                Code::Conflict,
+                Severity::Error,
+                format!("`lthreshold {v}` is above `uthreshold {most}`"),
+            )
+            .at(n.whole(), "IPVS takes no such server");
+            if let Some((n, _)) = upper {
+                d = d.also(n.whole(), "from so many connections on it gets nothing new");
+            }
+            self.push(d);
+        }
+        (most, lower.map_or(0, |(_, v)| v))
+    }
+
     pub(super) fn sorry(
         &mut self,
         walked: &Walked<'_>,
-        port: u16,
-        vip: Option<IpAddr>,
+        kind: &Kind,
+        targets: &Targets,
         bad: &mut Vec<Diagnostic>,
     ) -> Option<SorryServer> {
         let n = self.last(walked, "sorry_server")?;
         let w = n.args().first()?;
         let addr = self.ip(n, w)?;
-        let port = self.port(n, port, n.args().get(1))?;
-        if vip.is_some_and(|v| v.is_ipv4() != addr.is_ipv4()) {
-            self.push(
-                Diagnostic::new(
-                    Code::Conflict,
-                    self.replaced(),
-                    "the sorry server is of another address family than the service",
-                )
-                .at(n.whole(), "ignored, as by keepalived"),
-            );
-            return None;
-        }
-        if let Some((m, w)) = self
-            .last(walked, "sorry_server_lvs_method")
-            .and_then(|n| n.args().first().map(|w| (n, w)))
-            && w.text != "DR"
-        {
-            bad.push(unsupported(
-                m.whole(),
-                format!("`{}` is not supported yet", w.text),
-                "how packets reach the sorry server",
-            ));
-        }
+        let own = self.last(walked, "sorry_server_lvs_method");
+        let method = self.method_of(own, kind, bad);
+        let port = self.port(n, targets, n.args().get(1), method)?;
+        self.family(n, targets, addr, method);
         Some(SorryServer {
             addr,
             port,
-            method: ForwardMethod::Dr,
+            method: method.unwrap_or(ForwardMethod::Dr),
             inhibit: walked
                 .acted
                 .iter()
@@ -267,12 +284,13 @@ impl Lower {
         (quorum, hysteresis)
     }
 
-    pub(super) fn inherited(&mut self, walked: &Walked<'_>) -> Inherited {
+    pub(super) fn inherited(&mut self, walked: &Walked<'_>, kind: Kind) -> Inherited {
         let weight = self.last(walked, "weight").and_then(|n| {
             let w = n.args().first()?;
             self.number(n, w, 1, 65535, "keepalived ignores this line: 1 holds")
         });
         Inherited {
+            kind,
             weight: weight.map_or(1, |w| w as u16),
             inhibit: self.flag(walked, "inhibit_on_failure"),
             alpha: self.flag(walked, "alpha"),

@@ -1,94 +1,171 @@
 //! `virtual_server`.
 
+mod group;
+mod method;
+mod words;
+
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
+
+use lb_common::maps::{MAX_BACKENDS, MAX_SERVICES};
+
+pub(super) use method::Kind;
+pub(super) use words::MAX_TIMEOUT;
 
 use super::{Lower, Walked};
 use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::keywords::Block;
 use crate::config::source::Span;
 use crate::config::tree::Node;
-use crate::model::{ForwardMethod, Model, Persistence, Protocol, Scheduler, Service, ServiceKey};
+use crate::model::{ForwardMethod, Group, Model, Service, ServiceKey};
+use group::GroupDef;
 
 /// `persistence_timeout` without a number, and what a service without a port gets.
 const PERSISTENT: Duration = Duration::from_secs(360);
-/// The longest that IPVS takes: 31 days.
-const MAX_PERSISTENCE: u64 = 31 * 24 * 3600;
-const SCHEDULERS: &[&str] = &[
-    "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "fo", "ovf", "sed", "nq", "twos",
-];
 
 pub(super) fn unsupported(span: Span, message: impl Into<String>, label: &str) -> Diagnostic {
     Diagnostic::new(Code::Unsupported, Severity::Error, message).at(span, label)
 }
 
+/// The addresses and ports of a service; port 0 is any.
+pub(super) struct Targets {
+    /// The name of the group that they are from.
+    group: Option<String>,
+    /// In the order of the file; empty when the service cannot be had.
+    pub(super) members: Vec<(IpAddr, u16)>,
+}
+
+impl Targets {
+    /// Whether a server of the family of `addr` can answer for all of them without a tunnel.
+    pub(super) fn family_of(&self, addr: IpAddr) -> bool {
+        let mut members = self.members.iter();
+        members.all(|(vip, _)| vip.is_ipv4() == addr.is_ipv4())
+    }
+
+    /// The bits of an address; none when there are both families.
+    fn bits(&self) -> Option<u8> {
+        let v4 = self.members.first().is_none_or(|(a, _)| a.is_ipv4());
+        let bits = if v4 { 32 } else { 128 };
+        let mut members = self.members.iter();
+        members.all(|(a, _)| a.is_ipv4() == v4).then_some(bits)
+    }
+}
+
+/// What the services of a model take up in the data plane.
+#[derive(Default)]
+struct Room {
+    services: usize,
+    servers: usize,
+}
+
 impl Lower {
     pub(super) fn services(&mut self, top: &[(&'static str, &Node)], model: &mut Model) {
+        let groups = self.server_groups(top);
         let mut keys: HashMap<ServiceKey, Span> = HashMap::new();
+        let mut room = Room::default();
         for (_, n) in top.iter().filter(|(k, _)| *k == "virtual_server") {
-            let Some(s) = self.service(n) else { continue };
-            if let Some(first) = keys.get(&s.key) {
+            let Some(s) = self.service(n, &groups) else {
+                continue;
+            };
+            let twice = s.keys().find_map(|k| keys.get(&k).map(|first| (k, *first)));
+            if let Some((key, first)) = twice {
+                let message = match &s.group {
+                    None => format!("`{}` with this protocol is defined twice", n.title()),
+                    Some(g) => format!("{key} of the group `{}` is a service already", g.name),
+                };
                 self.push(
-                    Diagnostic::new(
-                        Code::Duplicate,
-                        Severity::Error,
-                        format!("`{}` with this protocol is defined twice", n.title()),
-                    )
-                    .at(n.whole(), "again here")
-                    .also(*first, "first here"),
+                    Diagnostic::new(Code::Duplicate, Severity::Error, message)
+                        .at(n.whole(), "again here")
+                        .also(first, "first here"),
                 );
                 continue;
             }
-            keys.insert(s.key, n.whole());
+            keys.extend(s.keys().map(|k| (k, n.whole())));
+            self.make_room(n, &s, &mut room);
             model.services.push(s);
         }
     }
 
-    fn service(&mut self, node: &Node) -> Option<Service> {
-        let mut walked = self.walk(node.children(), Block::VirtualServer);
-        let mut bad = std::mem::take(&mut walked.unsupported);
-        let what = node.title();
-        let mut target = None;
+    /// Says, once, what is more than the data plane has room for.
+    fn make_room(&mut self, node: &Node, service: &Service, room: &mut Room) {
+        let at = |s: &Service| {
+            let listed = |addr| s.real_servers.iter().any(|r| r.addr == addr);
+            let sorry = s.sorry_server.is_some_and(|s| !listed(s.addr));
+            s.real_servers.len() + usize::from(sorry)
+        };
+        let (services, servers) = (room.services, room.servers);
+        room.services += service.keys().count();
+        room.servers += service.keys().count() * at(service);
+        for (what, before, now, most) in [
+            ("services", services, room.services, MAX_SERVICES),
+            (
+                "real servers of services",
+                servers,
+                room.servers,
+                MAX_BACKENDS,
+            ),
+        ] {
+            // Number 0 of both means none.
+            let most = most as usize - 1;
+            if before <= most && now > most {
+                self.push(
+                    Diagnostic::new(
+                        Code::TooMany,
+                        Severity::Error,
+                        format!("there are more than {most} {what}"),
+                    )
+                    .at(node.whole(), format!("with this one there are {now}"))
+                    .help("each address of a group is a service, with all of the real servers"),
+                );
+            }
+        }
+    }
+
+    /// The addresses of a service; none when keepalived ignores it.
+    fn targets(
+        &mut self,
+        node: &Node,
+        groups: &HashMap<String, GroupDef>,
+        bad: &mut Vec<Diagnostic>,
+    ) -> Option<Targets> {
+        let mut targets = Targets {
+            group: None,
+            members: Vec::new(),
+        };
         match node.args() {
-            [w, ..] if w.text == "fwmark" => {
-                bad.push(unsupported(
-                    node.whole(),
-                    "services by fwmark are not supported",
-                    "packets are balanced before the firewall could mark them",
-                ));
-            }
-            [w, ..] if w.text == "group" => {
-                bad.push(unsupported(
-                    node.whole(),
-                    "virtual server groups are not supported yet",
-                    "a group of addresses",
-                ));
-            }
-            [w, rest @ ..] => match (w.text.parse::<IpAddr>(), rest.first()) {
-                (Ok(ip), port) => {
-                    if ip.is_ipv6() {
-                        bad.push(unsupported(
-                            w.span,
-                            "IPv6 services are not supported yet",
-                            "an IPv6 address",
-                        ));
+            [w, ..] if w.text == "fwmark" => bad.push(group::fwmark(node.whole())),
+            [w, rest @ ..] if w.text == "group" => {
+                let name = rest.first()?;
+                match groups.get(&name.text) {
+                    Some(group) => {
+                        bad.extend(group.bad.iter().cloned());
+                        targets.group = Some(name.text.clone());
+                        targets.members = group.members.clone();
                     }
-                    match port {
-                        Some(p) => {
-                            let port = self.number(
-                                node,
-                                p,
-                                0,
-                                65535,
-                                "keepalived ignores this virtual server",
-                            )?;
-                            target = Some((ip, port as u16));
-                        }
-                        None => target = Some((ip, 0)),
+                    None => {
+                        let d = Diagnostic::new(
+                            Code::UnknownName,
+                            self.replaced(),
+                            format!("there is no `virtual_server_group {}`", name.text),
+                        );
+                        self.push(d.at(
+                            name.span,
+                            "this virtual server is ignored, as by keepalived",
+                        ));
+                        return None;
                     }
                 }
-                (Err(_), _) => {
+                if targets.members.is_empty() && bad.is_empty() {
+                    return None;
+                }
+            }
+            [w, rest @ ..] => {
+                let (text, more) = match w.text.find(['/', '-']) {
+                    Some(at) => w.text.split_at(at),
+                    None => (w.text.as_str(), ""),
+                };
+                let Ok(ip) = text.parse::<IpAddr>() else {
                     let severity = self.replaced();
                     let mut d = Diagnostic::new(
                         Code::InvalidValue,
@@ -97,45 +174,62 @@ impl Lower {
                     )
                     .at(w.span, "this virtual server is ignored, as by keepalived");
                     if let Some((ip, port)) = w.text.rsplit_once(':')
-                        && ip.parse::<Ipv4Addr>().is_ok()
+                        && ip.parse::<IpAddr>().is_ok()
                     {
                         d = d.help(format!("write `virtual_server {ip} {port}`"));
                     }
                     self.push(d);
                     return None;
+                };
+                if !more.is_empty() {
+                    self.push(
+                        Diagnostic::new(
+                            Code::Adjusted,
+                            self.replaced(),
+                            format!("a virtual server has one address, not `{}`", w.text),
+                        )
+                        .at(w.span, format!("taken as {ip}, as by keepalived"))
+                        .help("several addresses go into a `virtual_server_group`"),
+                    );
                 }
-            },
+                let instead = "keepalived ignores this virtual server";
+                let port = match rest.first() {
+                    Some(p) => self.number(node, p, 0, 65535, instead)?,
+                    None => 0,
+                };
+                targets.members.push((ip, port as u16));
+            }
             [] => return None,
         }
-        let protocol = self.protocol(node, &walked, &mut bad);
-        let scheduler = self.scheduler(node, &walked, &mut bad);
-        let others = bad.len();
-        let method = self.method(node, &walked, &mut bad);
-        let direct = bad.len() == others;
-        let persistence = self.persistence(&walked, &mut bad);
-        if target.is_some_and(|(_, port)| port == 0) {
-            bad.push(unsupported(
-                node.whole(),
-                "services for any port are not supported yet",
-                "no port",
-            ));
+        Some(targets)
+    }
+
+    fn service(&mut self, node: &Node, groups: &HashMap<String, GroupDef>) -> Option<Service> {
+        let mut walked = self.walk(node.children(), Block::VirtualServer);
+        let mut bad = std::mem::take(&mut walked.unsupported);
+        let what = node.title();
+        let targets = self.targets(node, groups, &mut bad)?;
+        let protocol = self.protocol(node, &walked);
+        let (scheduler, sched_flags) = self.scheduler(node, &walked);
+        let ops = self.ops(&walked, protocol);
+        let kind = self.kind(node, &walked);
+        let any_port = targets.members.iter().any(|(_, port)| *port == 0);
+        let bits = targets.bits();
+        let persistence = self.persistence(node, &walked, any_port, bits, &mut bad);
+        let timeouts = self.timeouts(&walked);
+        let inherited = self.inherited(&walked, kind.clone());
+        let servers = self.servers(&walked, &inherited, &targets, &mut bad);
+        let sorry_server = self.sorry(&walked, &kind, &targets, &mut bad);
+        if servers.is_empty()
+            && let Kind::HasNot(why) = &kind
+        {
+            bad.push((**why).clone());
         }
-        let port = target.map_or(0, |(_, p)| p);
-        // Only direct routing ties a server's port to the service's.
-        let port = if direct { port } else { 0 };
-        let inherited = self.inherited(&walked);
-        let servers = self.servers(
-            &walked,
-            &inherited,
-            port,
-            target.map(|(ip, _)| ip),
-            &mut bad,
-        );
-        let sorry_server = self.sorry(&walked, port, target.map(|(ip, _)| ip), &mut bad);
         if self.leave_out(&what, bad) {
             return None;
         }
-        let (addr, port) = target?;
+        let mut members = targets.members.into_iter();
+        let (addr, port) = members.next()?;
         if servers.is_empty() {
             self.push(
                 Diagnostic::new(
@@ -148,9 +242,27 @@ impl Lower {
             return None;
         }
         let (quorum, hysteresis) = self.quorum(&walked, &servers);
+        let key = |(addr, port)| ServiceKey {
+            addr,
+            port,
+            protocol,
+        };
         Some(Service {
+            group: targets.group.map(|name| Group {
+                name,
+                others: members.map(key).collect(),
+            }),
             scheduler,
-            method,
+            sched_flags,
+            method: match kind {
+                Kind::Has(method) => method,
+                // Every server has its own.
+                Kind::HasNot(_) => servers.first().map_or(ForwardMethod::Dr, |s| s.method),
+            },
+            ops,
+            timeouts,
+            expire_nodest_conn: self.flag(&walked, "expire_nodest_conn"),
+            expire_quiescent_template: self.flag(&walked, "expire_quiescent_template"),
             persistence,
             sloppy: self.flag(&walked, "sloppy"),
             alpha: inherited.alpha,
@@ -160,224 +272,12 @@ impl Lower {
             sorry_server,
             ha_suspend: walked.acted.iter().any(|(k, _)| *k == "ha_suspend"),
             real_servers: servers,
-            ..Service::new(ServiceKey {
-                addr,
-                port,
-                protocol,
-            })
+            ..Service::new(key((addr, port)))
         })
     }
 
     pub(super) fn flag(&mut self, walked: &Walked<'_>, name: &str) -> bool {
         self.last(walked, name)
             .is_some_and(|n| self.switch(n).unwrap_or(false))
-    }
-
-    fn protocol(
-        &mut self,
-        node: &Node,
-        walked: &Walked<'_>,
-        bad: &mut Vec<Diagnostic>,
-    ) -> Protocol {
-        if let Some((n, w)) = self
-            .last(walked, "protocol")
-            .and_then(|n| n.args().first().map(|w| (n, w)))
-        {
-            match w.text.to_ascii_uppercase().as_str() {
-                "TCP" => return Protocol::Tcp,
-                "UDP" => return Protocol::Udp,
-                "SCTP" => {
-                    bad.push(unsupported(
-                        n.whole(),
-                        "SCTP is not supported yet",
-                        "a service over SCTP",
-                    ));
-                    return Protocol::Tcp;
-                }
-                _ => self.invalid(
-                    n,
-                    w,
-                    "TCP, UDP or SCTP",
-                    "keepalived ignores this line: UDP holds",
-                ),
-            }
-        }
-        self.defaulted(
-            node,
-            format!("`{}` names no protocol", node.title()),
-            "UDP is taken, as by keepalived",
-            "add `protocol TCP` or `protocol UDP`",
-        );
-        Protocol::Udp
-    }
-
-    fn scheduler(
-        &mut self,
-        node: &Node,
-        walked: &Walked<'_>,
-        bad: &mut Vec<Diagnostic>,
-    ) -> Scheduler {
-        let mut found: Option<(&Node, String)> = None;
-        for (_, n) in walked
-            .acted
-            .iter()
-            .filter(|(k, _)| matches!(*k, "lb_algo" | "lvs_sched"))
-        {
-            let Some(w) = n.args().first() else { continue };
-            if SCHEDULERS.contains(&w.text.as_str()) {
-                found = Some((n, w.text.clone()));
-            } else {
-                let severity = self.replaced();
-                let mut d = Diagnostic::new(
-                    Code::InvalidValue,
-                    severity,
-                    format!("there is no scheduler `{}`", w.text),
-                )
-                .at(w.span, "keepalived ignores this line: its default is `wlc`")
-                .help(format!("one of {}", SCHEDULERS.join(", ")));
-                if SCHEDULERS.contains(&w.text.to_ascii_lowercase().as_str()) {
-                    d = d.help("write it in small letters: case matters");
-                }
-                self.push(d);
-            }
-        }
-        let (span, name) = match &found {
-            Some((n, name)) => (n.whole(), name.as_str()),
-            None => (node.whole(), "wlc"),
-        };
-        match name {
-            "rr" => Scheduler::Rr,
-            "wrr" => Scheduler::Wrr,
-            "sh" => Scheduler::Sh,
-            other => {
-                let label = if found.is_some() {
-                    "this scheduler"
-                } else {
-                    "no scheduler is named, and the default is `wlc`"
-                };
-                bad.push(
-                    unsupported(
-                        span,
-                        format!("the scheduler `{other}` is not supported yet"),
-                        label,
-                    )
-                    .help("rr, wrr and sh are"),
-                );
-                Scheduler::Rr
-            }
-        }
-    }
-
-    fn method(
-        &mut self,
-        node: &Node,
-        walked: &Walked<'_>,
-        bad: &mut Vec<Diagnostic>,
-    ) -> ForwardMethod {
-        let mut found: Option<(&Node, &str)> = None;
-        for (_, n) in walked
-            .acted
-            .iter()
-            .filter(|(k, _)| matches!(*k, "lb_kind" | "lvs_method"))
-        {
-            let Some(w) = n.args().first() else { continue };
-            match w.text.as_str() {
-                "NAT" | "DR" | "TUN" => found = Some((n, w.text.as_str())),
-                other => {
-                    let severity = self.replaced();
-                    let mut d = Diagnostic::new(
-                        Code::InvalidValue,
-                        severity,
-                        format!("there is no forwarding method `{other}`"),
-                    )
-                    .at(w.span, "keepalived ignores this line: its default is NAT");
-                    if matches!(other.to_ascii_uppercase().as_str(), "NAT" | "DR" | "TUN") {
-                        d = d.help(format!(
-                            "write `{}`: case matters",
-                            other.to_ascii_uppercase()
-                        ));
-                    }
-                    self.push(d);
-                }
-            }
-        }
-        match found {
-            Some((_, "DR")) => {}
-            Some((n, kind)) => bad.push(
-                unsupported(
-                    n.whole(),
-                    format!("`{kind}` is not supported yet"),
-                    "how packets are forwarded",
-                )
-                .help("`lb_kind DR` is"),
-            ),
-            None => bad.push(
-                unsupported(
-                    node.whole(),
-                    "NAT is not supported yet",
-                    "no `lb_kind` is given, and the default is NAT",
-                )
-                .help("`lb_kind DR` is"),
-            ),
-        }
-        ForwardMethod::Dr
-    }
-
-    fn persistence(
-        &mut self,
-        walked: &Walked<'_>,
-        bad: &mut Vec<Diagnostic>,
-    ) -> Option<Persistence> {
-        let mut timeout = None;
-        if let Some(n) = self.last(walked, "persistence_timeout") {
-            timeout = match n.args().first() {
-                None => Some(PERSISTENT),
-                Some(w) if w.text == "0" => {
-                    self.push(
-                        Diagnostic::new(
-                            Code::OldSpelling,
-                            Severity::Note,
-                            "`persistence_timeout 0` means off",
-                        )
-                        .at(
-                            n.whole(),
-                            "keepalived calls it invalid and ignores it, which comes to the same",
-                        )
-                        .help("remove the line"),
-                    );
-                    None
-                }
-                Some(w) => self
-                    .strict_number(n, w, 1, MAX_PERSISTENCE, "keepalived ignores this line")
-                    .map(Duration::from_secs),
-            };
-        }
-        let mut prefix_len = 32;
-        if let Some((n, w)) = self
-            .last(walked, "persistence_granularity")
-            .and_then(|n| n.args().first().map(|w| (n, w)))
-        {
-            match w.text.parse::<Ipv4Addr>().map(u32::from) {
-                Ok(m) if m != 0 && m.leading_ones() + m.trailing_zeros() == 32 => {
-                    prefix_len = m.leading_ones() as u8;
-                    timeout = timeout.or(Some(PERSISTENT));
-                }
-                Ok(_) => bad.push(unsupported(
-                    n.whole(),
-                    "a netmask with gaps is not supported",
-                    "the ones must come first",
-                )),
-                Err(_) => self.invalid(
-                    n,
-                    w,
-                    "a netmask like 255.255.255.0",
-                    "keepalived ignores this line",
-                ),
-            }
-        }
-        timeout.map(|timeout| Persistence {
-            timeout,
-            prefix_len,
-        })
     }
 }

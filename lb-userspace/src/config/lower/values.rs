@@ -73,6 +73,14 @@ impl Lower {
         }
     }
 
+    /// A number of one of lbd's own words: nobody has got used to a wrong one, so it is an error.
+    pub(super) fn own_number(&mut self, n: &Node, word: &Word, min: u64, max: u64) -> Option<u32> {
+        let toml = std::mem::replace(&mut self.rules.toml, true);
+        let v = self.strict_number(n, word, min, max, "");
+        self.rules.toml = toml;
+        v.map(|v| v as u32)
+    }
+
     fn out_of_range(&mut self, n: &Node, word: &Word, min: u64, max: u64, instead: &str) {
         let range = if max >= u64::from(u32::MAX) {
             format!("at least {min}")

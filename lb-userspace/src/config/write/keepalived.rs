@@ -3,23 +3,49 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{address, broadcast, method, netmask, scope, seconds, shared};
+use super::{address, broadcast, granularity, groups, method, scope, seconds, shared, timeouts};
 use crate::model::{
-    Auth, Check, CheckKind, Model, Service, VirtualAddress, VrrpInstance, VrrpVersion,
+    Auth, Check, CheckKind, Global, Model, Service, Timeouts, VirtualAddress, VrrpInstance,
+    VrrpVersion,
 };
 
-/// Writes a model as keepalived.conf. keepalived 2.2.7 reads it too, except for lbd's own `sloppy`.
+/// Writes a model as keepalived.conf. keepalived 2.2.7 reads it too, except for lbd's own words
+/// (`sloppy`, `timeouts`, `expire_nodest_conn`, `expire_quiescent_template`, `flood_rate`).
 #[must_use]
 pub fn to_keepalived(model: &Model) -> String {
     let mut w = Writer::default();
     let g = &model.global;
-    if g.router_id.is_some() || g.higher_prio_send_advert || g.skip_check_adv_addr {
+    if *g != Global::default() {
         w.open("global_defs");
         if let Some(id) = &g.router_id {
             w.line(&format!("router_id {}", word(id.as_bytes())));
         }
         w.flag("vrrp_higher_prio_send_advert", g.higher_prio_send_advert);
         w.flag("vrrp_skip_check_adv_addr", g.skip_check_adv_addr);
+        // What keepalived has a word for is written in its words.
+        let common = [
+            ("tcp", g.timeouts.established),
+            ("tcpfin", g.timeouts.fin_wait),
+            ("udp", g.timeouts.udp),
+        ];
+        let mut line = String::new();
+        for (name, v) in common {
+            if let Some(v) = v {
+                let _ = write!(line, " {name} {v}");
+            }
+        }
+        if !line.is_empty() {
+            w.line(&format!("lvs_timeouts{line}"));
+        }
+        w.timeouts(&Timeouts {
+            established: None,
+            fin_wait: None,
+            udp: None,
+            ..g.timeouts
+        });
+        if let Some(rate) = g.flood_rate {
+            w.line(&format!("flood_rate {rate}"));
+        }
         w.close();
     }
     for s in &model.sync_groups {
@@ -33,6 +59,13 @@ pub fn to_keepalived(model: &Model) -> String {
     }
     for i in &model.instances {
         instance(&mut w, i);
+    }
+    for (name, lines) in groups(&model.services) {
+        w.open(&format!("virtual_server_group {}", word(name.as_bytes())));
+        for line in lines {
+            w.line(&line);
+        }
+        w.close();
     }
     for s in &model.services {
         service(&mut w, s);
@@ -68,6 +101,18 @@ impl Writer {
         if on {
             self.line(name);
         }
+    }
+
+    fn timeouts(&mut self, t: &Timeouts) {
+        let set = timeouts(t);
+        if set.is_empty() {
+            return;
+        }
+        self.open("timeouts");
+        for (name, v) in set {
+            self.line(&format!("{name} {v}"));
+        }
+        self.close();
     }
 
     fn time(&mut self, name: &str, value: Duration, default: Duration) {
@@ -163,23 +208,31 @@ fn addresses(w: &mut Writer, head: &str, list: &[VirtualAddress]) {
 }
 
 fn service(w: &mut Writer, s: &Service) {
-    w.open(&format!("virtual_server {} {}", s.key.addr, s.key.port));
+    w.open(&match (&s.group, s.key.port) {
+        (Some(g), _) => format!("virtual_server group {}", word(g.name.as_bytes())),
+        (None, 0) => format!("virtual_server {}", s.key.addr),
+        (None, port) => format!("virtual_server {} {port}", s.key.addr),
+    });
     let interval = shared(s, |c| c.interval);
     if let Some(i) = interval {
         w.time("delay_loop", i, Duration::from_secs(60));
     }
     w.line(&format!("lb_algo {}", s.scheduler.name()));
+    for flag in s.sched_flags.names(s.scheduler) {
+        w.line(flag);
+    }
+    w.flag("ops", s.ops);
     w.line(&format!("lb_kind {}", method(s.method)));
     w.line(&format!("protocol {}", s.key.protocol.name()));
     if let Some(p) = &s.persistence {
         w.line(&format!("persistence_timeout {}", p.timeout.as_secs()));
-        if p.prefix_len != 32 {
-            w.line(&format!(
-                "persistence_granularity {}",
-                netmask(p.prefix_len)
-            ));
+        if let Some(mask) = granularity(p.prefix_len, s.key.addr) {
+            w.line(&format!("persistence_granularity {mask}"));
         }
     }
+    w.timeouts(&s.timeouts);
+    w.flag("expire_nodest_conn", s.expire_nodest_conn);
+    w.flag("expire_quiescent_template", s.expire_quiescent_template);
     w.flag("sloppy", s.sloppy);
     w.flag("alpha", s.alpha);
     w.flag("omega", s.omega);
@@ -187,12 +240,20 @@ fn service(w: &mut Writer, s: &Service) {
     w.number("quorum", s.quorum, 1);
     w.number("hysteresis", s.hysteresis, 0);
     if let Some(sorry) = &s.sorry_server {
-        w.line(&format!("sorry_server {} {}", sorry.addr, sorry.port));
+        w.line(&format!("sorry_server {}", server(sorry.addr, sorry.port)));
+        if sorry.method != s.method {
+            w.line(&format!("sorry_server_lvs_method {}", method(sorry.method)));
+        }
         w.flag("sorry_server_inhibit", sorry.inhibit);
     }
     for r in &s.real_servers {
-        w.open(&format!("real_server {} {}", r.addr, r.port));
+        w.open(&format!("real_server {}", server(r.addr, r.port)));
         w.line(&format!("weight {}", r.weight));
+        if r.method != s.method {
+            w.line(&format!("lvs_method {}", method(r.method)));
+        }
+        w.number("uthreshold", r.uthreshold, 0);
+        w.number("lthreshold", r.lthreshold, 0);
         w.flag("inhibit_on_failure", r.inhibit_on_failure);
         for c in &r.checks {
             check(w, c, s, r.addr, r.port, interval.is_some());
@@ -200,6 +261,14 @@ fn service(w: &mut Writer, s: &Service) {
         w.close();
     }
     w.close();
+}
+
+/// A server; port 0 is written as none.
+fn server(addr: std::net::IpAddr, port: u16) -> String {
+    match port {
+        0 => addr.to_string(),
+        port => format!("{addr} {port}"),
+    }
 }
 
 fn check(w: &mut Writer, c: &Check, s: &Service, addr: std::net::IpAddr, port: u16, hoisted: bool) {

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{address, broadcast, method, netmask, scope, seconds, shared};
+use super::{address, broadcast, granularity, groups, method, scope, seconds, shared};
 use crate::model::{
-    Auth, Check, CheckKind, Model, Service, VirtualAddress, VrrpInstance, VrrpVersion,
+    Auth, Check, CheckKind, Global, Model, Service, Timeouts, VirtualAddress, VrrpInstance,
+    VrrpVersion,
 };
 
 /// Writes a model as lbd's TOML.
@@ -13,7 +14,7 @@ use crate::model::{
 pub fn to_toml(model: &Model) -> String {
     let mut w = String::new();
     let g = &model.global;
-    if g.router_id.is_some() || g.higher_prio_send_advert || g.skip_check_adv_addr {
+    if *g != Global::default() {
         head(&mut w, "[global]");
         if let Some(id) = &g.router_id {
             key(&mut w, "router_id", &string(id));
@@ -24,6 +25,10 @@ pub fn to_toml(model: &Model) -> String {
             g.higher_prio_send_advert,
         );
         flag(&mut w, "vrrp_skip_check_adv_addr", g.skip_check_adv_addr);
+        timeouts(&mut w, &g.timeouts);
+        if let Some(rate) = g.flood_rate {
+            key(&mut w, "flood_rate", &rate.to_string());
+        }
     }
     for s in &model.sync_groups {
         head(&mut w, "[[vrrp_sync_group]]");
@@ -32,6 +37,11 @@ pub fn to_toml(model: &Model) -> String {
     }
     for i in &model.instances {
         instance(&mut w, i);
+    }
+    for (name, lines) in groups(&model.services) {
+        head(&mut w, "[[virtual_server_group]]");
+        key(&mut w, "name", &string(name));
+        key(&mut w, "addresses", &strings(&lines));
     }
     for s in &model.services {
         service(&mut w, s);
@@ -53,6 +63,17 @@ fn key(w: &mut String, name: &str, value: &str) {
 fn flag(w: &mut String, name: &str, on: bool) {
     if on {
         key(w, name, "true");
+    }
+}
+
+/// `timeouts = { established = 900, udp = 300 }`.
+fn timeouts(w: &mut String, t: &Timeouts) {
+    let set: Vec<String> = super::timeouts(t)
+        .into_iter()
+        .map(|(name, v)| format!("{name} = {v}"))
+        .collect();
+    if !set.is_empty() {
+        key(w, "timeouts", &format!("{{ {} }}", set.join(", ")));
     }
 }
 
@@ -181,10 +202,19 @@ fn addresses(w: &mut String, name: &str, list: &[VirtualAddress]) {
 
 fn service(w: &mut String, s: &Service) {
     head(w, "[[virtual_server]]");
-    key(w, "address", &string(&s.key.addr.to_string()));
-    key(w, "port", &s.key.port.to_string());
+    match &s.group {
+        Some(g) => key(w, "group", &string(&g.name)),
+        None => {
+            key(w, "address", &string(&s.key.addr.to_string()));
+            port(w, s.key.port);
+        }
+    }
     key(w, "protocol", &string(s.key.protocol.name()));
     key(w, "lb_algo", &string(s.scheduler.name()));
+    for name in s.sched_flags.names(s.scheduler) {
+        key(w, name, "true");
+    }
+    flag(w, "ops", s.ops);
     key(w, "lb_kind", &string(&method(s.method)));
     let interval = shared(s, |c| c.interval);
     if let Some(i) = interval {
@@ -192,14 +222,13 @@ fn service(w: &mut String, s: &Service) {
     }
     if let Some(p) = &s.persistence {
         time(w, "persistence_timeout", p.timeout, None);
-        if p.prefix_len != 32 {
-            key(
-                w,
-                "persistence_granularity",
-                &string(&netmask(p.prefix_len).to_string()),
-            );
+        if let Some(mask) = granularity(p.prefix_len, s.key.addr) {
+            key(w, "persistence_granularity", &string(&mask));
         }
     }
+    timeouts(w, &s.timeouts);
+    flag(w, "expire_nodest_conn", s.expire_nodest_conn);
+    flag(w, "expire_quiescent_template", s.expire_quiescent_template);
     flag(w, "sloppy", s.sloppy);
     flag(w, "alpha", s.alpha);
     flag(w, "omega", s.omega);
@@ -212,18 +241,31 @@ fn service(w: &mut String, s: &Service) {
             "sorry_server",
             &format!("[\"{}\", {}]", sorry.addr, sorry.port),
         );
+        if sorry.method != s.method {
+            key(w, "sorry_server_lvs_method", &string(&method(sorry.method)));
+        }
         flag(w, "sorry_server_inhibit", sorry.inhibit);
     }
     for r in &s.real_servers {
         head(w, "[[virtual_server.real_server]]");
         key(w, "address", &string(&r.addr.to_string()));
-        key(w, "port", &r.port.to_string());
+        port(w, r.port);
         key(w, "weight", &r.weight.to_string());
+        if r.method != s.method {
+            key(w, "lvs_method", &string(&method(r.method)));
+        }
+        number(w, "uthreshold", r.uthreshold, 0);
+        number(w, "lthreshold", r.lthreshold, 0);
         flag(w, "inhibit_on_failure", r.inhibit_on_failure);
         for c in &r.checks {
             check(w, c, s, r.addr, r.port, interval.is_some());
         }
     }
+}
+
+/// Port 0 is written as none.
+fn port(w: &mut String, port: u16) {
+    number(w, "port", u32::from(port), 0);
 }
 
 fn check(w: &mut String, c: &Check, s: &Service, addr: std::net::IpAddr, port: u16, hoisted: bool) {

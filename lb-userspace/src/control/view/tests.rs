@@ -473,7 +473,7 @@ SCTP 192.0.2.2:0 mh (mh-fallback,mh-port) persistent 360 ops
 fn a_group_is_one_entry_of_the_checks_and_several_services() {
     let mut s = sample();
     let mut others: Vec<ServiceStatus> = (2..=3)
-        .map(|port| ServiceStatus {
+        .map(|_| ServiceStatus {
             shares_checks: true,
             ..s.services[2].clone()
         })

@@ -192,9 +192,12 @@ pub mod shared {
         #[must_use]
         pub fn read(&self) -> Option<(u64, FlowValue)> {
             let tag = self.tag.load(Ordering::Acquire);
+            if tag == 0 {
+                return None;
+            }
             let value = self.value.load(Ordering::Acquire);
             let same = self.tag.load(Ordering::Acquire) == tag;
-            (same && tag != 0 && value != 0 && value != PENDING).then_some((tag, FlowValue(value)))
+            (same && value != 0 && value != PENDING).then_some((tag, FlowValue(value)))
         }
 
         /// Frees the way if it still holds this flow with this value.

@@ -124,6 +124,8 @@ reasons! {
     FragmentFollowed "fragment_followed" Note,
     /// an ICMP error went to the server of the connection that it is about
     IcmpError "icmp_error" Note,
+    /// a packet of a connection without an entry went by hash, more being opened than `flood_rate`
+    FloodHashed "flood_hashed" Note,
     /// a SYN or a UDP packet of a known flow was scheduled anew, its server being gone
     Rescheduled "rescheduled" Note,
 }

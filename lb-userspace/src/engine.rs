@@ -13,6 +13,7 @@
 //! The caller drains everything that has happened before it calls [`Engine::tick`], so that no
 //! timer fires while the message that would have stopped it waits to be read.
 
+mod alarm;
 mod desired;
 pub mod diff;
 mod event;
@@ -34,6 +35,7 @@ use crate::vrrp::{self, Policy, Resume, Router};
 
 use desired::{Due, Index, View};
 
+pub use alarm::{Alarm, Watched};
 pub use event::{Action, Event};
 pub use meter::{Meter, Sample};
 pub use status::{Surroundings, mac_text};

@@ -2,15 +2,16 @@
 //! survives, and one program follows the other without a frame lost.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use lb_common::maps::Counters;
+use aya::maps::{Array, Map, MapData};
+use lb_common::maps::{Counters, load_word, name};
 use lb_common::reason::Reason;
 use lb_common::tcp::State;
 use lb_tests::frame::{self, Kind, frame};
 use lb_tests::scratch::Scratch;
-use lb_userspace::io::bpf::{Config, ConnCount, DataPlane, ModeWish, test_run};
+use lb_userspace::io::bpf::{Config, ConnCount, DataPlane, ModeWish, Sweeper, test_run};
 use lb_userspace::io::clock;
 use lb_userspace::model::{Persistence, Protocol, Scheduler, ServiceKey};
 use lb_userspace::plan::{DesiredBackend, DesiredService, GRACE, Link, Refs, Tables};
@@ -193,9 +194,9 @@ fn connections_are_read_as_they_are() -> anyhow::Result<()> {
             .map(|f| (f.client, f.backend, f.state))
             .collect::<Vec<_>>(),
         [
-            (client(1000), web, State::Established),
-            (client(1001), web, State::SynRecv),
-            (client(1002), dns, State::Udp)
+            (client(1000).into(), web, State::Established),
+            (client(1001).into(), web, State::SynRecv),
+            (client(1002).into(), dns, State::Udp)
         ]
     );
     for flow in &flows {
@@ -363,5 +364,56 @@ fn maps_of_another_layout_are_replaced() -> anyhow::Result<()> {
     assert_eq!(dp.dump()?.services, []);
     dp.unload()?;
     assert!(!config.pin.exists());
+    Ok(())
+}
+
+/// Waits until the sweeper has taken out so many connections.
+fn swept(sweeper: &mut Sweeper, expired: u64) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut gone = 0;
+    while gone < expired {
+        gone += sweeper.sweep()?.expired;
+        anyhow::ensure!(Instant::now() < deadline, "{gone} of {expired} expired");
+        std::thread::yield_now();
+    }
+    assert_eq!(gone, expired);
+    Ok(())
+}
+
+#[test]
+fn expired_connections_leave_the_table_and_the_counts() -> anyhow::Result<()> {
+    let mut b = Bench::new()?;
+    let mut udp = service(53, &[4]);
+    udp.key.protocol = Protocol::Udp;
+    udp.timeouts.udp = Some(1);
+    b.to(&[service(80, &[1]), udp.clone()])?;
+    for n in 0..20 {
+        b.send(1000 + n, 80, frame::SYN)?;
+        b.send(1000 + n, 53, Kind::Udp)?;
+    }
+    b.send(1000, 80, frame::ACK)?;
+    b.send(1000, 80, frame::FIN)?;
+    let index = |b: &Bench, key, n| b.tables.backend_index(key, server(n).addr, 80).unwrap();
+    let web = index(&b, key(80, Protocol::Tcp), 1);
+    let dns = index(&b, udp.key, 4);
+    let mut sweeper = b.dp.sweeper();
+    swept(&mut sweeper, 20)?;
+    let left = ConnCount {
+        active: 19,
+        inactive: 1,
+    };
+    assert_eq!(b.dp.scanner().totals()?, [(web, left)].into());
+    assert_eq!(b.dp.connections(), [(web, left)].into());
+
+    // A daemon that was killed at a bad moment leaves wrong counts.
+    let loads = MapData::from_pin(b.config.pin.join(name::LOADS))?;
+    let mut loads: Array<_, [u64; 2]> = Map::Array(loads).try_into()?;
+    loads.set(u32::from(web), [load_word(50, 0), 0], 0)?;
+    loads.set(u32::from(dns), [load_word(0, 7), 0], 0)?;
+    let repaired: Vec<u32> = (0..3)
+        .map(|_| Ok(sweeper.sweep()?.repaired))
+        .collect::<anyhow::Result<_>>()?;
+    assert_eq!(repaired, [0, 0, 2]);
+    assert_eq!(b.dp.connections(), [(web, left)].into());
     Ok(())
 }

@@ -10,12 +10,14 @@
 mod apply;
 mod attach;
 mod counters;
+mod drift;
 mod error;
 mod flows;
 mod host;
 mod iface;
 mod mapped;
 mod object;
+mod sweep;
 mod sys;
 
 use std::collections::BTreeMap;
@@ -23,7 +25,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use aya::programs::ProgramFd;
-use lb_common::maps::FLOW_BUCKETS;
+use lb_common::maps::{FLOW_BUCKETS, FLOW_WAYS};
 
 pub use apply::Applied;
 pub use attach::{Attachment, ModeWish};
@@ -32,6 +34,7 @@ pub use error::BpfError;
 pub use flows::{ConnCount, FlowEntry, FlowScanner, TemplateEntry};
 pub use host::PinLock;
 pub use iface::XdpMode;
+pub use sweep::{Sweeper, Swept};
 pub use sys::{TestRun, test_run};
 
 /// Where and how large.
@@ -39,11 +42,18 @@ pub use sys::{TestRun, test_run};
 pub struct Config {
     /// The directory of pins, on a bpf filesystem, for this daemon alone.
     pub pin: PathBuf,
-    /// Buckets of the flow table, four connections each; a power of two. A flow table that is
-    /// adopted keeps its size.
+    /// Buckets of the flow table, four connections each; a power of two, see [`buckets_for`]. A flow
+    /// table that is adopted keeps its size.
     pub flow_buckets: u32,
     /// How to attach.
     pub mode: ModeWish,
+}
+
+/// The buckets in which so many connections have room without driving others out: half of the places
+/// stay free, or more.
+#[must_use]
+pub const fn buckets_for(flows: u32) -> u32 {
+    flows.div_ceil(FLOW_WAYS as u32 / 2).next_power_of_two()
 }
 
 impl Default for Config {
@@ -120,7 +130,7 @@ impl DataPlane {
     /// Connections that the flow table has room for.
     #[must_use]
     pub fn flow_slots(&self) -> u64 {
-        u64::from(self.object.maps.flows.len()) * lb_common::maps::FLOW_WAYS as u64
+        u64::from(self.object.maps.flows.len()) * FLOW_WAYS as u64
     }
 
     /// The directory of pins.
@@ -151,12 +161,23 @@ impl DataPlane {
         Ok(path)
     }
 
+    /// What takes expired connections away, for a thread of its own; one is enough.
+    #[must_use]
+    pub fn sweeper(&self) -> Sweeper {
+        Sweeper {
+            scanner: self.scanner(),
+            loads: self.object.maps.loads.clone(),
+            drift: drift::Drift::default(),
+        }
+    }
+
     /// A reader of connections that can be used in another thread.
     #[must_use]
     pub fn scanner(&self) -> FlowScanner {
         let maps = &self.object.maps;
         FlowScanner {
             flows: maps.flows.clone(),
+            flow_addrs: maps.flow_addrs.clone(),
             services: maps.services.clone(),
             settings: maps.settings.clone(),
             timeouts: maps.timeouts.clone(),

@@ -8,6 +8,7 @@ mod reload;
 mod report;
 mod run;
 mod strays;
+mod sweep;
 
 use std::process::ExitCode;
 

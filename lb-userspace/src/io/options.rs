@@ -30,6 +30,11 @@ pub struct Options {
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/lbd")]
     pub pin: PathBuf,
 
+    /// Connections that must have room at a time. The table takes 64 bytes for each (a power of two in
+    /// all); it is made with its maps, and kept by daemons that find it.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    pub flows: u32,
+
     /// The socket for lbctl.
     #[arg(long, value_name = "SOCKET", default_value = crate::control::protocol::SOCKET_PATH)]
     pub control: PathBuf,

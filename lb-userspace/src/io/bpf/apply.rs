@@ -1,5 +1,7 @@
 //! The operations of a plan as stores into the maps.
 
+use std::sync::atomic::Ordering;
+
 use aya::maps::PerCpuValues;
 use aya::util::nr_cpus;
 use lb_common::maps::{
@@ -35,7 +37,7 @@ const TIMEOUT_WORDS: usize = size_of::<Timeouts>() / 8;
 const FLOOD_RATE: usize = std::mem::offset_of!(Settings, flood_rate) / 8;
 const _: () = assert!(std::mem::offset_of!(Settings, flood_rate) % 8 == 0);
 /// Words of a load.
-const COUNTS: usize = std::mem::offset_of!(Load, counts) / 8;
+pub(super) const LOAD_COUNTS: usize = std::mem::offset_of!(Load, counts) / 8;
 const MARKS: usize = std::mem::offset_of!(Load, marks) / 8;
 
 /// What became of the operations.
@@ -75,7 +77,7 @@ impl DataPlane {
             }
             Op::ResetCounters { index } => {
                 let at = within(&maps.loads, name::LOADS, u32::from(*index))?;
-                maps.loads.store(at, COUNTS, 0);
+                maps.loads.store(at, LOAD_COUNTS, 0);
                 maps.loads.store(at, MARKS, 0);
                 let cpus = nr_cpus().map_err(|(_, e)| BpfError::Clock(e))?;
                 let zero =
@@ -243,7 +245,8 @@ fn write_backend(maps: &Maps, at: u32, value: &Backend, remote: &Remote) {
     }
     // As IPVS does: whoever may have more connections than before may have new ones.
     if remote.upper == 0 || remote.upper > beside.upper {
-        maps.loads.clear_bits(at, MARKS, LOAD_OVERLOADED);
+        let marks = maps.loads.word(at, MARKS);
+        marks.fetch_and(!LOAD_OVERLOADED, Ordering::AcqRel);
     }
     for word in [0, 1, 3, FLAGS] {
         maps.backends.store(at, word, new[word]);

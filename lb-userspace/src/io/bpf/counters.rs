@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use lb_common::maps::{Counters, name};
+use lb_common::maps::{Counters, name, split_load};
 use lb_common::reason::Reason;
 
 use super::DataPlane;
+use super::apply::LOAD_COUNTS;
 use super::error::BpfError;
+use super::flows::ConnCount;
 
 /// What was counted since the maps were made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,17 +34,43 @@ impl DataPlane {
                 counts.backends.insert(index, self.counters_of(index)?);
             }
         }
-        for reason in Reason::ALL {
-            let values =
-                maps.reasons
-                    .get(&(*reason as u32), 0)
-                    .map_err(|source| BpfError::Map {
-                        name: name::REASONS,
-                        source,
-                    })?;
-            counts.reasons.insert(*reason, values.iter().sum());
-        }
+        counts.reasons = self.reasons()?;
         Ok(counts)
+    }
+
+    /// How many connections each backend index has, those without any left out. Expired ones are
+    /// among them until the [`Sweeper`](super::Sweeper) comes by.
+    #[must_use]
+    pub fn connections(&self) -> BTreeMap<u16, ConnCount> {
+        let loads = &self.object.maps.loads;
+        (0..loads.len())
+            .filter_map(|index| {
+                let (active, inactive) = split_load(loads.load(index, LOAD_COUNTS));
+                let count = ConnCount { active, inactive };
+                (count != ConnCount::default()).then_some((index as u16, count))
+            })
+            .collect()
+    }
+
+    /// Reads the counters by reason alone.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn reasons(&self) -> Result<BTreeMap<Reason, u64>, BpfError> {
+        let mut reasons = BTreeMap::new();
+        for reason in Reason::ALL {
+            let values = self
+                .object
+                .maps
+                .reasons
+                .get(&(*reason as u32), 0)
+                .map_err(|source| BpfError::Map {
+                    name: name::REASONS,
+                    source,
+                })?;
+            reasons.insert(*reason, values.iter().sum());
+        }
+        Ok(reasons)
     }
 
     /// The counters of one backend index.

@@ -1,7 +1,7 @@
 //! The flow table and the persistence table, read while the program works on them.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use aya::maps::{HashMap, MapData};
 use lb_common::flow::{FlowValue, split_tag};
 use lb_common::maps::{
-    MAX_SERVICES, SERVICE_V6, SLOT_DELETED, ServiceSlot, Settings, TIMEOUT_SETS, Template,
-    TemplateKey, Timeouts, name,
+    FLOW_WAYS, MAX_SERVICES, SERVICE_ANY_PORT, SERVICE_V6, SERVICE_WIDE, SLOT_DELETED, ServiceSlot,
+    Settings, TIMEOUT_SETS, Template, TemplateKey, Timeouts, name,
 };
 use lb_common::tcp::State;
 
@@ -25,6 +25,7 @@ use crate::time::Time;
 #[derive(Clone, Debug)]
 pub struct FlowScanner {
     pub(super) flows: Arc<Mapped>,
+    pub(super) flow_addrs: Arc<Mapped>,
     pub(super) services: Arc<Mapped>,
     pub(super) settings: Arc<Mapped>,
     pub(super) timeouts: Arc<Mapped>,
@@ -36,9 +37,11 @@ pub struct FlowScanner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowEntry {
     /// The client.
-    pub client: SocketAddrV4,
+    pub client: SocketAddr,
     /// The service's id.
     pub service: u16,
+    /// The port of the VIP, if the service is for any port.
+    pub vip_port: Option<u16>,
     /// The backend's index.
     pub backend: u16,
     /// Its state; [`State::name`] is what `ipvsadm -Lc` prints.
@@ -85,6 +88,22 @@ impl Ticks {
     }
 }
 
+/// What tells whether a flow has expired.
+#[derive(Debug)]
+pub(super) struct Ages {
+    ticks: Ticks,
+    sets: Vec<Timeouts>,
+}
+
+impl Ages {
+    /// How many ticks a flow has left; `None` when it has been silent for too long.
+    pub(super) fn left(&self, value: FlowValue) -> Option<u32> {
+        let set = self.sets.get(usize::from(value.timeouts()))?;
+        let timeout = set.ticks.get(usize::from(value.state_bits()))?;
+        timeout.checked_sub(value.idle(self.ticks.now))
+    }
+}
+
 impl FlowScanner {
     /// All connections that have not timed out. The table is read while it changes: a connection
     /// that moves at the very moment may be missing or there twice.
@@ -109,25 +128,67 @@ impl FlowScanner {
         &self,
         start: usize,
     ) -> Result<impl Iterator<Item = (usize, FlowEntry)> + '_, BpfError> {
-        let ticks = self.ticks(&self.settings())?;
+        let ages = self.ages()?;
+        let kinds = self.kinds();
         let ways = self.flows.flows().iter().enumerate().skip(start);
         Ok(ways.filter_map(move |(place, way)| {
             let (tag, value) = way.read()?;
             let state = value.state()?;
-            let left = self.timeout(value).checked_sub(value.idle(ticks.now))?;
-            let (client, port, service) = split_tag(tag);
-            let client =
-                SocketAddrV4::new(Ipv4Addr::from(client.to_ne_bytes()), u16::from_be(port));
+            let left = ages.left(value)?;
+            let (rest, port, service) = split_tag(tag);
+            let flags = kinds.get(usize::from(service)).copied().unwrap_or(0);
+            let addr = if flags & SERVICE_WIDE == 0 {
+                IpAddr::from(rest.to_ne_bytes())
+            } else {
+                let addr = self.client_of(place, flags);
+                // It is this flow's as long as its tag stands.
+                way.read().filter(|(now, _)| *now == tag)?;
+                addr
+            };
+            let is_any_port = flags & SERVICE_ANY_PORT != 0;
             let flow = FlowEntry {
-                client,
+                client: SocketAddr::new(addr, u16::from_be(port)),
                 service,
+                vip_port: is_any_port.then(|| u16::from_be((rest >> 16) as u16)),
                 backend: value.backend(),
                 state,
                 timeouts: value.timeouts(),
-                left: ticks.duration(left),
+                left: ages.ticks.duration(left),
             };
             Some((place, flow))
         }))
+    }
+
+    /// The client of a wide flow.
+    fn client_of(&self, place: usize, flags: u32) -> IpAddr {
+        let (bucket, way) = (place / FLOW_WAYS, place % FLOW_WAYS);
+        let word = |n| self.flow_addrs.load(bucket as u32, 2 * way + n);
+        let bytes: [u8; 16] = zerocopy::transmute!([word(0), word(1)]);
+        if flags & SERVICE_V6 != 0 {
+            IpAddr::from(bytes)
+        } else {
+            IpAddr::from([bytes[0], bytes[1], bytes[2], bytes[3]])
+        }
+    }
+
+    /// The flags of the services by id, removed ones included.
+    fn kinds(&self) -> Vec<u32> {
+        let mut kinds = vec![0; MAX_SERVICES as usize];
+        for service in self.known() {
+            if let Some(kind) = kinds.get_mut(usize::from(service.id)) {
+                *kind = service.flags;
+            }
+        }
+        kinds
+    }
+
+    /// The services, removed ones included.
+    fn known(&self) -> impl Iterator<Item = ServiceSlot> + '_ {
+        (0..self.services.len())
+            .map(|slot| -> ServiceSlot {
+                zerocopy::transmute!(self.services.get::<{ size_of::<ServiceSlot>() / 8 }>(slot))
+            })
+            .filter(|s| s.key != 0 && (s.key != SLOT_DELETED || s.removed_key != 0))
     }
 
     /// All persistence entries that have not timed out.
@@ -221,13 +282,17 @@ impl FlowScanner {
             .collect())
     }
 
-    /// How many ticks a flow may be silent.
-    fn timeout(&self, value: FlowValue) -> u32 {
-        let set: Timeouts = zerocopy::transmute!(
-            self.timeouts
-                .get::<{ size_of::<Timeouts>() / 8 }>(u32::from(value.timeouts()) % TIMEOUT_SETS)
-        );
-        set.ticks[usize::from(value.state_bits())]
+    /// The clock and the timeouts as they are now.
+    pub(super) fn ages(&self) -> Result<Ages, BpfError> {
+        let sets = (0..TIMEOUT_SETS)
+            .map(|set| {
+                zerocopy::transmute!(self.timeouts.get::<{ size_of::<Timeouts>() / 8 }>(set))
+            })
+            .collect();
+        Ok(Ages {
+            ticks: self.ticks(&self.settings())?,
+            sets,
+        })
     }
 
     fn settings(&self) -> Settings {
@@ -245,12 +310,8 @@ impl FlowScanner {
 
     /// Persistence time in ticks of each service id that has one.
     fn persistence(&self) -> BTreeMap<u16, (u32, bool)> {
-        (0..self.services.len())
-            .map(|slot| -> ServiceSlot {
-                zerocopy::transmute!(self.services.get::<{ size_of::<ServiceSlot>() / 8 }>(slot))
-            })
-            .filter(|s| s.key != 0 && s.persist_ticks != 0 && u32::from(s.id) < MAX_SERVICES)
-            .filter(|s| s.key != SLOT_DELETED || s.removed_key != 0)
+        self.known()
+            .filter(|s| s.persist_ticks != 0 && u32::from(s.id) < MAX_SERVICES)
             .map(|s| (s.id, (s.persist_ticks, s.flags & SERVICE_V6 != 0)))
             .collect()
     }

@@ -63,7 +63,7 @@ impl Mapped {
     /// # Panics
     /// When there is no such element or word: the caller's ids are checked against the same limits
     /// as the size of the map.
-    fn word(&self, element: u32, word: usize) -> &AtomicU64 {
+    pub(super) fn word(&self, element: u32, word: usize) -> &AtomicU64 {
         assert!(
             (element as usize) < self.len && word < self.stride,
             "element {element} word {word}"
@@ -85,11 +85,6 @@ impl Mapped {
     /// Stores a word; what was stored before is seen before it.
     pub(super) fn store(&self, element: u32, word: usize, value: u64) {
         self.word(element, word).store(value, Ordering::Release);
-    }
-
-    /// Clears bits of a word that the program changes too.
-    pub(super) fn clear_bits(&self, element: u32, word: usize, bits: u64) {
-        self.word(element, word).fetch_and(!bits, Ordering::AcqRel);
     }
 
     /// Loads an element of `N` words.

@@ -99,7 +99,6 @@ pub(super) struct Maps {
     pub(super) ifaces: Mapped,
     pub(super) settings: Arc<Mapped>,
     pub(super) flows: Arc<Mapped>,
-    #[expect(dead_code, reason = "for IPv6 flows")]
     pub(super) flow_addrs: Arc<Mapped>,
     pub(super) remotes: Mapped,
     pub(super) loads: Arc<Mapped>,

@@ -1,6 +1,7 @@
 //! A new configuration while the daemon runs: all of it or nothing.
 
 use super::run::{Daemon, next, open_plane, say_diagnostics};
+use super::sweep::Sweeping;
 use super::{interfaces, load};
 use crate::control::protocol::{ReloadOutcome, ReloadReport};
 use crate::engine::{Event, diff};
@@ -92,6 +93,7 @@ impl Daemon<'_> {
         let (lock, plane) = open_plane(self.options)?;
         let dump = plane.dump()?;
         self.pins = Some(lock);
+        self.sweeping = Some(Sweeping::start(plane.sweeper())?);
         let plane = self.plane.insert(plane);
         let wanted = interfaces::wanted(model, &self.options.iface, &mut self.control);
         let attached = interfaces::attach(plane, &wanted, &mut self.said);

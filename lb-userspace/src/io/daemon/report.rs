@@ -261,7 +261,8 @@ fn page(
         };
         found.expires_ms = millis(flow.left);
         flow.state.name().clone_into(&mut found.state);
-        (found.client, found.client_port) = (IpAddr::V4(*flow.client.ip()), flow.client.port());
+        (found.client, found.client_port) = (flow.client.ip(), flow.client.port());
+        found.vip_port = flow.vip_port.unwrap_or(found.vip_port);
         if wanted.filter.matches(&found) {
             page.connections.push(found);
         }

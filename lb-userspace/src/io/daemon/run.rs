@@ -10,10 +10,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use super::sweep::Sweeping;
 use super::{interfaces, load, reload, report, strays};
 use crate::control::protocol::SOCKET_GROUP;
 use crate::control::status::{ConfigStatus, LeftOut};
-use crate::engine::{Engine, Event, Start};
+use crate::engine::{Alarm, Engine, Event, Start, Watched};
 use crate::io::arp::ArpSocket;
 use crate::io::bpf::{self, DataPlane, PinLock};
 use crate::io::check::{Finished, Prober};
@@ -75,6 +76,9 @@ pub(super) struct Daemon<'o> {
     pub(super) plane: Option<DataPlane>,
     /// Taken with the plane: the pins are this daemon's alone.
     pub(super) pins: Option<PinLock>,
+    /// Taken with the plane too.
+    pub(super) sweeping: Option<Sweeping>,
+    pub(super) alarm: Alarm,
     pub(super) control: Control,
     pub(super) links: LinkTable,
     pub(super) host: BTreeSet<(u32, IpAddr, u8)>,
@@ -218,6 +222,7 @@ impl<'o> Daemon<'o> {
         let mut control = Control::open()?;
         let mut plane = None;
         let mut pins = None;
+        let mut sweeping = None;
         let mut dump = Dump {
             hz: 250,
             ..Dump::default()
@@ -226,6 +231,7 @@ impl<'o> Daemon<'o> {
             let (lock, opened) = open_plane(options)?;
             dump = opened.dump()?;
             pins = Some(lock);
+            sweeping = Some(Sweeping::start(opened.sweeper())?);
             plane = Some(opened);
         }
         let resume: BTreeMap<String, Resume> = left
@@ -262,6 +268,8 @@ impl<'o> Daemon<'o> {
             engine,
             plane,
             pins,
+            sweeping,
+            alarm: Alarm::default(),
             control,
             links,
             host: BTreeSet::new(),
@@ -539,6 +547,7 @@ impl<'o> Daemon<'o> {
         if turns.is_multiple_of(SAMPLE_EVERY) {
             self.sample();
         }
+        self.watch_counters();
         let scan = turns.is_multiple_of(SCAN_EVERY) && self.engine.wants_refs();
         if let (true, Some(plane)) = (scan, &self.plane) {
             let (scanner, found, begun) = (plane.scanner(), self.found.clone(), now());
@@ -546,6 +555,23 @@ impl<'o> Daemon<'o> {
                 Ok(refs) => drop(found.try_send(Found::Refs(refs))),
                 Err(error) => tracing::warn!("{error}"),
             });
+        }
+    }
+
+    /// Says what the counters of the data plane say while it happens.
+    fn watch_counters(&mut self) {
+        let Some(plane) = &self.plane else { return };
+        let reasons = match plane.reasons() {
+            Ok(reasons) => reasons,
+            Err(error) => {
+                tracing::warn!("{error}");
+                return;
+            }
+        };
+        let count = |reason| reasons.get(&reason).copied().unwrap_or(0);
+        let seen = Watched::of(count, plane.flow_slots());
+        for line in self.alarm.watch(&seen, now()) {
+            tracing::warn!("{line}");
         }
     }
 
@@ -564,11 +590,20 @@ pub(super) fn open_plane(options: &Options) -> Result<(PinLock, DataPlane), bpf:
     let lock = PinLock::take(&options.pin)?;
     let config = bpf::Config {
         pin: options.pin.clone(),
+        flow_buckets: bpf::buckets_for(options.flows),
         ..bpf::Config::default()
     };
     let plane = DataPlane::open(&config)?;
     if plane.adopted() {
         tracing::info!("adopted the tables in {}", options.pin.display());
+        let places = plane.flow_slots();
+        if places != u64::from(config.flow_buckets) * lb_common::maps::FLOW_WAYS as u64 {
+            tracing::warn!(
+                "the flow table that is there has {places} places and keeps them: --flows {} holds \
+                 after lbd --unload, which ends all connections",
+                options.flows
+            );
+        }
     }
     Ok((lock, plane))
 }

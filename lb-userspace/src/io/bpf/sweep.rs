@@ -1,0 +1,99 @@
+//! Flows that ended in silence: only user space sees them, since no packet of theirs comes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use lb_common::flow::FlowValue;
+use lb_common::maps::{MAX_BACKENDS, load_word};
+use lb_common::tcp::State;
+
+use super::apply::LOAD_COUNTS;
+use super::drift::Drift;
+use super::error::BpfError;
+use super::flows::FlowScanner;
+use super::mapped::Mapped;
+
+/// Takes expired flows out of the table and off the counts of their backends; may live in another
+/// thread than the data plane, and outlive it. There must be only one.
+#[derive(Debug)]
+pub struct Sweeper {
+    pub(super) scanner: FlowScanner,
+    pub(super) loads: Arc<Mapped>,
+    pub(super) drift: Drift,
+}
+
+/// What one walk through the table found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Flows that were taken out.
+    pub expired: u64,
+    /// Flows that are there.
+    pub living: u64,
+    /// Backends whose counts were wrong for good, and are right again.
+    pub repaired: u32,
+}
+
+/// What a flow adds to its backend's counts.
+fn share(value: FlowValue) -> u64 {
+    if value.state().is_some_and(State::is_active) {
+        load_word(1, 0)
+    } else {
+        load_word(0, 1)
+    }
+}
+
+impl Sweeper {
+    /// Walks through the whole table once. Wanted about every second: a backend's counts have an
+    /// expired flow until then.
+    ///
+    /// # Errors
+    /// When the kernel's clock cannot be read.
+    pub fn sweep(&mut self) -> Result<Swept, BpfError> {
+        let mut swept = Swept::default();
+        let ages = self.scanner.ages()?;
+        let before = self.counts();
+        let mut seen = vec![0u64; before.len()];
+        for way in self.scanner.flows.flows() {
+            let Some((tag, value)) = way.read() else {
+                continue;
+            };
+            let backend = usize::from(value.backend());
+            if ages.left(value).is_some() {
+                swept.living += 1;
+                if let Some(seen) = seen.get_mut(backend) {
+                    *seen = seen.wrapping_add(share(value));
+                }
+            } else if way.remove(tag, value) {
+                // Whoever takes a flow out counts it off; the program may have been faster.
+                swept.expired += 1;
+                self.add(backend, share(value).wrapping_neg());
+            }
+        }
+        let after = self.counts();
+        for (index, seen) in seen.into_iter().enumerate() {
+            let add = self
+                .drift
+                .look(index as u16, before[index], seen, after[index]);
+            if let Some(add) = add {
+                self.add(index, add);
+                swept.repaired += 1;
+            }
+        }
+        Ok(swept)
+    }
+
+    fn counts(&self) -> Vec<u64> {
+        (0..self.loads.len().min(MAX_BACKENDS))
+            .map(|index| self.loads.load(index, LOAD_COUNTS))
+            .collect()
+    }
+
+    fn add(&self, backend: usize, difference: u64) {
+        let index = backend as u32;
+        if index < self.loads.len() {
+            self.loads
+                .word(index, LOAD_COUNTS)
+                .fetch_add(difference, Ordering::AcqRel);
+        }
+    }
+}

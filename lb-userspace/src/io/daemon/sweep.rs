@@ -1,0 +1,53 @@
+//! The thread that takes expired connections away.
+
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use crate::io::bpf::Sweeper;
+use crate::io::clock::now;
+
+/// The least time between two walks: about a tick, in which the ages of connections are counted.
+const PERIOD: Duration = Duration::from_secs(1);
+/// The time from one walk to the next is at least so many times what one takes, so that it never takes
+/// more than this part of one CPU.
+const SHARE: u32 = 20;
+
+/// Walks until it is dropped.
+pub(super) struct Sweeping {
+    _stop: mpsc::Sender<()>,
+}
+
+impl Sweeping {
+    /// Starts the thread.
+    pub(super) fn start(mut sweeper: Sweeper) -> std::io::Result<Sweeping> {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let work = move || {
+            let mut wait = PERIOD;
+            while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+                let begun = now();
+                match sweeper.sweep() {
+                    Ok(swept) => {
+                        if swept.repaired > 0 {
+                            tracing::info!(
+                                "connection counts of {} real server(s) were wrong and are right again",
+                                swept.repaired
+                            );
+                        }
+                        let took = now().since(begun);
+                        tracing::trace!(
+                            "{} connections, {} expired, {took:?}",
+                            swept.living,
+                            swept.expired
+                        );
+                        wait = PERIOD.max(took * SHARE);
+                    }
+                    Err(error) => tracing::warn!("{error}"),
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name("lbd-sweep".to_owned())
+            .spawn(work)?;
+        Ok(Sweeping { _stop: stop })
+    }
+}

@@ -153,6 +153,15 @@ pub(crate) fn ensure(purpose: For) -> Result<()> {
     Ok(())
 }
 
+/// Fetches the lists of packages anew, where there are such lists and this is root.
+pub(crate) fn update_package_lists() -> Result<()> {
+    if debian::is_debian() {
+        debian::update()
+    } else {
+        Ok(())
+    }
+}
+
 fn missing(purpose: For) -> Vec<&'static Tool> {
     let (test_tools, guest_tools): (&[Tool], &[Tool]) = match purpose {
         For::Building => (&[], &[]),

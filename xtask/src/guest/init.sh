@@ -16,7 +16,7 @@ for line in 1 2 3; do
 done
 ip link set lo up
 while read -r module; do
-  insmod "/modules/$module" || poweroff -f
+  insmod "/modules/$module" > /dev/ttyS1 2>&1 || poweroff -f
 done < /modules/order
 sh /command > /dev/ttyS1 2>&1 < /dev/null
 status=$?

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::sh;
+use crate::{setup, sh};
 
 /// A kernel image and its modules.
 pub(super) struct Kernel {
@@ -74,26 +74,41 @@ fn fetch(cache: &Path) -> Result<PathBuf> {
     if let Some(deb) = cached(cache)? {
         return Ok(deb);
     }
+    let package = match newest()? {
+        Some(package) => package,
+        None => {
+            // A fresh system has no lists of packages yet.
+            setup::update_package_lists()?;
+            newest()?.context(
+                "apt knows no linux-image-6.1.0-*-amd64 here (Debian 12 has it). Name the file of such a package \
+                 with --kernel DEB",
+            )?
+        }
+    };
+    sh::quietly(
+        "apt-get download",
+        sh::command("apt-get")
+            .args(["download", "-q", &package])
+            .current_dir(cache),
+    )?;
+    cached(cache)?.with_context(|| format!("apt-get download left no {package} behind"))
+}
+
+/// The newest 6.1 package that apt knows.
+fn newest() -> Result<Option<String>> {
+    if sh::which("apt-cache").is_none() {
+        return Ok(None);
+    }
     let names = sh::output(sh::command("apt-cache").args([
         "search",
         "--names-only",
         r"^linux-image-6\.1\.0-[0-9]+-amd64$",
     ]))?;
-    let package = names
+    Ok(names
         .lines()
         .filter_map(|line| line.split_whitespace().next())
         .max_by_key(|name| abi(name))
-        .context(
-            "apt knows no linux-image-6.1.0-*-amd64 here (Debian 12 has it). Name the file of such a package \
-             with --kernel DEB",
-        )?;
-    sh::quietly(
-        "apt-get download",
-        sh::command("apt-get")
-            .args(["download", "-q", package])
-            .current_dir(cache),
-    )?;
-    cached(cache)?.with_context(|| format!("apt-get download left no {package} behind"))
+        .map(str::to_owned))
 }
 
 /// The newest 6.1 package that lies in the cache.

@@ -358,6 +358,8 @@ fn instance(i: &VrrpInstance, lines: &[&str], text: &str, diff: &mut Vec<String>
         let clean = |s: &str| {
             let words = [
                 "deprecated",
+                "preferred_lft",
+                "forever",
                 "home",
                 "-nodad",
                 "mngtmpaddr",
@@ -665,18 +667,45 @@ fn around(block: Block) -> (String, String) {
     (before, after)
 }
 
+/// docs/differences.md: what a block of lbd's own does to keepalived, and the guard against it.
+#[test]
+fn lbds_own_words_are_guarded_by_an_id() {
+    let Some(k) = Keepalived::new() else { return };
+    let text = |id: &str| {
+        format!(
+            "virtual_server 192.0.2.1 80 {{\n lb_algo rr\n lb_kind DR\n protocol TCP\n{id} sloppy\n{id} timeouts {{\n{id} established 3600\n{id} }}\n real_server 192.0.2.2 80 {{\n }}\n}}\n"
+        )
+    };
+    let said = |id: &str| {
+        let file = k.dir.path().join("own.conf");
+        std::fs::write(&file, text(id)).expect("written");
+        k.run(&file, &BTreeSet::new(), &["-t", "-i", "other"], "\u{0}")
+    };
+    assert_eq!(said("@lb1"), Vec::<String>::new());
+    let lost = "has no real servers";
+    assert!(said("").iter().any(|l| l.contains(lost)), "{:?}", said(""));
+    let options = Options {
+        config_id: Some("lb1".to_owned()),
+        ..Options::default()
+    };
+    let files = MemoryFiles::one("own.conf", &text("@lb1"));
+    let l = config::load("own.conf", &files, &options);
+    let s = &l.model.expect("a model").services[0];
+    assert!(s.sloppy && s.timeouts.established == Some(3600) && s.real_servers.len() == 1);
+}
+
 #[test]
 fn what_is_written_for_keepalived_is_read_by_it_without_a_word() {
     let Some(k) = Keepalived::new() else { return };
-    let text = include_str!("../../examples/http-rr.conf");
-    let l = config::load(
-        "http-rr.conf",
-        &MemoryFiles::one("http-rr.conf", text),
-        &Options::default(),
-    );
-    let file = k.dir.path().join("written.conf");
-    std::fs::write(&file, config::to_keepalived(&l.model.expect("a model"))).expect("written");
-    let ifs = BTreeSet::from(["eth0".to_owned()]);
-    let out = k.run(&file, &ifs, &["-t"], "\u{0}");
-    assert_eq!(out, Vec::<String>::new());
+    for (name, text) in [
+        ("http-rr", include_str!("../../examples/http-rr.conf")),
+        ("dual-stack", include_str!("../../examples/dual-stack.conf")),
+    ] {
+        let l = config::load(name, &MemoryFiles::one(name, text), &Options::default());
+        let file = k.dir.path().join("written.conf");
+        std::fs::write(&file, config::to_keepalived(&l.model.expect("a model"))).expect("written");
+        let ifs = BTreeSet::from(["eth0".to_owned()]);
+        let out = k.run(&file, &ifs, &["-t"], "\u{0}");
+        assert_eq!(out, Vec::<String>::new(), "{name}");
+    }
 }

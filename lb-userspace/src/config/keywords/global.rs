@@ -575,7 +575,7 @@ pub(super) const GLOBAL: &[Keyword] = &[
         "flood_rate",
         "0..",
         Own,
-        "",
+        "50000",
         "new connections a second and CPU above which they are scheduled without an entry; 0: never",
     ),
     k(

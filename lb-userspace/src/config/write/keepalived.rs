@@ -239,15 +239,24 @@ fn service(w: &mut Writer, s: &Service) {
     w.flag("ha_suspend", s.ha_suspend);
     w.number("quorum", s.quorum, 1);
     w.number("hysteresis", s.hysteresis, 0);
+    // In a group of several ports keepalived wants none at the servers, and checks need their own.
+    let port_of = |port| match s.keys().all(|k| k.port == s.key.port) {
+        true => port,
+        false => 0,
+    };
     if let Some(sorry) = &s.sorry_server {
-        w.line(&format!("sorry_server {}", server(sorry.addr, sorry.port)));
+        w.line(&format!(
+            "sorry_server {}",
+            server(sorry.addr, port_of(sorry.port))
+        ));
         if sorry.method != s.method {
             w.line(&format!("sorry_server_lvs_method {}", method(sorry.method)));
         }
         w.flag("sorry_server_inhibit", sorry.inhibit);
     }
     for r in &s.real_servers {
-        w.open(&format!("real_server {}", server(r.addr, r.port)));
+        let port = port_of(r.port);
+        w.open(&format!("real_server {}", server(r.addr, port)));
         w.line(&format!("weight {}", r.weight));
         if r.method != s.method {
             w.line(&format!("lvs_method {}", method(r.method)));
@@ -256,7 +265,7 @@ fn service(w: &mut Writer, s: &Service) {
         w.number("lthreshold", r.lthreshold, 0);
         w.flag("inhibit_on_failure", r.inhibit_on_failure);
         for c in &r.checks {
-            check(w, c, s, r.addr, r.port, interval.is_some());
+            check(w, c, s, r.addr, port, interval.is_some());
         }
         w.close();
     }

@@ -17,6 +17,7 @@ pub mod crowd;
 pub mod dataplane;
 pub mod director;
 pub mod events;
+pub mod flood;
 pub mod frame;
 pub mod lab;
 pub mod load;

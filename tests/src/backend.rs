@@ -1,13 +1,14 @@
 //! What runs on a real server: HTTP and UDP that answer with the server's name.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use lb_userspace::model::Protocol;
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
@@ -30,7 +31,16 @@ impl Backend {
     /// # Errors
     /// When a port cannot be bound.
     pub fn start(ns: &Namespace, name: &str, ports: &[Port]) -> Result<Self> {
-        let (who, ports) = (name.to_owned(), ports.to_vec());
+        let ports = ports.iter().map(|p| (p.endpoint(), p.protocol)).collect();
+        Self::serve(ns, name, ports)
+    }
+
+    /// As [`Backend::start`], on addresses of either version.
+    ///
+    /// # Errors
+    /// When a port cannot be bound.
+    pub fn serve(ns: &Namespace, name: &str, ports: Vec<Endpoint>) -> Result<Self> {
+        let who = name.to_owned();
         let serving = ns
             .block_on(async move {
                 crate::clock::be_punctual();
@@ -67,7 +77,7 @@ impl BackendProcess {
         command.arg(name);
         for port in ports {
             let protocol = port.protocol.name();
-            command.arg(format!("{}:{}/{protocol}", port.vip, port.port));
+            command.arg(format!("{}/{protocol}", port.endpoint()));
         }
         let process = Process::start(ns, command, log)?;
         let said = || std::fs::read_to_string(log).unwrap_or_default();
@@ -102,32 +112,31 @@ pub fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     })
 }
 
-fn parse_port(text: &str) -> Result<Port> {
+fn parse_port(text: &str) -> Result<Endpoint> {
     let (addr, protocol) = text.split_once('/').context("no protocol")?;
-    let addr: SocketAddrV4 = addr.parse()?;
-    Ok(Port {
-        vip: *addr.ip(),
-        port: addr.port(),
-        protocol: match protocol {
-            "TCP" => Protocol::Tcp,
-            "UDP" => Protocol::Udp,
-            _ => bail!("{protocol}: neither TCP nor UDP"),
-        },
-    })
+    let protocol = match protocol {
+        "TCP" => Protocol::Tcp,
+        "UDP" => Protocol::Udp,
+        _ => bail!("{protocol}: neither TCP nor UDP"),
+    };
+    Ok((addr.parse()?, protocol))
 }
+
+/// Address, port and protocol.
+pub type Endpoint = (SocketAddr, Protocol);
 
 type Sockets = (Vec<TcpListener>, Vec<UdpSocket>);
 
-async fn bind(ports: &[Port]) -> std::io::Result<Sockets> {
-    let tcp: BTreeSet<u16> = ports.iter().map(|p| p.port).collect();
+async fn bind(ports: &[Endpoint]) -> std::io::Result<Sockets> {
+    let tcp: BTreeSet<_> = ports.iter().map(|(to, _)| any(*to)).collect();
     let listeners = tcp
         .into_iter()
         .map(listen)
         .collect::<std::io::Result<Vec<_>>>()?;
     let mut sockets = Vec::new();
-    for port in ports.iter().filter(|p| p.protocol == Protocol::Udp) {
+    for (addr, _) in ports.iter().filter(|(_, p)| *p == Protocol::Udp) {
         // Bound to the VIP, so that the answer comes from it.
-        sockets.push(UdpSocket::bind(SocketAddrV4::new(port.vip, port.port)).await?);
+        sockets.push(UdpSocket::bind(addr).await?);
     }
     Ok((listeners, sockets))
 }
@@ -144,10 +153,25 @@ async fn serve((listeners, sockets): Sockets, name: String) {
     while all.join_next().await.is_some() {}
 }
 
-fn listen(port: u16) -> std::io::Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?;
+/// The port on all addresses of the same version.
+fn any(addr: SocketAddr) -> SocketAddr {
+    let any = match addr {
+        SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(any, addr.port())
+}
+
+fn listen(on: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(on), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    if on.is_ipv6() {
+        // IPv4 has a socket of its own.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&on.into())?;
+    let socket = TcpSocket::from_std_stream(socket.into());
     socket.listen(4096)
 }
 
@@ -165,7 +189,8 @@ async fn serve_tcp(listener: TcpListener, name: String) {
     }
 }
 
-/// HTTP/1.1: every request gets the name; `Connection: close` is obeyed.
+/// HTTP/1.1: every request gets the name, on `GET /N` followed by N bytes, on a POST after its body
+/// was read; `Connection: close` is obeyed.
 async fn serve_http(mut stream: TcpStream, name: String) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut seen = Vec::new();
@@ -177,13 +202,23 @@ async fn serve_http(mut stream: TcpStream, name: String) -> std::io::Result<()> 
             continue;
         };
         let head: Vec<u8> = seen.drain(..end + 4).collect();
-        let close = head
-            .windows(17)
-            .any(|w| w.eq_ignore_ascii_case(b"connection: close"));
+        let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+        let close = head.contains("connection: close");
+        let sent = length(&head).unwrap_or(0);
+        while seen.len() < sent {
+            if stream.read_buf(&mut seen).await? == 0 {
+                return Ok(());
+            }
+        }
+        seen.drain(..sent);
+        let more = head
+            .strip_prefix("get /")
+            .and_then(|h| h.split(' ').next()?.parse().ok());
+        let more = "x".repeat(more.unwrap_or(0));
         let connection = if close { "close" } else { "keep-alive" };
         let reply = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n{name}\n",
-            name.len() + 1
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n{name}\n{more}",
+            name.len() + 1 + more.len()
         );
         stream.write_all(reply.as_bytes()).await?;
         if close {
@@ -192,9 +227,15 @@ async fn serve_http(mut stream: TcpStream, name: String) -> std::io::Result<()> 
     }
 }
 
+/// `Content-Length` of a head in lower case.
+fn length(head: &str) -> Option<usize> {
+    let mut lines = head.lines();
+    lines.find_map(|l| l.strip_prefix("content-length: ")?.parse().ok())
+}
+
 /// Every datagram comes back with the name behind it.
 async fn serve_udp(socket: UdpSocket, name: String) {
-    let mut buffer = vec![0u8; 2048];
+    let mut buffer = vec![0u8; 65536];
     loop {
         // An ICMP error about an earlier answer is no reason to stop.
         let Ok((len, from)) = socket.recv_from(&mut buffer).await else {

@@ -114,7 +114,7 @@ impl Crowd {
 }
 
 async fn open(from: Ipv4Addr, to: SocketAddrV4) -> Result<Member, Failure> {
-    let mut stream = connect(from, to).await?;
+    let mut stream = connect(Some(from), to.into()).await?;
     let server = ask(&mut stream, false).await?;
     Ok((stream, server))
 }

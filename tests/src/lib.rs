@@ -35,3 +35,4 @@ pub mod story;
 pub mod switch;
 pub mod tap;
 pub mod topology;
+pub mod transfer;

@@ -1,7 +1,7 @@
 //! Clients.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use crate::namespace::Namespace;
 
 /// From whichever address the kernel takes.
-const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+const ANY: Option<Ipv4Addr> = None;
 
 /// How many requests each server answered.
 pub type Tally = BTreeMap<String, u64>;
@@ -98,7 +98,8 @@ impl Report {
 
 /// `n` requests one after the other, each on a connection of its own.
 #[must_use]
-pub fn requests(ns: &Namespace, to: SocketAddrV4, n: u32, limit: Duration) -> Report {
+pub fn requests(ns: &Namespace, to: impl Into<SocketAddr>, n: u32, limit: Duration) -> Report {
+    let to = to.into();
     ns.block_on(async move {
         let mut report = Report::default();
         for _ in 0..n {
@@ -112,13 +113,26 @@ pub fn requests(ns: &Namespace, to: SocketAddrV4, n: u32, limit: Duration) -> Re
 
 /// `n` datagrams one after the other, each from a port of its own.
 #[must_use]
-pub fn datagrams(ns: &Namespace, to: SocketAddrV4, n: u32, limit: Duration) -> Report {
+pub fn datagrams(ns: &Namespace, to: impl Into<SocketAddr>, n: u32, limit: Duration) -> Report {
+    large_datagrams(ns, to, 4, n, limit)
+}
+
+/// `n` datagrams of `size` bytes one after the other, each from a port of its own.
+#[must_use]
+pub fn large_datagrams(
+    ns: &Namespace,
+    to: impl Into<SocketAddr>,
+    size: usize,
+    n: u32,
+    limit: Duration,
+) -> Report {
+    let to = to.into();
     ns.block_on(async move {
         let mut report = Report::default();
         for _ in 0..n {
             let start = Instant::now();
             report.opened += 1;
-            report.add(one_datagram(to, limit).await, start.elapsed());
+            report.add(one_datagram(to, size, limit).await, start.elapsed());
         }
         report
     })
@@ -161,11 +175,11 @@ impl Running {
 pub fn steady(
     ns: &Namespace,
     from: &[Ipv4Addr],
-    to: SocketAddrV4,
+    to: impl Into<SocketAddr>,
     per_second: u32,
     limit: Duration,
 ) -> Running {
-    let from = from.to_vec();
+    let (from, to) = (from.to_vec(), to.into());
     start(ns, move |stop, answered| async move {
         let mut from = from.into_iter().cycle();
         let mut report = Report::default();
@@ -176,7 +190,7 @@ pub fn steady(
             tokio::select! {
                 _ = tick.tick() => {
                     report.opened += 1;
-                    let from = from.next().unwrap_or(ANY);
+                    let from = from.next();
                     open.spawn(async move {
                         let start = Instant::now();
                         (one_request(from, to, limit).await, start.elapsed())
@@ -200,11 +214,12 @@ pub fn steady(
 #[must_use]
 pub fn long_lived(
     ns: &Namespace,
-    to: SocketAddrV4,
+    to: impl Into<SocketAddr>,
     n: u32,
     every: Duration,
     limit: Duration,
 ) -> Running {
+    let to = to.into();
     start(ns, move |stop, answered| async move {
         let mut all = JoinSet::new();
         for i in 0..n {
@@ -231,19 +246,19 @@ pub fn long_lived(
 pub fn steady_udp(
     ns: &Namespace,
     from: &[Ipv4Addr],
-    to: SocketAddrV4,
+    to: impl Into<SocketAddr>,
     sockets: u32,
     per_second: u32,
     limit: Duration,
 ) -> Running {
-    let from = from.to_vec();
+    let (from, to) = (from.to_vec(), to.into());
     start(ns, move |stop, answered| async move {
         let mut from = from.into_iter().cycle();
         let every = Duration::from_secs(1) * sockets / per_second;
         let mut all = JoinSet::new();
         for i in 0..sockets {
             let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
-            let from = from.next().unwrap_or(ANY);
+            let from = from.next();
             all.spawn(async move {
                 let mut report = Report {
                     opened: 1,
@@ -264,7 +279,7 @@ pub fn steady_udp(
                     tick.tick().await;
                     seq += 1;
                     let start = Instant::now();
-                    let result = ask_udp(&socket, seq, limit).await;
+                    let result = ask_udp(&socket, seq, 4, limit).await;
                     answered.fetch_add(u64::from(result.is_ok()), Ordering::Relaxed);
                     report.add(result, start.elapsed());
                 }
@@ -297,17 +312,24 @@ where
     }
 }
 
-pub(crate) async fn connect(from: Ipv4Addr, to: SocketAddrV4) -> std::io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    if from != ANY {
+pub(crate) async fn connect(from: Option<Ipv4Addr>, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = match to {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if let Some(from) = from {
         socket.bind(SocketAddr::from((from, 0)))?;
     }
-    let stream = socket.connect(SocketAddr::V4(to)).await?;
+    let stream = socket.connect(to).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
-async fn one_request(from: Ipv4Addr, to: SocketAddrV4, limit: Duration) -> Result<String, Failure> {
+async fn one_request(
+    from: Option<Ipv4Addr>,
+    to: SocketAddr,
+    limit: Duration,
+) -> Result<String, Failure> {
     timeout(limit, async {
         let mut stream = connect(from, to).await?;
         let name = ask(&mut stream, true).await?;
@@ -322,7 +344,7 @@ async fn one_request(from: Ipv4Addr, to: SocketAddrV4, limit: Duration) -> Resul
 
 /// Opens one connection and uses it until it breaks or the load stops.
 async fn hold(
-    to: SocketAddrV4,
+    to: SocketAddr,
     every: Duration,
     limit: Duration,
     stop: &AtomicBool,
@@ -353,11 +375,17 @@ async fn hold(
     }
 }
 
-/// One HTTP request on an open connection; the answer's body.
+/// One HTTP request on an open connection; the name of the server.
 pub(crate) async fn ask(stream: &mut TcpStream, close: bool) -> Result<String, Failure> {
     let connection = if close { "close" } else { "keep-alive" };
     let request = format!("GET / HTTP/1.1\r\nHost: vip\r\nConnection: {connection}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
+    let body = exchange(stream, request.as_bytes()).await?;
+    Ok(body.trim().to_owned())
+}
+
+/// One HTTP request on an open connection; the answer's body.
+pub(crate) async fn exchange(stream: &mut TcpStream, request: &[u8]) -> Result<String, Failure> {
+    stream.write_all(request).await?;
     let mut seen = Vec::with_capacity(256);
     loop {
         if let Some(body) = whole_answer(&seen)? {
@@ -382,31 +410,41 @@ fn whole_answer(seen: &[u8]) -> Result<Option<String>, Failure> {
     match length {
         None => Err(Failure::Other),
         Some(length) if body.len() < length => Ok(None),
-        Some(length) => Ok(Some(
-            String::from_utf8_lossy(&body[..length]).trim().to_owned(),
-        )),
+        Some(length) => Ok(Some(String::from_utf8_lossy(&body[..length]).into_owned())),
     }
 }
 
-async fn udp(from: Ipv4Addr, to: SocketAddrV4) -> std::io::Result<UdpSocket> {
-    let socket = UdpSocket::bind((from, 0)).await?;
+async fn udp(from: Option<Ipv4Addr>, to: SocketAddr) -> std::io::Result<UdpSocket> {
+    let any = match to {
+        SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((from.map_or(any, IpAddr::from), 0)).await?;
     socket.connect(to).await?;
     Ok(socket)
 }
 
-async fn one_datagram(to: SocketAddrV4, limit: Duration) -> Result<String, Failure> {
-    ask_udp(&udp(ANY, to).await?, 1, limit).await
+async fn one_datagram(to: SocketAddr, size: usize, limit: Duration) -> Result<String, Failure> {
+    ask_udp(&udp(ANY, to).await?, 1, size, limit).await
 }
 
-async fn ask_udp(socket: &UdpSocket, seq: u32, limit: Duration) -> Result<String, Failure> {
-    let question = seq.to_be_bytes();
+/// Sends a datagram that begins with `seq` and is `size` bytes long, at least four, and waits for
+/// the same with a name behind it.
+async fn ask_udp(
+    socket: &UdpSocket,
+    seq: u32,
+    size: usize,
+    limit: Duration,
+) -> Result<String, Failure> {
+    let mut question = seq.to_be_bytes().to_vec();
+    question.resize(size.max(question.len()), b'.');
     socket.send(&question).await?;
-    let mut buffer = [0u8; 128];
+    let mut buffer = vec![0u8; question.len() + 128];
     let answer = async {
         loop {
             let len = socket.recv(&mut buffer).await?;
             // An answer that comes after its question was given up is not the next one's.
-            if let Some(name) = buffer[..len].strip_prefix(&question) {
+            if let Some(name) = buffer[..len].strip_prefix(question.as_slice()) {
                 return Ok(String::from_utf8_lossy(name).trim().to_owned());
             }
         }
@@ -426,6 +464,6 @@ mod tests {
         for len in 0..text.len() {
             assert_eq!(whole_answer(&text[..len]), Ok(None));
         }
-        assert_eq!(whole_answer(text), Ok(Some("rs1".into())));
+        assert_eq!(whole_answer(text), Ok(Some("rs1\n".into())));
     }
 }

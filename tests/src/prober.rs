@@ -182,7 +182,7 @@ fn ask(
     let mut seq = 0u32;
     while !stop.load(Ordering::Relaxed) {
         let data = match question {
-            Question::Ping(_) => echo_request(id, seq),
+            Question::Ping(_) => echo_request(id, seq as u16, &probe(id, seq)),
             Question::Udp(_) => probe(id, seq).to_vec(),
         };
         asked
@@ -201,11 +201,12 @@ fn ask(
     Ok(())
 }
 
-fn echo_request(id: u16, seq: u32) -> Vec<u8> {
+/// An ICMP echo request.
+pub(crate) fn echo_request(id: u16, seq: u16, data: &[u8]) -> Vec<u8> {
     let mut p = vec![8, 0, 0, 0];
     p.extend(id.to_be_bytes());
-    p.extend((seq as u16).to_be_bytes());
-    p.extend(probe(id, seq));
+    p.extend(seq.to_be_bytes());
+    p.extend(data);
     let sum: u32 = p
         .chunks(2)
         .map(|c| u32::from(u16::from_be_bytes([c[0], *c.get(1).unwrap_or(&0)])))
@@ -230,7 +231,7 @@ mod tests {
 
     #[test]
     fn an_echo_request_sums_to_all_ones() {
-        let p = echo_request(0x1234, 0x89ab_cdef);
+        let p = echo_request(0x1234, 0xcdef, &probe(0x1234, 0x89ab_cdef));
         assert_eq!(p.len(), 8 + crate::recorder::PROBE_LEN);
         let sum: u32 = p
             .chunks(2)

@@ -4,7 +4,7 @@
 //! client get free addresses of the same subnets, so any pair of files runs as it is.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lb_userspace::model::{Model, Protocol};
@@ -21,6 +21,14 @@ pub struct Port {
     pub port: u16,
     /// TCP or UDP.
     pub protocol: Protocol,
+}
+
+impl Port {
+    /// Address and port.
+    #[must_use]
+    pub fn endpoint(&self) -> SocketAddr {
+        SocketAddr::from((self.vip, self.port))
+    }
 }
 
 /// What the configuration of a pair asks of the network.

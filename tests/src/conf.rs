@@ -38,6 +38,8 @@ pub struct ServiceConf {
     pub protocol: Protocol,
     /// `lb_algo`.
     pub scheduler: String,
+    /// `lb_kind`.
+    pub kind: String,
     /// Real servers with their weights.
     pub reals: Vec<(Ipv4Addr, u16)>,
     /// Further lines of the service.
@@ -57,6 +59,7 @@ impl PairConf {
             port,
             protocol,
             scheduler: "rr".into(),
+            kind: "DR".into(),
             reals: reals.clone(),
             lines: String::new(),
         };
@@ -102,8 +105,8 @@ impl PairConf {
             let protocol = s.protocol.name();
             let _ = write!(
                 t,
-                "\nvirtual_server {} {} {{\n  delay_loop 1\n  lb_algo {}\n  lb_kind DR\n  protocol {protocol}\n{}",
-                s.vip, s.port, s.scheduler, s.lines
+                "\nvirtual_server {} {} {{\n  delay_loop 1\n  lb_algo {}\n  lb_kind {}\n  protocol {protocol}\n{}",
+                s.vip, s.port, s.scheduler, s.kind, s.lines
             );
             for (addr, weight) in &s.reals {
                 let _ = write!(

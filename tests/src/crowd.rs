@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::load::{Failure, Tally, ask, connect};
 use crate::namespace::Namespace;
 
-/// How many are opened or used at the same time.
+/// How many are opened at the same time.
 const AT_ONCE: usize = 256;
 
 /// A connection and the server that answered its first request.
@@ -87,6 +87,8 @@ impl Crowd {
     /// Connections that are lost are closed and no longer belong to the crowd.
     pub fn exercise(&mut self, ns: &Namespace, limit: Duration) -> Used {
         let members = std::mem::take(&mut self.members);
+        // All at once: those that are silent wait together.
+        let all = members.len().max(1);
         let results: Vec<_> = ns.block_on(
             stream::iter(members)
                 .map(move |(mut stream, server)| async move {
@@ -95,7 +97,7 @@ impl Crowd {
                         .unwrap_or(Err(Failure::Timeout));
                     (stream, server, answer)
                 })
-                .buffer_unordered(AT_ONCE)
+                .buffer_unordered(all)
                 .collect(),
         );
         let mut used = Used::default();

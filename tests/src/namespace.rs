@@ -1,7 +1,7 @@
 //! A network namespace and the thread that lives in it.
 
 use std::future::Future;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -9,9 +9,9 @@ use std::thread;
 use anyhow::{Context as _, Result, anyhow};
 use futures::TryStreamExt as _;
 use nix::sched::CloneFlags;
-use rtnetlink::LinkUnspec;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, Stats64};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
+use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 use tokio::sync::oneshot;
 
 /// An Ethernet address.
@@ -249,10 +249,51 @@ impl Namespace {
     ///
     /// # Errors
     /// Those of netlink.
-    pub fn add_address(&self, link: &str, addr: Ipv4Addr, len: u8) -> Result<()> {
-        let index = self.index(link)?;
+    pub fn add_address(&self, link: &str, addr: impl Into<IpAddr>, len: u8) -> Result<()> {
+        let (index, addr) = (self.index(link)?, addr.into());
         self.netlink(format!("add {addr}/{len} to {link}"), |h| async move {
-            h.address().add(index, addr.into(), len).execute().await
+            h.address().add(index, addr, len).execute().await
+        })
+    }
+
+    /// Lets a link have IPv6 addresses, which it then has at once.
+    ///
+    /// # Errors
+    /// Those of the files.
+    pub fn allow_ipv6(&self, link: &str) -> Result<()> {
+        for (key, value) in [
+            ("accept_dad", "0"),
+            ("dad_transmits", "0"),
+            ("disable_ipv6", "0"),
+        ] {
+            self.sysctl(&format!("net/ipv6/conf/{link}/{key}"), value)?;
+        }
+        Ok(())
+    }
+
+    /// `ip link set LINK mtu MTU`.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn set_mtu(&self, link: &str, mtu: u32) -> Result<()> {
+        let message = LinkUnspec::new_with_name(link).mtu(mtu).build();
+        self.netlink(format!("set {link} mtu {mtu}"), |h| async move {
+            h.link().set(message).execute().await
+        })
+    }
+
+    /// `ip route add default via GATEWAY`.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn default_route(&self, gateway: impl Into<IpAddr>) -> Result<()> {
+        let gateway = gateway.into();
+        let message = match gateway {
+            IpAddr::V4(via) => RouteMessageBuilder::<Ipv4Addr>::new().gateway(via).build(),
+            IpAddr::V6(via) => RouteMessageBuilder::<Ipv6Addr>::new().gateway(via).build(),
+        };
+        self.netlink(format!("default route via {gateway}"), |h| async move {
+            h.route().add(message).execute().await
         })
     }
 

@@ -15,6 +15,8 @@ use crate::pass_program::PassProgram;
 pub struct Switch {
     ns: Namespace,
     bridge: u32,
+    /// The fifth byte of the MACs of its hosts.
+    number: u8,
     hosts: u8,
 }
 
@@ -85,8 +87,19 @@ impl Switch {
         Ok(Switch {
             ns,
             bridge,
+            number: 0x10,
             hosts: 0,
         })
+    }
+
+    /// A further switch of the same lab.
+    ///
+    /// # Errors
+    /// Those of namespaces and netlink.
+    pub fn another(number: u8) -> Result<Self> {
+        let mut switch = Self::new()?;
+        switch.number += number;
+        Ok(switch)
     }
 
     /// Its namespace.
@@ -106,9 +119,32 @@ impl Switch {
         addresses: &[(Ipv4Addr, u8)],
         xdp: bool,
     ) -> Result<Host> {
-        self.hosts += 1;
         let ns = Namespace::new(name)?;
-        let mac = Mac([0x02, 0, 0, 0, 0x10, self.hosts]);
+        let (mac, port) = self.cable(&ns, link, addresses, xdp)?;
+        Ok(Host {
+            ns,
+            link: link.to_owned(),
+            mac,
+            addresses: addresses.to_vec(),
+            port,
+        })
+    }
+
+    /// A cable to a host that is there already. Its program is detached when the port is dropped, its
+    /// links are gone with the host.
+    ///
+    /// # Errors
+    /// Those of namespaces and netlink.
+    pub fn cable(
+        &mut self,
+        ns: &Namespace,
+        link: &str,
+        addresses: &[(Ipv4Addr, u8)],
+        xdp: bool,
+    ) -> Result<(Mac, Port)> {
+        self.hosts += 1;
+        let mac = Mac([0x02, 0, 0, 0, self.number, self.hosts]);
+        let name = ns.name();
         let port_name = format!("p-{name}");
         let end = LinkUnspec::new_with_name(link)
             .address(mac.0.to_vec())
@@ -142,13 +178,7 @@ impl Switch {
             index,
             _program: program,
         };
-        Ok(Host {
-            ns,
-            link: link.to_owned(),
-            mac,
-            addresses: addresses.to_vec(),
-            port,
-        })
+        Ok((mac, port))
     }
 
     /// The link light goes out: the port is down and the host loses its carrier.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lb_userspace::config::{self, Code, Loaded, MemoryFiles, Options, Severity};
-use lb_userspace::model::{Auth, Protocol, Scheduler};
+use lb_userspace::model::{Auth, ForwardMethod, Protocol, Scheduler, Tunnel};
 
 fn load(text: &str) -> Loaded {
     config::load(
@@ -258,4 +258,92 @@ fn what_is_not_supported_is_left_out_on_request_and_the_rest_runs() {
     assert_eq!(l.left_out, ["virtual_server 192.0.2.10 443"]);
     let m = l.model.expect("a model");
     assert_eq!((m.instances.len(), m.services.len()), (1, 1));
+}
+
+#[test]
+fn services_of_every_kind_have_their_effective_values() {
+    let text = include_str!("keepalived/services.conf");
+    let l = config::load(
+        "services.conf",
+        &MemoryFiles::one("services.conf", text),
+        &Options::default(),
+    );
+    let m = l
+        .model
+        .as_ref()
+        .unwrap_or_else(|| panic!("{}", l.render(false)));
+    assert_eq!(m.global.timeouts.established, Some(600));
+    assert_eq!(m.global.timeouts.fin_wait, None);
+    assert_eq!(m.services.len(), 8);
+    let find = |key: &str| {
+        let found = m.services.iter().find(|s| s.key.to_string() == key);
+        found.unwrap_or_else(|| panic!("no {key}"))
+    };
+    let web = find("TCP 192.0.2.1:80");
+    let members: Vec<String> = web.keys().map(|k| k.to_string()).collect();
+    assert_eq!(members.len(), 4 + 4 + 3 + 2);
+    assert_eq!(members[3], "TCP 192.0.2.4:80");
+    assert_eq!(members[7], "TCP 192.0.2.11:81");
+    assert_eq!(members[12], "TCP 192.0.2.78:443");
+    assert_eq!(web.scheduler, Scheduler::Mh);
+    // `sh-port` is not mh's.
+    let flags = (web.sched_flags.port, web.sched_flags.fallback);
+    assert_eq!(flags, (true, false));
+    let limits = (
+        web.real_servers[0].uthreshold,
+        web.real_servers[0].lthreshold,
+    );
+    assert_eq!(limits, (100, 50));
+    let gue = |port, csum| ForwardMethod::Tun(Tunnel::Gue { port, csum });
+    assert_eq!(web.real_servers[1].method, gue(6080, true));
+    let sorry = web.sorry_server.expect("a sorry server");
+    assert_eq!(sorry.method, ForwardMethod::Tun(Tunnel::Gre { csum: true }));
+    assert!(find("UDP 192.0.2.1:80").ops);
+    // Some address of the group has no port, so clients stay.
+    let six = find("UDP [2001:db8::8]:53")
+        .persistence
+        .expect("persistence");
+    assert_eq!((six.timeout.as_secs(), six.prefix_len), (360, 64));
+    let any = find("TCP 192.0.2.100:0");
+    assert_eq!(any.persistence.map(|p| p.timeout.as_secs()), Some(360));
+    assert!(!any.ops, "it is for UDP");
+    assert_eq!(any.real_servers[1].port, 0);
+    assert_eq!(any.real_servers[1].checks[0].port, 8080);
+    // Options that cannot be read leave the tunnel as it was: ipip.
+    let odd = find("SCTP 192.0.2.101:80");
+    assert_eq!(odd.scheduler, Scheduler::Wlc);
+    let methods: Vec<ForwardMethod> = odd.real_servers.iter().map(|r| r.method).collect();
+    let ipip = ForwardMethod::Tun(Tunnel::Ipip);
+    assert_eq!(methods, [ipip, ipip, gue(6081, false), ForwardMethod::Dr]);
+    let limits: Vec<u32> = odd.real_servers.iter().map(|r| r.uthreshold).collect();
+    assert_eq!(limits, [4, 0, 0, 0]);
+    let dns = find("UDP [2001:db8::100]:53");
+    let flags = (dns.sched_flags.port, dns.sched_flags.fallback);
+    assert_eq!(flags, (true, true), "flag-2 and the second sh-fallback");
+    assert_eq!(dns.persistence.map(|p| p.prefix_len), Some(128));
+    let own = find("TCP 192.0.2.102:80");
+    assert_eq!(own.method, ForwardMethod::Dr, "each server has its own");
+    assert_eq!(own.persistence.map(|p| p.prefix_len), Some(20));
+}
+
+#[test]
+fn lbds_own_words_mean_the_same_in_both_formats() {
+    let conf = "global_defs {\n flood_rate 0\n lvs_timeouts tcp 700 udp 70\n timeouts {\n  udp 30\n  syn_recv 5\n }\n}\nvirtual_server 192.0.2.1 80 {\n lb_algo lc\n lb_kind DR\n protocol TCP\n expire_nodest_conn\n expire_quiescent_template off\n timeouts {\n  established 3600\n }\n real_server 192.0.2.2 80 {\n }\n}\n";
+    let toml = "[global]\nflood_rate = 0\ntimeouts = { established = 700, udp = 30, syn_recv = 5 }\n\n[[virtual_server]]\naddress = \"192.0.2.1\"\nport = 80\nlb_algo = \"lc\"\nlb_kind = \"DR\"\nprotocol = \"tcp\"\nexpire_nodest_conn = true\ntimeouts = { established = \"1h\" }\nreal_server = [{ address = \"192.0.2.2\" }]\n";
+    let read = |path: &str, text: &str| {
+        let l = config::load(path, &MemoryFiles::one(path, text), &Options::default());
+        let shown = l.render(false);
+        l.model.unwrap_or_else(|| panic!("{shown}"))
+    };
+    let m = read("a.conf", conf);
+    assert_eq!(m, read("a.toml", toml));
+    assert_eq!(m.global.flood_rate, Some(0));
+    let t = m.global.timeouts;
+    assert_eq!(
+        (t.established, t.udp, t.syn_recv),
+        (Some(700), Some(30), Some(5))
+    );
+    let s = &m.services[0];
+    assert!(s.expire_nodest_conn && !s.expire_quiescent_template);
+    assert_eq!(s.timeouts.established, Some(3600));
 }

@@ -12,7 +12,6 @@ const TABLE: &str = "a table with one entry a keyword";
 
 /// Longer files, each with the reason why it is one.
 const LONG: &[(&str, &str)] = &[
-    ("lb-userspace/src/config/keywords/checkers.rs", TABLE),
     ("lb-userspace/src/config/keywords/global.rs", TABLE),
     ("lb-userspace/src/config/keywords/vrrp.rs", TABLE),
 ];

@@ -3,83 +3,131 @@
 
 use super::Block;
 use super::Body::Block as Of;
-use super::Status::{Acted, NoEffect, Old};
+use super::Status::{self, Acted, NoEffect, Old};
 use super::{Keyword, b, k};
 
-pub(super) const TCP_CHECK: &[Keyword] = &[
+// Words that several checkers share, with the same meaning and default.
+
+const fn connect_ip(status: Status) -> Keyword {
     k(
         "connect_ip",
         "IP",
-        Acted,
+        status,
         "the real server's",
         "the address to connect to",
-    ),
+    )
+}
+
+const fn connect_port(status: Status) -> Keyword {
     k(
         "connect_port",
         "PORT",
-        Acted,
+        status,
         "the real server's",
         "the port to connect to",
-    ),
-    k("bindto", "IP", Acted, "any", "the source address"),
-    k("bind_port", "PORT", Acted, "any", "the source port"),
-    k("bind_if", "IF", Acted, "", "the interface to connect from"),
-    k(
-        "fwmark",
-        "N",
-        NoEffect,
-        "0",
-        "a mark on the check's packets",
-    ),
+    )
+}
+
+const fn bindto(status: Status) -> Keyword {
+    k("bindto", "IP", status, "any", "the source address")
+}
+
+const fn bind_port(status: Status) -> Keyword {
+    k("bind_port", "PORT", status, "any", "the source port")
+}
+
+const fn bind_if(status: Status) -> Keyword {
+    k("bind_if", "IF", status, "", "the interface to connect from")
+}
+
+const fn fwmark(status: Status) -> Keyword {
+    k("fwmark", "N", status, "0", "a mark on the check's packets")
+}
+
+const fn connect_timeout(status: Status) -> Keyword {
     k(
         "connect_timeout",
         "SECONDS",
-        Acted,
+        status,
         "5 or inherited",
         "how long it may take to connect",
-    ),
+    )
+}
+
+const fn alpha(status: Status) -> Keyword {
     k(
         "alpha",
         "[BOOL]",
-        Acted,
+        status,
         "inherited",
         "down until it has passed",
-    ),
+    )
+}
+
+const fn retry(status: Status) -> Keyword {
     k(
         "retry",
         "N",
-        Acted,
+        status,
         "1 or inherited",
         "failures in a row, after the first, that are forgiven",
-    ),
+    )
+}
+
+const fn delay_before_retry(status: Status) -> Keyword {
     k(
         "delay_before_retry",
         "SECONDS",
-        Acted,
+        status,
         "1 or inherited",
         "from a failed check to the next try",
-    ),
+    )
+}
+
+const fn warmup(status: Status) -> Keyword {
     k(
         "warmup",
         "SECONDS",
-        Acted,
+        status,
         "delay_loop or inherited",
         "the first check starts at random within it",
-    ),
+    )
+}
+
+const fn delay_loop(status: Status) -> Keyword {
     k(
         "delay_loop",
         "SECONDS",
-        Acted,
+        status,
         "60 or inherited",
         "from one check to the next",
-    ),
+    )
+}
+
+const fn log_all_failures(status: Status) -> Keyword {
     k(
         "log_all_failures",
         "[BOOL]",
-        NoEffect,
+        status,
         "off",
         "log every failure",
-    ),
+    )
+}
+
+pub(super) const TCP_CHECK: &[Keyword] = &[
+    connect_ip(Acted),
+    connect_port(Acted),
+    bindto(Acted),
+    bind_port(Acted),
+    bind_if(Acted),
+    fwmark(NoEffect),
+    connect_timeout(Acted),
+    alpha(Acted),
+    retry(Acted),
+    delay_before_retry(Acted),
+    warmup(Acted),
+    delay_loop(Acted),
+    log_all_failures(NoEffect),
     k(
         "nb_get_retry",
         "N",
@@ -90,139 +138,31 @@ pub(super) const TCP_CHECK: &[Keyword] = &[
 ];
 
 pub(super) const TCP_CHECK_PLAIN: &[Keyword] = &[
-    k(
-        "connect_ip",
-        "IP",
-        NoEffect,
-        "the real server's",
-        "the address to connect to",
-    ),
-    k(
-        "connect_port",
-        "PORT",
-        NoEffect,
-        "the real server's",
-        "the port to connect to",
-    ),
-    k("bindto", "IP", NoEffect, "any", "the source address"),
-    k("bind_port", "PORT", NoEffect, "any", "the source port"),
-    k(
-        "bind_if",
-        "IF",
-        NoEffect,
-        "",
-        "the interface to connect from",
-    ),
-    k(
-        "fwmark",
-        "N",
-        NoEffect,
-        "0",
-        "a mark on the check's packets",
-    ),
-    k(
-        "connect_timeout",
-        "SECONDS",
-        NoEffect,
-        "5 or inherited",
-        "how long it may take to connect",
-    ),
-    k(
-        "alpha",
-        "[BOOL]",
-        NoEffect,
-        "inherited",
-        "down until it has passed",
-    ),
-    k(
-        "retry",
-        "N",
-        NoEffect,
-        "1 or inherited",
-        "failures in a row, after the first, that are forgiven",
-    ),
-    k(
-        "delay_before_retry",
-        "SECONDS",
-        NoEffect,
-        "1 or inherited",
-        "from a failed check to the next try",
-    ),
-    k(
-        "warmup",
-        "SECONDS",
-        NoEffect,
-        "delay_loop or inherited",
-        "the first check starts at random within it",
-    ),
-    k(
-        "delay_loop",
-        "SECONDS",
-        NoEffect,
-        "60 or inherited",
-        "from one check to the next",
-    ),
-    k(
-        "log_all_failures",
-        "[BOOL]",
-        NoEffect,
-        "off",
-        "log every failure",
-    ),
+    connect_ip(NoEffect),
+    connect_port(NoEffect),
+    bindto(NoEffect),
+    bind_port(NoEffect),
+    bind_if(NoEffect),
+    fwmark(NoEffect),
+    connect_timeout(NoEffect),
+    alpha(NoEffect),
+    retry(NoEffect),
+    delay_before_retry(NoEffect),
+    warmup(NoEffect),
+    delay_loop(NoEffect),
+    log_all_failures(NoEffect),
 ];
 
 pub(super) const HTTP_GET: &[Keyword] = &[
-    k(
-        "connect_ip",
-        "IP",
-        NoEffect,
-        "the real server's",
-        "the address to connect to",
-    ),
-    k(
-        "connect_port",
-        "PORT",
-        NoEffect,
-        "the real server's",
-        "the port to connect to",
-    ),
-    k("bindto", "IP", NoEffect, "any", "the source address"),
-    k("bind_port", "PORT", NoEffect, "any", "the source port"),
-    k(
-        "bind_if",
-        "IF",
-        NoEffect,
-        "",
-        "the interface to connect from",
-    ),
-    k(
-        "fwmark",
-        "N",
-        NoEffect,
-        "0",
-        "a mark on the check's packets",
-    ),
-    k(
-        "connect_timeout",
-        "SECONDS",
-        NoEffect,
-        "5 or inherited",
-        "how long it may take to connect",
-    ),
-    k(
-        "alpha",
-        "[BOOL]",
-        NoEffect,
-        "inherited",
-        "down until it has passed",
-    ),
-    k(
-        "retry",
-        "N",
-        NoEffect,
-        "1 or inherited",
-        "failures in a row, after the first, that are forgiven",
-    ),
+    connect_ip(NoEffect),
+    connect_port(NoEffect),
+    bindto(NoEffect),
+    bind_port(NoEffect),
+    bind_if(NoEffect),
+    fwmark(NoEffect),
+    connect_timeout(NoEffect),
+    alpha(NoEffect),
+    retry(NoEffect),
     k(
         "delay_before_retry",
         "SECONDS",
@@ -230,27 +170,9 @@ pub(super) const HTTP_GET: &[Keyword] = &[
         "3 or inherited",
         "from a failed check to the next try",
     ),
-    k(
-        "warmup",
-        "SECONDS",
-        NoEffect,
-        "delay_loop or inherited",
-        "the first check starts at random within it",
-    ),
-    k(
-        "delay_loop",
-        "SECONDS",
-        NoEffect,
-        "60 or inherited",
-        "from one check to the next",
-    ),
-    k(
-        "log_all_failures",
-        "[BOOL]",
-        NoEffect,
-        "off",
-        "log every failure",
-    ),
+    warmup(NoEffect),
+    delay_loop(NoEffect),
+    log_all_failures(NoEffect),
     k(
         "nb_get_retry",
         "N",
@@ -351,85 +273,19 @@ pub(super) const URL: &[Keyword] = &[
 ];
 
 pub(super) const SMTP_CHECK: &[Keyword] = &[
-    k(
-        "connect_ip",
-        "IP",
-        NoEffect,
-        "the real server's",
-        "the address to connect to",
-    ),
-    k(
-        "connect_port",
-        "PORT",
-        NoEffect,
-        "the real server's",
-        "the port to connect to",
-    ),
-    k("bindto", "IP", NoEffect, "any", "the source address"),
-    k("bind_port", "PORT", NoEffect, "any", "the source port"),
-    k(
-        "bind_if",
-        "IF",
-        NoEffect,
-        "",
-        "the interface to connect from",
-    ),
-    k(
-        "fwmark",
-        "N",
-        NoEffect,
-        "0",
-        "a mark on the check's packets",
-    ),
-    k(
-        "connect_timeout",
-        "SECONDS",
-        NoEffect,
-        "5 or inherited",
-        "how long it may take to connect",
-    ),
-    k(
-        "alpha",
-        "[BOOL]",
-        NoEffect,
-        "inherited",
-        "down until it has passed",
-    ),
-    k(
-        "retry",
-        "N",
-        NoEffect,
-        "1 or inherited",
-        "failures in a row, after the first, that are forgiven",
-    ),
-    k(
-        "delay_before_retry",
-        "SECONDS",
-        NoEffect,
-        "1 or inherited",
-        "from a failed check to the next try",
-    ),
-    k(
-        "warmup",
-        "SECONDS",
-        NoEffect,
-        "delay_loop or inherited",
-        "the first check starts at random within it",
-    ),
-    k(
-        "delay_loop",
-        "SECONDS",
-        NoEffect,
-        "60 or inherited",
-        "from one check to the next",
-    ),
-    k(
-        "log_all_failures",
-        "[BOOL]",
-        NoEffect,
-        "off",
-        "log every failure",
-    ),
+    connect_ip(NoEffect),
+    connect_port(NoEffect),
+    bindto(NoEffect),
+    bind_port(NoEffect),
+    bind_if(NoEffect),
+    fwmark(NoEffect),
+    connect_timeout(NoEffect),
+    alpha(NoEffect),
+    retry(NoEffect),
+    delay_before_retry(NoEffect),
+    warmup(NoEffect),
+    delay_loop(NoEffect),
+    log_all_failures(NoEffect),
     k(
         "helo_name",
         "NAME",
@@ -447,132 +303,30 @@ pub(super) const SMTP_CHECK: &[Keyword] = &[
 ];
 
 pub(super) const SMTP_HOST: &[Keyword] = &[
-    k(
-        "connect_ip",
-        "IP",
-        NoEffect,
-        "the real server's",
-        "the address to connect to",
-    ),
-    k(
-        "connect_port",
-        "PORT",
-        NoEffect,
-        "the real server's",
-        "the port to connect to",
-    ),
-    k("bindto", "IP", NoEffect, "any", "the source address"),
-    k("bind_port", "PORT", NoEffect, "any", "the source port"),
-    k(
-        "bind_if",
-        "IF",
-        NoEffect,
-        "",
-        "the interface to connect from",
-    ),
-    k(
-        "fwmark",
-        "N",
-        NoEffect,
-        "0",
-        "a mark on the check's packets",
-    ),
-    k(
-        "connect_timeout",
-        "SECONDS",
-        NoEffect,
-        "5 or inherited",
-        "how long it may take to connect",
-    ),
-    k(
-        "alpha",
-        "[BOOL]",
-        NoEffect,
-        "inherited",
-        "down until it has passed",
-    ),
-    k(
-        "retry",
-        "N",
-        NoEffect,
-        "1 or inherited",
-        "failures in a row, after the first, that are forgiven",
-    ),
-    k(
-        "delay_before_retry",
-        "SECONDS",
-        NoEffect,
-        "1 or inherited",
-        "from a failed check to the next try",
-    ),
-    k(
-        "warmup",
-        "SECONDS",
-        NoEffect,
-        "delay_loop or inherited",
-        "the first check starts at random within it",
-    ),
-    k(
-        "delay_loop",
-        "SECONDS",
-        NoEffect,
-        "60 or inherited",
-        "from one check to the next",
-    ),
-    k(
-        "log_all_failures",
-        "[BOOL]",
-        NoEffect,
-        "off",
-        "log every failure",
-    ),
+    connect_ip(NoEffect),
+    connect_port(NoEffect),
+    bindto(NoEffect),
+    bind_port(NoEffect),
+    bind_if(NoEffect),
+    fwmark(NoEffect),
+    connect_timeout(NoEffect),
+    alpha(NoEffect),
+    retry(NoEffect),
+    delay_before_retry(NoEffect),
+    warmup(NoEffect),
+    delay_loop(NoEffect),
+    log_all_failures(NoEffect),
 ];
 
 pub(super) const DNS_CHECK: &[Keyword] = &[
-    k(
-        "connect_ip",
-        "IP",
-        NoEffect,
-        "the real server's",
-        "the address to connect to",
-    ),
-    k(
-        "connect_port",
-        "PORT",
-        NoEffect,
-        "the real server's",
-        "the port to connect to",
-    ),
-    k("bindto", "IP", NoEffect, "any", "the source address"),
-    k("bind_port", "PORT", NoEffect, "any", "the source port"),
-    k(
-        "bind_if",
-        "IF",
-        NoEffect,
-        "",
-        "the interface to connect from",
-    ),
-    k(
-        "fwmark",
-        "N",
-        NoEffect,
-        "0",
-        "a mark on the check's packets",
-    ),
-    k(
-        "connect_timeout",
-        "SECONDS",
-        NoEffect,
-        "5 or inherited",
-        "how long it may take to connect",
-    ),
-    k(
-        "alpha",
-        "[BOOL]",
-        NoEffect,
-        "inherited",
-        "down until it has passed",
-    ),
+    connect_ip(NoEffect),
+    connect_port(NoEffect),
+    bindto(NoEffect),
+    bind_port(NoEffect),
+    bind_if(NoEffect),
+    fwmark(NoEffect),
+    connect_timeout(NoEffect),
+    alpha(NoEffect),
     k(
         "retry",
         "N",
@@ -587,27 +341,9 @@ pub(super) const DNS_CHECK: &[Keyword] = &[
         "delay_loop or inherited",
         "from a failed check to the next try",
     ),
-    k(
-        "warmup",
-        "SECONDS",
-        NoEffect,
-        "delay_loop or inherited",
-        "the first check starts at random within it",
-    ),
-    k(
-        "delay_loop",
-        "SECONDS",
-        NoEffect,
-        "60 or inherited",
-        "from one check to the next",
-    ),
-    k(
-        "log_all_failures",
-        "[BOOL]",
-        NoEffect,
-        "off",
-        "log every failure",
-    ),
+    warmup(NoEffect),
+    delay_loop(NoEffect),
+    log_all_failures(NoEffect),
     k(
         "type",
         "A|NS|CNAME|SOA|MX|TXT|AAAA|RRSIG|DNSKEY",
@@ -619,13 +355,7 @@ pub(super) const DNS_CHECK: &[Keyword] = &[
 ];
 
 pub(super) const MISC_CHECK: &[Keyword] = &[
-    k(
-        "alpha",
-        "[BOOL]",
-        NoEffect,
-        "inherited",
-        "down until it has passed",
-    ),
+    alpha(NoEffect),
     k(
         "retry",
         "N",
@@ -633,34 +363,10 @@ pub(super) const MISC_CHECK: &[Keyword] = &[
         "0 or inherited",
         "failures in a row, after the first, that are forgiven",
     ),
-    k(
-        "delay_before_retry",
-        "SECONDS",
-        NoEffect,
-        "1 or inherited",
-        "from a failed check to the next try",
-    ),
-    k(
-        "warmup",
-        "SECONDS",
-        NoEffect,
-        "delay_loop or inherited",
-        "the first check starts at random within it",
-    ),
-    k(
-        "delay_loop",
-        "SECONDS",
-        NoEffect,
-        "60 or inherited",
-        "from one check to the next",
-    ),
-    k(
-        "log_all_failures",
-        "[BOOL]",
-        NoEffect,
-        "off",
-        "log every failure",
-    ),
+    delay_before_retry(NoEffect),
+    warmup(NoEffect),
+    delay_loop(NoEffect),
+    log_all_failures(NoEffect),
     k("misc_path", "SCRIPT", NoEffect, "", "the script"),
     k(
         "misc_timeout",
@@ -687,95 +393,23 @@ pub(super) const MISC_CHECK: &[Keyword] = &[
 
 pub(super) const BFD_CHECK: &[Keyword] = &[
     k("name", "NAME", NoEffect, "", "the bfd_instance"),
-    k(
-        "alpha",
-        "[BOOL]",
-        NoEffect,
-        "inherited",
-        "down until it has passed",
-    ),
+    alpha(NoEffect),
 ];
 
 pub(super) const UDP_CHECK: &[Keyword] = &[
-    k(
-        "connect_ip",
-        "IP",
-        NoEffect,
-        "the real server's",
-        "the address to connect to",
-    ),
-    k(
-        "connect_port",
-        "PORT",
-        NoEffect,
-        "the real server's",
-        "the port to connect to",
-    ),
-    k("bindto", "IP", NoEffect, "any", "the source address"),
-    k("bind_port", "PORT", NoEffect, "any", "the source port"),
-    k(
-        "bind_if",
-        "IF",
-        NoEffect,
-        "",
-        "the interface to connect from",
-    ),
-    k(
-        "fwmark",
-        "N",
-        NoEffect,
-        "0",
-        "a mark on the check's packets",
-    ),
-    k(
-        "connect_timeout",
-        "SECONDS",
-        NoEffect,
-        "5 or inherited",
-        "how long it may take to connect",
-    ),
-    k(
-        "alpha",
-        "[BOOL]",
-        NoEffect,
-        "inherited",
-        "down until it has passed",
-    ),
-    k(
-        "retry",
-        "N",
-        NoEffect,
-        "1 or inherited",
-        "failures in a row, after the first, that are forgiven",
-    ),
-    k(
-        "delay_before_retry",
-        "SECONDS",
-        NoEffect,
-        "1 or inherited",
-        "from a failed check to the next try",
-    ),
-    k(
-        "warmup",
-        "SECONDS",
-        NoEffect,
-        "delay_loop or inherited",
-        "the first check starts at random within it",
-    ),
-    k(
-        "delay_loop",
-        "SECONDS",
-        NoEffect,
-        "60 or inherited",
-        "from one check to the next",
-    ),
-    k(
-        "log_all_failures",
-        "[BOOL]",
-        NoEffect,
-        "off",
-        "log every failure",
-    ),
+    connect_ip(NoEffect),
+    connect_port(NoEffect),
+    bindto(NoEffect),
+    bind_port(NoEffect),
+    bind_if(NoEffect),
+    fwmark(NoEffect),
+    connect_timeout(NoEffect),
+    alpha(NoEffect),
+    retry(NoEffect),
+    delay_before_retry(NoEffect),
+    warmup(NoEffect),
+    delay_loop(NoEffect),
+    log_all_failures(NoEffect),
     k("payload", "HEX ...", NoEffect, "random", "what to send"),
     k(
         "require_reply",

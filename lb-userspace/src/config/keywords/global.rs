@@ -569,7 +569,7 @@ pub(super) const GLOBAL: &[Keyword] = &[
         "",
         Of(Block::Timeouts),
         Own,
-        "how long a silent connection is remembered, by its state",
+        "how long a silent connection is remembered, by its state: 1 to 2678400 seconds",
     ),
     k(
         "flood_rate",

@@ -10,8 +10,6 @@ const NAT_MASK: &str =
 
 /// Parameters of `lb_kind` and its like.
 const TUN: &str = "DR|NAT|TUN [type] [ipip|gue|gre] [port] [N] [nocsum|csum] ...";
-/// lbd's own words of which keepalived knows nothing.
-const SECONDS: &str = "1..2678400";
 
 pub(super) const VIRTUAL_SERVER: &[Keyword] = &[
     k(
@@ -84,7 +82,7 @@ pub(super) const VIRTUAL_SERVER: &[Keyword] = &[
         "",
         Of(Block::Timeouts),
         Own,
-        "how long a silent connection is remembered, by its state",
+        "how long a silent connection is remembered, by its state: 1 to 2678400 seconds",
     ),
     k(
         "expire_nodest_conn",
@@ -463,15 +461,15 @@ pub(super) const REAL_SERVER: &[Keyword] = &[
 ];
 
 pub(super) const TIMEOUTS: &[Keyword] = &[
-    k("established", SECONDS, Own, "900", "TCP, ESTABLISHED"),
-    k("syn_recv", SECONDS, Own, "60", "TCP, SYN_RECV"),
-    k("fin_wait", SECONDS, Own, "120", "TCP, FIN_WAIT"),
-    k("time_wait", SECONDS, Own, "120", "TCP, TIME_WAIT"),
-    k("close", SECONDS, Own, "10", "TCP, CLOSE"),
-    k("close_wait", SECONDS, Own, "60", "TCP, CLOSE_WAIT"),
-    k("last_ack", SECONDS, Own, "30", "TCP, LAST_ACK"),
-    k("udp", SECONDS, Own, "300", "UDP"),
-    k("sctp", SECONDS, Own, "900", "SCTP, ESTABLISHED"),
+    k("established", "SECONDS", Own, "900", "TCP, ESTABLISHED"),
+    k("syn_recv", "SECONDS", Own, "60", "TCP, SYN_RECV"),
+    k("fin_wait", "SECONDS", Own, "120", "TCP, FIN_WAIT"),
+    k("time_wait", "SECONDS", Own, "120", "TCP, TIME_WAIT"),
+    k("close", "SECONDS", Own, "10", "TCP, CLOSE"),
+    k("close_wait", "SECONDS", Own, "60", "TCP, CLOSE_WAIT"),
+    k("last_ack", "SECONDS", Own, "30", "TCP, LAST_ACK"),
+    k("udp", "SECONDS", Own, "300", "UDP"),
+    k("sctp", "SECONDS", Own, "900", "SCTP, ESTABLISHED"),
 ];
 
 pub(super) const SSL: &[Keyword] = &[

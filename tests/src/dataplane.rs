@@ -12,10 +12,10 @@ use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::flow::shared::SharedFlow;
-use lb_common::flow::{FlowBucket, FlowValue};
+use lb_common::flow::{FlowAddrs, FlowBucket, FlowValue};
 use lb_common::hash::{flow_buckets, service_slot};
 use lb_common::maps::{
-    Backend, Counters, IFACE_PROBES, Iface, LAYOUT_VERSION, Params, Remote, SERVICE_PROBES,
+    Backend, Counters, IFACE_PROBES, Iface, LAYOUT_VERSION, Load, Params, Remote, SERVICE_PROBES,
     ServiceSlot, Settings, TIMEOUTS, TemplateKey, Timeouts, iface_slot, mac_bloom, mac_key, name,
     table_word, tick_shift, ticks,
 };
@@ -26,6 +26,9 @@ mod state;
 
 /// The interface on which `BPF_PROG_TEST_RUN` lets frames arrive: loopback.
 pub const IFINDEX: u32 = 1;
+
+/// The seed of the program's hashes.
+pub const HASH_SEED: u64 = 0x5bd1_e995_9d1b_58d3;
 
 /// `XDP_DROP` and the other verdicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,10 +132,12 @@ pub struct Director {
     sched: Mapped<u64>,
     backends: Mapped<Backend>,
     flows: Mapped<FlowBucket>,
+    flow_addrs: Mapped<FlowAddrs>,
+    remotes: Mapped<Remote>,
+    loads: Mapped<Load>,
     ifaces: Mapped<Iface>,
     settings: Mapped<Settings>,
     timeouts: Mapped<Timeouts>,
-    remotes: Mapped<Remote>,
     params: Params,
     sched_used: u32,
 }
@@ -150,7 +155,7 @@ impl Director {
         ensure!(unsafe { libc::geteuid() } == 0, "BPF needs root");
         let hz = kernel_hz(object)?;
         let params = Params {
-            hash_seed: 0x5bd1_e995_9d1b_58d3,
+            hash_seed: HASH_SEED,
             flow_mask: buckets - 1,
             tick_shift: tick_shift(hz),
         };
@@ -168,10 +173,12 @@ impl Director {
             sched: array(&ebpf, name::SCHED)?,
             backends: array(&ebpf, name::BACKENDS)?,
             flows: array(&ebpf, name::FLOWS)?,
+            flow_addrs: array(&ebpf, name::FLOW_ADDRS)?,
+            remotes: array(&ebpf, name::REMOTES)?,
+            loads: array(&ebpf, name::LOADS)?,
             ifaces: array(&ebpf, name::IFACES)?,
             settings: array(&ebpf, name::SETTINGS)?,
             timeouts: array(&ebpf, name::TIMEOUTS)?,
-            remotes: array(&ebpf, name::REMOTES)?,
             ebpf,
             program,
             clock,

@@ -1,18 +1,22 @@
 //! What is in the maps before the frame comes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use anyhow::{Context as _, Result};
-use lb_common::flow::{FlowValue, flow_tag};
+use lb_common::flow::{FlowValue, flow_tag, wide_tag};
+use lb_common::hash::fold_addr;
 use lb_common::maps::{
-    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, Sched, ServiceSlot, Template,
-    TemplateKey, service_key, template_key,
+    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, Forward, Load, REMOTE_CHECKSUM,
+    REMOTE_V6, Remote, SERVICE_ANY_PORT, SERVICE_COUNTS, SERVICE_TUNNEL, SERVICE_V6, SERVICE_WIDE,
+    Sched, ServiceSlot, Settings, Template, TemplateKey, load_word, mask_client, service_key,
+    service_key_v6, template_key,
 };
 use lb_common::sched::{SH_SIZE, fill_sh};
 use lb_common::tcp::State;
-use lb_tests::dataplane::{Director, IFINDEX};
+use lb_tests::dataplane::{Director, HASH_SEED, IFINDEX};
 
-use crate::frame::{Frame, OWN, TCP, UDP, VIP, words};
+use crate::fields::GUE_PORT;
+use crate::frame::{Frame, OWN, SCTP, TCP, UDP, VIP, VIP6, v4, words};
 
 /// Backends of a row are below this.
 pub(crate) const MAX_SERVERS: u16 = 16;
@@ -26,6 +30,22 @@ pub(crate) struct Server {
     flags: u16,
     pub(crate) ifindex: u32,
     weight: u16,
+    pub(crate) forward: Forward,
+    pub(crate) tunnel: Tunnel,
+    mtu: u16,
+    /// `uthreshold`, `lthreshold`.
+    thresholds: (u32, u32),
+    /// Active and inactive connections beside the flows of the row.
+    pub(crate) load: (i32, i32),
+    marks: u64,
+}
+
+/// Both ends of a tunnel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tunnel {
+    pub(crate) from: IpAddr,
+    pub(crate) to: IpAddr,
+    pub(crate) has_checksum: bool,
 }
 
 /// A server that is up and resolved, of weight 1.
@@ -35,6 +55,16 @@ pub(crate) fn server(index: u16) -> Server {
         flags: BACKEND_RESOLVED,
         ifindex: IFINDEX,
         weight: 1,
+        forward: Forward::Direct,
+        tunnel: Tunnel {
+            from: v4(10, 0, 0, 1),
+            to: v4(10, 0, 0, 100 + index as u8),
+            has_checksum: false,
+        },
+        mtu: 0,
+        thresholds: (0, 0),
+        load: (0, 0),
+        marks: 0,
     }
 }
 
@@ -67,6 +97,69 @@ impl Server {
         self
     }
 
+    /// It is reached through a tunnel to an IPv4 address.
+    pub(crate) fn behind(mut self, forward: Forward) -> Server {
+        self.forward = forward;
+        self
+    }
+
+    /// The tunnel leads to an IPv6 address.
+    pub(crate) fn over_v6(mut self) -> Server {
+        let host = |n| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xaaaa, 0, 0, 0, 0, n));
+        self.tunnel.from = host(1);
+        self.tunnel.to = host(100 + self.index);
+        self
+    }
+
+    /// The tunnel's header has a checksum.
+    pub(crate) fn with_checksum(mut self) -> Server {
+        self.tunnel.has_checksum = true;
+        self
+    }
+
+    /// MTU of the interface by which it is reached.
+    pub(crate) fn mtu(mut self, mtu: u16) -> Server {
+        self.mtu = mtu;
+        self
+    }
+
+    /// `uthreshold` and `lthreshold`.
+    pub(crate) fn thresholds(mut self, upper: u32, lower: u32) -> Server {
+        self.thresholds = (upper, lower);
+        self
+    }
+
+    /// It has so many active and inactive connections that are no flows of the row.
+    pub(crate) fn load(mut self, active: i32, inactive: i32) -> Server {
+        self.load = (active, inactive);
+        self
+    }
+
+    /// `LOAD_*` bits.
+    pub(crate) fn marked(mut self, marks: u64) -> Server {
+        self.marks = marks;
+        self
+    }
+
+    fn remote(&self) -> Remote {
+        let mut flags = 0;
+        if self.tunnel.to.is_ipv6() {
+            flags |= REMOTE_V6;
+        }
+        if self.tunnel.has_checksum {
+            flags |= REMOTE_CHECKSUM;
+        }
+        Remote {
+            addr: words(self.tunnel.to),
+            source: words(self.tunnel.from),
+            flags,
+            tunnel_port: GUE_PORT.to_be(),
+            upper: self.thresholds.0,
+            lower: self.thresholds.1,
+            ..Remote::default()
+        }
+    }
+
     /// Destination and source MAC of what it gets.
     pub(crate) fn macs(&self) -> ([u8; 6], [u8; 6]) {
         (
@@ -84,6 +177,8 @@ impl Server {
             flags: self.flags,
             service,
             weight: self.weight,
+            mtu: self.mtu,
+            forward: self.forward as u8,
             ..Backend::default()
         }
     }
@@ -99,6 +194,7 @@ pub(crate) struct Service {
     flags: u32,
     timeouts: u8,
     persist_ticks: u32,
+    persist_mask: u32,
     servers: Vec<Server>,
     turns: Option<Vec<u16>>,
 }
@@ -113,6 +209,7 @@ fn service(port: u16, proto: u8) -> Service {
         flags: 0,
         timeouts: 0,
         persist_ticks: 0,
+        persist_mask: u32::MAX,
         servers: Vec::new(),
         turns: None,
     }
@@ -128,7 +225,38 @@ pub(crate) fn udp_service(port: u16) -> Service {
     service(port, UDP)
 }
 
+/// As [`service`], SCTP.
+pub(crate) fn sctp_service(port: u16) -> Service {
+    service(port, SCTP)
+}
+
 impl Service {
+    /// The same on [`VIP6`].
+    pub(crate) fn v6(mut self) -> Service {
+        self.addr = VIP6;
+        self.flags |= SERVICE_V6 | SERVICE_WIDE;
+        self
+    }
+
+    /// The same on another address of the family.
+    pub(crate) fn at(mut self, addr: IpAddr) -> Service {
+        self.addr = addr;
+        self
+    }
+
+    /// The same for any port.
+    pub(crate) fn any_port(mut self) -> Service {
+        self.port = 0;
+        self.flags |= SERVICE_ANY_PORT | SERVICE_WIDE;
+        self
+    }
+
+    /// Which bits of a client's address count for persistence: of IPv6 how many.
+    pub(crate) fn granularity(mut self, mask: u32) -> Service {
+        self.persist_mask = mask;
+        self
+    }
+
     pub(crate) fn servers(mut self, servers: impl IntoIterator<Item = Server>) -> Service {
         self.servers = servers.into_iter().collect();
         self
@@ -183,22 +311,46 @@ impl Service {
     }
 
     fn slot(&self, id: u16) -> ServiceSlot {
+        let addr = words(self.addr);
+        let port = self.port.to_be();
+        let is_v6 = self.addr.is_ipv6();
+        let mut flags = self.flags;
+        if self.servers.iter().any(|s| s.forward != Forward::Direct) {
+            flags |= SERVICE_TUNNEL;
+        }
+        if self.sched as u8 >= Sched::LeastConn as u8
+            || self.servers.iter().any(|s| s.thresholds.0 != 0)
+        {
+            flags |= SERVICE_COUNTS;
+        }
         ServiceSlot {
-            key: service_key(words(self.addr)[0], self.port.to_be(), self.proto),
+            key: if is_v6 {
+                service_key_v6(addr, port, self.proto)
+            } else {
+                service_key(addr[0], port, self.proto)
+            },
             id,
             sched: self.sched as u8,
-            flags: self.flags,
+            flags,
             timeouts: self.timeouts,
             persist_ticks: self.persist_ticks,
-            persist_mask: u32::MAX,
+            persist_mask: if is_v6 {
+                self.persist_mask.min(128)
+            } else {
+                self.persist_mask
+            },
+            addr: if is_v6 { addr } else { [0; 4] },
             ..ServiceSlot::default()
         }
     }
 
-    fn takes(&self, frame: &Frame) -> bool {
-        self.proto == frame.proto() && (self.addr, self.port) == frame.to
+    fn takes(&self, frame: &Frame, port: u16) -> bool {
+        self.proto == frame.proto() && (self.addr, self.port) == (frame.to.0, port)
     }
 }
+
+/// A flow as the table names it: its tag, and what the tag does not have of the client.
+pub(crate) type FlowKey = (u64, [u64; 2]);
 
 /// A flow of the table.
 #[derive(Clone, Debug)]
@@ -221,6 +373,7 @@ pub(crate) struct Before {
     /// Frames that came before.
     pub(crate) earlier: Vec<Frame>,
     turn: u64,
+    flood_rate: u32,
 }
 
 impl From<Service> for Before {
@@ -289,6 +442,12 @@ impl Before {
         self
     }
 
+    /// More new flows than this in a second are a flood.
+    pub(crate) fn flood_rate(mut self, flows: u32) -> Before {
+        self.flood_rate = flows;
+        self
+    }
+
     /// So many turns of the first service have been taken.
     pub(crate) fn turn(mut self, turn: u64) -> Before {
         self.turn = turn;
@@ -297,16 +456,36 @@ impl Before {
 
     /// The id of the service of a frame.
     pub(crate) fn service_of(&self, frame: &Frame) -> Option<u16> {
-        self.services
-            .iter()
-            .position(|service| service.takes(frame))
-            .map(|i| i as u16 + 1)
+        let place = |port| {
+            self.services
+                .iter()
+                .position(|service| service.takes(frame, port))
+        };
+        place(frame.to.1).or_else(|| place(0)).map(|i| i as u16 + 1)
     }
 
-    /// The tag of a frame's flow.
-    pub(crate) fn tag(&self, frame: &Frame) -> Option<u64> {
+    /// Whether the tags of a service lack part of the key.
+    pub(crate) fn is_wide(&self, service: u16) -> bool {
+        self.services[usize::from(service) - 1].flags & SERVICE_WIDE != 0
+    }
+
+    /// The key of a frame's flow.
+    pub(crate) fn flow_key(&self, frame: &Frame) -> Option<FlowKey> {
         let id = self.service_of(frame)?;
-        Some(flow_tag(words(frame.from.0)[0], frame.from.1.to_be(), id))
+        let client = words(frame.from.0);
+        let port = frame.from.1.to_be();
+        if !self.is_wide(id) {
+            return Some((flow_tag(client[0], port, id), [0; 2]));
+        }
+        let fold = fold_addr(client, HASH_SEED);
+        let rest = if self.services[usize::from(id) - 1].port == 0 {
+            u32::from(frame.to.1.to_be()) << 16 | fold >> 16
+        } else {
+            fold
+        };
+        let [a, b, c, d] = client.map(u64::from);
+        // As the four words lie in memory, which is little-endian.
+        Some((wide_tag(rest, port, id), [b << 32 | a, d << 32 | c]))
     }
 
     /// Which set of timeouts the flows of a service have.
@@ -316,23 +495,29 @@ impl Before {
 
     /// The key of the template of a frame's client.
     pub(crate) fn template_key(&self, frame: &Frame) -> TemplateKey {
-        template_key(1, words(frame.from.0))
+        self.client_key(frame.from.0)
+    }
+
+    fn client_key(&self, client: IpAddr) -> TemplateKey {
+        let service = &self.services[0];
+        let masked = mask_client(
+            words(client),
+            service.slot(1).persist_mask,
+            client.is_ipv6(),
+        );
+        template_key(1, masked)
     }
 
     /// The server with this index.
     pub(crate) fn server(&self, index: u16) -> Result<&Server> {
-        self.services
-            .iter()
-            .flat_map(|service| &service.servers)
+        self.servers()
             .find(|server| server.index == index)
             .with_context(|| format!("the row has no server {index}"))
     }
 
-    /// Every server's index.
-    pub(crate) fn servers(&self) -> impl Iterator<Item = u16> {
-        self.services
-            .iter()
-            .flat_map(|service| service.servers.iter().map(|server| server.index))
+    /// Every server.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &Server> {
+        self.services.iter().flat_map(|service| &service.servers)
     }
 
     /// Makes a director have this state; `frame` is the row's.
@@ -345,6 +530,7 @@ impl Before {
             for server in &service.servers {
                 assert!(server.index < MAX_SERVERS);
                 director.set_backend(server.index, server.backend(id));
+                director.set_remote(server.index, server.remote());
             }
             director.set_service(service.slot(id), &service.table())?;
         }
@@ -352,14 +538,34 @@ impl Before {
         let now = director.now()?;
         for flow in &self.flows {
             let frame = flow.frame.as_ref().unwrap_or(frame);
-            let tag = self.tag(frame).context("a flow of no service")?;
+            let key = self.flow_key(frame);
+            let (tag, client) = key.context("a flow of no service")?;
             let set = self.timeouts_of(tag as u16);
             let value = FlowValue::new(flow.server, flow.state as u8, now.wrapping_sub(flow.idle));
-            director.put_flow(tag, value.with_timeouts(set))?;
+            director.put_wide_flow(tag, client, value.with_timeouts(set))?;
         }
+        for server in self.servers() {
+            let (mut active, mut inactive) = server.load;
+            for flow in self.flows.iter().filter(|flow| flow.server == server.index) {
+                if flow.state.is_active() {
+                    active += 1;
+                } else {
+                    inactive += 1;
+                }
+            }
+            let load = Load {
+                counts: load_word(active, inactive),
+                marks: server.marks,
+            };
+            director.set_load(server.index, load);
+        }
+        director.set_settings(Settings {
+            flood_rate: self.flood_rate,
+            ..director.settings()
+        });
         for &(client, server, idle) in &self.templates {
             let value = Template::new(server, now.wrapping_sub(idle));
-            director.set_template(template_key(1, words(client)), value.0)?;
+            director.set_template(self.client_key(client), value.0)?;
         }
         for frame in &self.earlier {
             director.run(&frame.bytes())?;

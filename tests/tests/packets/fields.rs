@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, bail};
 use etherparse::checksum::Sum16BitWords;
-use etherparse::{LinkExtSlice, LinkSlice, NetSlice, SlicedPacket, TransportSlice};
+use etherparse::{LinkExtSlice, LinkSlice, NetSlice, SlicedPacket, TransportSlice, UdpSlice};
+
+/// Expected where any value is right.
+pub(crate) const ANYTHING: &str = "anything";
 
 /// The fields of a frame in their order: name and value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,32 +72,82 @@ impl Fields {
                     .add_2bytes((payload.payload.len() as u16).to_be_bytes());
                 (usize::from(header.total_len), payload, pseudo)
             }
+            Some(NetSlice::Ipv6(ip)) => {
+                let header = ip.header().to_header();
+                add("ip.src", ip.header().source_addr().to_string());
+                add("ip.dst", ip.header().destination_addr().to_string());
+                add("ip.dscp", (header.traffic_class >> 2).to_string());
+                add("ip.ecn", (header.traffic_class & 3).to_string());
+                add("ip.flow_label", header.flow_label.value().to_string());
+                add("ip.payload_len", header.payload_length.to_string());
+                add("ip.next", header.next_header.0.to_string());
+                add("ip.ttl", header.hop_limit.to_string());
+                add("ip.extensions", hex(ip.extensions().slice()));
+                let payload = ip.payload();
+                let pseudo = Sum16BitWords::new()
+                    .add_16bytes(header.source)
+                    .add_16bytes(header.destination)
+                    .add_2bytes([0, payload.ip_number.0])
+                    .add_2bytes((payload.payload.len() as u16).to_be_bytes());
+                (40 + usize::from(header.payload_length), payload, pseudo)
+            }
             other => bail!("not IP: {other:?}"),
         };
-        add("ip.payload", hex(payload.payload));
         if payload.fragmented {
+            add("ip.payload", hex(payload.payload));
             return Ok(len);
         }
         let sum = pseudo.add_slice(payload.payload).ones_complement();
+        if let Some((shim, inner)) = tunnel(payload.ip_number.0, payload.payload, sum == 0)? {
+            for (name, value) in shim {
+                add(name, value);
+            }
+            let inner = SlicedPacket::from_ip(inner).context("etherparse, inner packet")?;
+            self.add_ip(&format!("{prefix}inner."), &inner)?;
+            return Ok(len);
+        }
         match &packet.transport {
             Some(TransportSlice::Tcp(tcp)) => {
                 add("tcp.src", tcp.source_port().to_string());
                 add("tcp.dst", tcp.destination_port().to_string());
                 add("tcp.header", format!("{:?}", tcp.to_header()));
                 add("tcp.checksum", rightness(sum == 0));
+                add("tcp.payload", hex(tcp.payload()));
             }
             Some(TransportSlice::Udp(udp)) => {
                 add("udp.src", udp.source_port().to_string());
                 add("udp.dst", udp.destination_port().to_string());
                 add("udp.length", udp.length().to_string());
-                add("udp.checksum", rightness(udp.checksum() == 0 || sum == 0));
+                let checksum = match udp.checksum() {
+                    0 => "none".to_owned(),
+                    _ => rightness(sum == 0),
+                };
+                add("udp.checksum", checksum);
+                add("udp.payload", hex(udp.payload()));
             }
-            Some(_) | None => {}
+            Some(TransportSlice::Icmpv4(icmp)) => {
+                let sum = Sum16BitWords::new()
+                    .add_slice(icmp.slice())
+                    .ones_complement();
+                add("icmp.type", icmp.type_u8().to_string());
+                add("icmp.code", icmp.code_u8().to_string());
+                add("icmp.rest", hex(&icmp.bytes5to8()));
+                add("icmp.checksum", rightness(sum == 0));
+                add("icmp.payload", hex(icmp.payload()));
+            }
+            Some(TransportSlice::Icmpv6(icmp)) => {
+                add("icmp.type", icmp.type_u8().to_string());
+                add("icmp.code", icmp.code_u8().to_string());
+                add("icmp.rest", hex(&icmp.bytes5to8()));
+                add("icmp.checksum", rightness(sum == 0));
+                add("icmp.payload", hex(icmp.payload()));
+            }
+            Some(TransportSlice::Igmp(_)) | None => add("ip.payload", hex(payload.payload)),
         }
         Ok(len)
     }
 
-    fn add(&mut self, name: &str, value: impl ToString) {
+    pub(crate) fn add(&mut self, name: &str, value: impl ToString) {
         self.0.push((name.to_owned(), value.to_string()));
     }
 
@@ -118,7 +171,7 @@ impl Fields {
         let mut lines = Vec::new();
         for (name, expected) in &self.0 {
             match got.get(name) {
-                Ok(value) if value == expected => {}
+                Ok(value) if value == expected || expected == ANYTHING => {}
                 Ok(value) => lines.push(format!("{name}: expected {expected}, got {value}")),
                 Err(_) => lines.push(format!("{name}: expected {expected}, got nothing")),
             }
@@ -129,6 +182,65 @@ impl Fields {
             }
         }
         lines
+    }
+}
+
+/// The UDP port of GUE in all rows.
+pub(crate) const GUE_PORT: u16 = 6080;
+
+type Shim = Vec<(&'static str, String)>;
+
+/// What is between the outer IP header and the packet in a tunnel, and that packet. `None`: not a
+/// tunnel.
+fn tunnel(proto: u8, payload: &[u8], is_sum_right: bool) -> Result<Option<(Shim, &[u8])>> {
+    const IPIP: u8 = 4;
+    const IPV6: u8 = 41;
+    const GRE: u8 = 47;
+    const UDP: u8 = 17;
+    match proto {
+        IPIP | IPV6 => Ok(Some((Vec::new(), payload))),
+        GRE => {
+            let flags = payload.get(..4).context("a GRE header")?;
+            let has_checksum = flags[0] & 0x80 != 0;
+            let sum = Sum16BitWords::new().add_slice(payload).ones_complement();
+            let shim = vec![
+                ("gre.flags", hex(&flags[..2])),
+                ("gre.type", hex(&flags[2..])),
+                (
+                    "gre.checksum",
+                    if has_checksum {
+                        rightness(sum == 0)
+                    } else {
+                        "none".into()
+                    },
+                ),
+            ];
+            let inner = payload.get(if has_checksum { 8 } else { 4 }..);
+            Ok(Some((shim, inner.context("a GRE checksum")?)))
+        }
+        UDP => {
+            let udp = UdpSlice::from_slice(payload)?;
+            if udp.destination_port() != GUE_PORT {
+                return Ok(None);
+            }
+            let checksum = match udp.checksum() {
+                0 => "none".to_owned(),
+                _ => rightness(is_sum_right),
+            };
+            let gue = udp.payload().get(..4).context("a GUE header")?;
+            let shim = vec![
+                ("udp.dst", udp.destination_port().to_string()),
+                (
+                    "udp.src_is_ephemeral",
+                    (udp.source_port() >= 49152).to_string(),
+                ),
+                ("udp.length", udp.length().to_string()),
+                ("udp.checksum", checksum),
+                ("gue.header", hex(gue)),
+            ];
+            Ok(Some((shim, &udp.payload()[4..])))
+        }
+        _ => Ok(None),
     }
 }
 

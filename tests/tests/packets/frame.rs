@@ -1,6 +1,6 @@
 //! Frames of every kind, field by field; each field may be set to something wrong.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub(crate) const OWN: [u8; 6] = [2, 0, 0, 0, 0, 1];
 pub(crate) const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -10,11 +10,29 @@ pub(crate) const STRANGER: [u8; 6] = [2, 0, 0, 0, 0, 9];
 
 pub(crate) const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 pub(crate) const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3));
+pub(crate) const VIP6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
+pub(crate) const CLIENT6: IpAddr = IpAddr::V6(Ipv6Addr::new(
+    0x2001, 0xdb8, 0xc, 0x11e, 0x1234, 0x5678, 0x9abc, 0xdef0,
+));
 /// The client's port unless a row says otherwise.
 pub(crate) const CLIENT_PORT: u16 = 40_000;
 
 pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
+pub(crate) const SCTP: u8 = 132;
+pub(crate) const ICMP: u8 = 1;
+pub(crate) const ICMP6: u8 = 58;
+
+/// 802.1Q.
+pub(crate) const VLAN: u16 = 0x8100;
+/// 802.1ad.
+pub(crate) const SERVICE_VLAN: u16 = 0x88a8;
+
+/// IPv6 extension headers.
+pub(crate) const HOP_BY_HOP: u8 = 0;
+pub(crate) const ROUTING: u8 = 43;
+pub(crate) const FRAGMENT: u8 = 44;
+pub(crate) const DESTINATION_OPTIONS: u8 = 60;
 
 pub(crate) use lb_common::tcp::{ACK, FIN, RST, SYN};
 
@@ -26,6 +44,16 @@ pub(crate) enum L4 {
         options: Vec<u8>,
     },
     Udp,
+    /// SCTP whose first chunk has this type.
+    Sctp {
+        chunk: u8,
+    },
+    /// ICMP or ICMPv6, as the family is.
+    Icmp {
+        kind: u8,
+        code: u8,
+        rest: [u8; 4],
+    },
     /// Any other protocol: what stands before the payload.
     Other {
         proto: u8,
@@ -38,6 +66,8 @@ pub(crate) enum L4 {
 pub(crate) struct Frame {
     pub(crate) dmac: [u8; 6],
     pub(crate) smac: [u8; 6],
+    /// VLAN tags: ethertype and tag control information.
+    pub(crate) tags: Vec<(u16, u16)>,
     /// Instead of the one that fits.
     pub(crate) ethertype: Option<u16>,
     pub(crate) from: (IpAddr, u16),
@@ -50,6 +80,8 @@ pub(crate) struct Frame {
     pub(crate) ttl: u8,
     /// IPv4 options, a multiple of four bytes.
     pub(crate) options: Vec<u8>,
+    /// IPv6 extension headers: number, and what follows their first two bytes (6, 14, ... bytes).
+    pub(crate) extensions: Vec<(u8, Vec<u8>)>,
     pub(crate) l4: L4,
     pub(crate) payload: Vec<u8>,
     /// A fragment: it has these bytes of what follows the IP header.
@@ -80,6 +112,34 @@ pub(crate) fn udp(port: u16) -> Frame {
     Frame::new(CLIENT, (VIP, port), L4::Udp).payload(12)
 }
 
+/// The same from [`CLIENT6`] to [`VIP6`].
+pub(crate) fn v6(frame: Frame) -> Frame {
+    frame.from(CLIENT6, CLIENT_PORT).to(VIP6)
+}
+
+/// SCTP from [`CLIENT`] to the [`VIP`].
+pub(crate) fn sctp(port: u16, chunk: u8) -> Frame {
+    Frame::new(CLIENT, (VIP, port), L4::Sctp { chunk }).payload(16)
+}
+
+/// ICMP or ICMPv6 to the VIP of that family; `from` is what follows the header.
+pub(crate) fn icmp(from: IpAddr, kind: u8, code: u8, rest: [u8; 4]) -> Frame {
+    let vip = if from.is_ipv6() { VIP6 } else { VIP };
+    Frame::new(from, (vip, 0), L4::Icmp { kind, code, rest })
+}
+
+/// A router's ICMP message to the VIP about a packet that the VIP's server sent, of which it quotes
+/// the first `len` bytes.
+pub(crate) fn icmp_about(kind: u8, code: u8, sent: &Frame, len: usize) -> Frame {
+    let router = match sent.from.0 {
+        IpAddr::V4(_) => v4(198, 51, 100, 9),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 9, 0, 0, 0, 9)),
+    };
+    let mut quote = sent.packet();
+    quote.truncate(len);
+    icmp(router, kind, code, [0, 0, 5, 0x78]).with(|f| f.payload = quote)
+}
+
 /// Another protocol from [`CLIENT`] to the [`VIP`].
 pub(crate) fn other(proto: u8, head: &[u8]) -> Frame {
     let head = head.to_vec();
@@ -91,6 +151,7 @@ impl Frame {
         Frame {
             dmac: OWN,
             smac: ROUTER,
+            tags: Vec::new(),
             ethertype: None,
             from: (from, CLIENT_PORT),
             to,
@@ -99,6 +160,7 @@ impl Frame {
             dont_fragment: true,
             ttl: 64,
             options: Vec::new(),
+            extensions: Vec::new(),
             l4,
             payload: Vec::new(),
             part: None,
@@ -122,6 +184,22 @@ impl Frame {
 
     pub(crate) fn to(self, addr: IpAddr) -> Frame {
         self.with(|f| f.to.0 = addr)
+    }
+
+    /// From the server back to the client.
+    pub(crate) fn reversed(self) -> Frame {
+        self.with(|f| std::mem::swap(&mut f.from, &mut f.to))
+    }
+
+    /// One more VLAN tag, behind those that are there.
+    pub(crate) fn tag(self, ethertype: u16, control: u16) -> Frame {
+        self.with(|f| f.tags.push((ethertype, control)))
+    }
+
+    /// One more IPv6 extension header: what follows its first two bytes.
+    pub(crate) fn extension(self, number: u8, body: &[u8]) -> Frame {
+        assert_eq!(body.len() % 8, 6);
+        self.with(|f| f.extensions.push((number, body.to_vec())))
     }
 
     pub(crate) fn dmac(self, mac: [u8; 6]) -> Frame {
@@ -152,7 +230,7 @@ impl Frame {
     pub(crate) fn tcp_options(self, bytes: &[u8]) -> Frame {
         self.with(|f| match &mut f.l4 {
             L4::Tcp { options, .. } => *options = bytes.to_vec(),
-            L4::Udp | L4::Other { .. } => panic!("no TCP"),
+            L4::Udp | L4::Sctp { .. } | L4::Icmp { .. } | L4::Other { .. } => panic!("no TCP"),
         })
     }
 
@@ -197,6 +275,9 @@ impl Frame {
         match self.l4 {
             L4::Tcp { .. } => TCP,
             L4::Udp => UDP,
+            L4::Sctp { .. } => SCTP,
+            L4::Icmp { .. } if self.to.0.is_ipv6() => ICMP6,
+            L4::Icmp { .. } => ICMP,
             L4::Other { proto, .. } => proto,
         }
     }
@@ -222,6 +303,21 @@ impl Frame {
                 out.extend([0; 2]);
                 Some(6)
             }
+            L4::Sctp { chunk } => {
+                out.extend(self.from.1.to_be_bytes());
+                out.extend(self.to.1.to_be_bytes());
+                out.extend(0xa1b2_c3d4u32.to_be_bytes());
+                // The checksum covers nothing that forwarding changes: any will do.
+                out.extend(0x0bad_5eedu32.to_be_bytes());
+                out.extend([*chunk, 0]);
+                out.extend((4 + self.payload.len() as u16).to_be_bytes());
+                None
+            }
+            L4::Icmp { kind, code, rest } => {
+                out.extend([*kind, *code, 0, 0]);
+                out.extend(rest);
+                Some(2)
+            }
             L4::Other { head, .. } => {
                 out.extend(head);
                 None
@@ -231,7 +327,10 @@ impl Frame {
         if let Some(at) = checksum_at
             && self.has_checksum
         {
-            let mut sum = self.pseudo_header(out.len());
+            let mut sum = match self.proto() {
+                ICMP => Vec::new(),
+                _ => self.pseudo_header(out.len()),
+            };
             sum.extend(&out);
             let sum = match checksum(&sum) {
                 0 if matches!(self.l4, L4::Udp) => 0xffff,
@@ -258,8 +357,46 @@ impl Frame {
             None => (0, false, &whole[..]),
         };
         assert_eq!(offset % 8, 0, "a fragment starts at a multiple of eight");
-        let mut out = self.ipv4_header(offset, more, l4.len());
+        let mut out = match self.to.0 {
+            IpAddr::V4(_) => self.ipv4_header(offset, more, l4.len()),
+            IpAddr::V6(_) => self.ipv6_header(offset, more, l4.len()),
+        };
         out.extend(l4);
+        out
+    }
+
+    fn ipv6_header(&self, offset: usize, more: bool, len: usize) -> Vec<u8> {
+        let mut numbers: Vec<u8> = self.extensions.iter().map(|&(number, _)| number).collect();
+        let mut bodies: Vec<Vec<u8>> = Vec::new();
+        for (_, body) in &self.extensions {
+            let mut bytes = vec![(body.len() / 8) as u8];
+            bytes.extend(body);
+            bodies.push(bytes);
+        }
+        if self.part.is_some() {
+            numbers.push(FRAGMENT);
+            let mut bytes = vec![0];
+            bytes.extend((offset as u16 | u16::from(more)).to_be_bytes());
+            bytes.extend(self.id.to_be_bytes());
+            bodies.push(bytes);
+        }
+        numbers.push(self.proto());
+        let extensions: usize = bodies.iter().map(|body| 1 + body.len()).sum();
+        let length = (extensions + len) as i32 + self.length_error;
+        let mut out = (0x600a_bcde | u32::from(self.tos) << 20)
+            .to_be_bytes()
+            .to_vec();
+        out.extend((length as u16).to_be_bytes());
+        out.extend([numbers[0], self.ttl]);
+        out.extend(octets(self.from.0));
+        out.extend(octets(self.to.0));
+        for &(at, byte) in &self.header_patch {
+            out[at] = byte;
+        }
+        for (next, body) in numbers[1..].iter().zip(bodies) {
+            out.push(*next);
+            out.extend(body);
+        }
         out
     }
 
@@ -289,7 +426,12 @@ impl Frame {
         let mut out = Vec::new();
         out.extend(self.dmac);
         out.extend(self.smac);
-        out.extend(self.ethertype.unwrap_or(0x0800).to_be_bytes());
+        for (ethertype, control) in &self.tags {
+            out.extend(ethertype.to_be_bytes());
+            out.extend(control.to_be_bytes());
+        }
+        let fitting = if self.to.0.is_ipv6() { 0x86dd } else { 0x0800 };
+        out.extend(self.ethertype.unwrap_or(fitting).to_be_bytes());
         out.extend(self.packet());
         out.extend(std::iter::repeat_n(0xee, self.padding));
         if let Some(len) = self.cut {

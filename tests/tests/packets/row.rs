@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use lb_common::flow::FlowValue;
-use lb_common::maps::{Counters, Template, TemplateKey};
+use lb_common::maps::{Counters, Load, Template, TemplateKey, load_word, split_load};
 use lb_common::reason::Reason;
 use lb_common::tcp::State;
 use lb_tests::dataplane::{Action, Director, IFINDEX};
 
-use crate::before::Before;
+use crate::before::{Before, FlowKey};
 use crate::fields::{Fields, hex};
 use crate::frame::Frame;
+use crate::output::{forwarded, told};
 
 /// What becomes of the frame.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ enum Then {
     Here(u16),
     /// Passed or dropped for this reason, untouched.
     Because(Reason),
+    /// Its sender is told that so many bytes fit.
+    TooBig(u32),
 }
 
 /// What has become of the flow of the row's frame.
@@ -101,6 +104,31 @@ impl Row {
         self
     }
 
+    /// Forwarded to this server; no flow changes.
+    pub(crate) fn follows(mut self, server: u16) -> Row {
+        self.then = Then::To(server);
+        self
+    }
+
+    /// As `follows`, and the server is this host.
+    pub(crate) fn follows_here(mut self, server: u16) -> Row {
+        self.then = Then::Here(server);
+        self
+    }
+
+    /// Scheduled to this server without a flow.
+    pub(crate) fn scheduled(mut self, server: u16) -> Row {
+        self.connection = Some(server);
+        self.follows(server)
+    }
+
+    /// Too long: its sender is told how many bytes fit. After `opens` or `stays` the flow is as they
+    /// say all the same.
+    pub(crate) fn too_big(mut self, mtu: u32) -> Row {
+        self.then = Then::TooBig(mtu);
+        self
+    }
+
     /// The flow of the frame is gone afterwards.
     pub(crate) fn ends(mut self) -> Row {
         self.flow = FlowAfter::Gone;
@@ -145,23 +173,21 @@ impl Row {
             Then::Here(_) => Action::Pass,
             Then::Because(reason) if reason.passes() => Action::Pass,
             Then::Because(_) => Action::Drop,
+            Then::TooBig(_) => Action::Transmit,
         };
         differ("verdict", &expected, &action, wrong);
         Ok(())
     }
 
     fn check_frame(&self, before: &[u8], after: &[u8], wrong: &mut Vec<String>) -> Result<()> {
-        let Then::To(server) = self.then else {
-            differ("frame", &hex(before), &hex(after), wrong);
-            return Ok(());
+        let expected = match self.then {
+            Then::To(server) => forwarded(before, self.before.server(server)?)?,
+            Then::TooBig(mtu) => told(&self.frame, mtu)?,
+            Then::Here(_) | Then::Because(_) => {
+                differ("frame", &hex(before), &hex(after), wrong);
+                return Ok(());
+            }
         };
-        let mut expected = Fields::of(before).context("the frame of the row")?;
-        let mac = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
-        let (dmac, smac) = self.before.server(server)?.macs();
-        expected.set("eth.dst", mac(dmac))?;
-        expected.set("eth.src", mac(smac))?;
-        let ttl: u8 = expected.get("ip.ttl")?.parse()?;
-        expected.set("ip.ttl", ttl - 1)?;
         match Fields::of(after) {
             Ok(got) => wrong.extend(expected.differences(&got)),
             Err(error) => wrong.push(format!("frame out {}: {error:#}", hex(after))),
@@ -171,8 +197,10 @@ impl Row {
 
     fn check_reasons(&self, old: &Snapshot, new: &Snapshot, wrong: &mut Vec<String>) {
         let mut expected: BTreeMap<&str, u64> = BTreeMap::new();
-        if let Then::Because(reason) = self.then {
-            *expected.entry(reason.name()).or_default() += 1;
+        match self.then {
+            Then::Because(reason) => *expected.entry(reason.name()).or_default() += 1,
+            Then::TooBig(_) => *expected.entry(Reason::TooBigAnswered.name()).or_default() += 1,
+            Then::To(_) | Then::Here(_) => {}
         }
         for note in &self.notes {
             *expected.entry(note.name()).or_default() += 1;
@@ -195,7 +223,7 @@ impl Row {
                     expected.packets += 1;
                     expected.bytes += self.frame.packet().len() as u64;
                 }
-                Then::To(_) | Then::Here(_) | Then::Because(_) => {}
+                Then::To(_) | Then::Here(_) | Then::Because(_) | Then::TooBig(_) => {}
             }
             expected.conns += u64::from(self.connection == Some(index));
             for (what, old, expected, got) in [
@@ -217,23 +245,23 @@ impl Row {
         wrong: &mut Vec<String>,
     ) -> Result<()> {
         let mut expected = old.flows.clone();
-        let tag = || self.before.tag(&self.frame).context("no service");
+        let key = || self.before.flow_key(&self.frame).context("no service");
         match self.flow {
             FlowAfter::AsBefore => {}
             FlowAfter::Is(server, state) => {
-                let tag = tag()?;
-                let set = self.before.timeouts_of(tag as u16);
+                let key = key()?;
+                let set = self.before.timeouts_of(key.0 as u16);
                 let value = FlowValue::new(server, state as u8, now).with_timeouts(set);
-                expected.insert(tag, (1, value));
+                expected.insert(key, (1, value));
             }
             FlowAfter::Gone => {
-                expected.remove(&tag()?).context("no flow to be gone")?;
+                expected.remove(&key()?).context("no flow to be gone")?;
             }
         }
-        let show = |flows: &BTreeMap<u64, (usize, FlowValue)>| -> Vec<String> {
+        let show = |flows: &BTreeMap<FlowKey, (usize, FlowValue)>| -> Vec<String> {
             flows
                 .iter()
-                .map(|(tag, &(entries, value))| {
+                .map(|((tag, client), &(entries, value))| {
                     // The tick may have changed since.
                     let seen = if now.wrapping_sub(value.seen()) <= 1 {
                         "now".to_owned()
@@ -241,7 +269,7 @@ impl Row {
                         format!("tick {}", value.seen())
                     };
                     format!(
-                        "{tag:016x} x{entries}: server {} {} timeouts {} seen {seen}",
+                        "{tag:016x} {client:016x?} x{entries}: server {} {} timeouts {} seen {seen}",
                         value.backend(),
                         value.state().map_or("?", State::name),
                         value.timeouts(),
@@ -251,6 +279,26 @@ impl Row {
         };
         differ("flows", &show(&expected), &show(&new.flows), wrong);
         Ok(())
+    }
+
+    /// Connections counted are those that the table has.
+    fn check_loads(&self, new: &Snapshot, wrong: &mut Vec<String>) {
+        for server in self.before.servers() {
+            let (mut active, mut inactive) = server.load;
+            for &(_, value) in new.flows.values() {
+                if value.backend() == server.index {
+                    if value.state().is_some_and(State::is_active) {
+                        active += 1;
+                    } else {
+                        inactive += 1;
+                    }
+                }
+            }
+            let what = format!("active and inactive connections of server {}", server.index);
+            let expected = split_load(load_word(active, inactive));
+            let got = split_load(new.loads[&server.index].counts);
+            differ(&what, &expected, &got, wrong);
+        }
     }
 
     fn check_templates(&self, old: &Snapshot, new: &Snapshot, now: u32, wrong: &mut Vec<String>) {
@@ -291,24 +339,32 @@ fn differ<T: PartialEq + std::fmt::Debug>(
 struct Snapshot {
     reasons: Vec<u64>,
     counters: BTreeMap<u16, Counters>,
-    /// By tag: how many entries, the value of one.
-    flows: BTreeMap<u64, (usize, FlowValue)>,
+    loads: BTreeMap<u16, Load>,
+    /// How many entries, the value of one.
+    flows: BTreeMap<FlowKey, (usize, FlowValue)>,
     templates: BTreeMap<TemplateKey, u64>,
 }
 
 impl Snapshot {
     fn of(director: &Director, before: &Before) -> Result<Snapshot> {
-        let mut flows: BTreeMap<u64, (usize, FlowValue)> = BTreeMap::new();
-        for (tag, value) in director.all_flows() {
-            flows.entry(tag).or_insert((0, value)).0 += 1;
+        let mut flows: BTreeMap<FlowKey, (usize, FlowValue)> = BTreeMap::new();
+        for (tag, client, value) in director.all_flows() {
+            let is_wide = before.is_wide(tag as u16);
+            let key = (tag, if is_wide { client } else { [0; 2] });
+            flows.entry(key).or_insert((0, value)).0 += 1;
         }
         let counters = before
             .servers()
-            .map(|index| Ok((index, director.counters(index)?)))
+            .map(|server| Ok((server.index, director.counters(server.index)?)))
             .collect::<Result<_>>()?;
+        let loads = before
+            .servers()
+            .map(|server| (server.index, director.load_of(server.index)))
+            .collect();
         Ok(Snapshot {
             reasons: director.reasons()?,
             counters,
+            loads,
             flows,
             templates: director.templates()?.into_iter().collect(),
         })

@@ -7,6 +7,7 @@
 
 pub mod bench;
 pub mod checksum;
+pub mod decap;
 pub mod flow;
 pub mod hash;
 pub mod maps;

@@ -9,5 +9,6 @@ pub mod cli;
 pub mod config_cli;
 pub mod protocol;
 pub mod rate;
+pub mod realserver_cli;
 pub mod status;
 pub mod view;

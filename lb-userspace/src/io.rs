@@ -13,6 +13,7 @@ pub mod neigh;
 pub mod netlink;
 pub mod options;
 pub mod program;
+pub mod realserver;
 pub mod state;
 pub mod terminal;
 pub mod vrrp;

@@ -27,5 +27,6 @@ pub mod health;
 pub mod io;
 pub mod model;
 pub mod plan;
+pub mod realserver;
 pub mod time;
 pub mod vrrp;

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::control::config_cli::{self, CheckArgs, ConvertArgs, ExplainArgs};
 use crate::control::protocol::{ConnectionFilter, ErrorKind, ReloadOutcome, SOCKET_PATH};
+use crate::control::realserver_cli::{self, RealServerCommand};
 use crate::control::status::Status;
 use crate::control::view::{self, Color, View, ipvs};
 use crate::io::control::{Client, ClientError};
@@ -60,6 +61,9 @@ enum Command {
     Convert(ConvertArgs),
     /// Explain a keyword of keepalived.conf.
     Explain(ExplainArgs),
+    /// Prepare this host as a real server, or undo that; lbd is not needed for it.
+    #[command(subcommand)]
+    Realserver(RealServerCommand),
 }
 
 /// What there is to see.
@@ -240,6 +244,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => return config_cli::check(args),
         Command::Convert(args) => return config_cli::convert(args),
         Command::Explain(args) => return config_cli::explain(args),
+        Command::Realserver(command) => return realserver_cli::run(command),
         Command::Show(args) => show(&cli, args),
         Command::Watch(args) => watch(&cli, args),
         Command::Reload(args) => reload(&cli, args),

@@ -10,6 +10,7 @@
 mod apply;
 mod attach;
 mod counters;
+mod decap;
 mod drift;
 mod error;
 mod flows;
@@ -30,6 +31,7 @@ use lb_common::maps::{FLOW_BUCKETS, FLOW_WAYS};
 pub use apply::Applied;
 pub use attach::{Attachment, ModeWish};
 pub use counters::Counts;
+pub use decap::Decap;
 pub use error::BpfError;
 pub use flows::{ConnCount, FlowEntry, FlowScanner, TemplateEntry};
 pub use host::PinLock;

@@ -146,7 +146,7 @@ fn inner(what: &str, way: Way, before: &Sample, after: &[u8]) -> Vec<u8> {
 }
 
 /// The packet of a frame after a router.
-fn routed(frame: &[u8], len: usize) -> Vec<u8> {
+pub(crate) fn routed(frame: &[u8], len: usize) -> Vec<u8> {
     let mut packet = frame[14..14 + len].to_vec();
     packet[8] -= 1;
     packet[10..12].copy_from_slice(&[0, 0]);

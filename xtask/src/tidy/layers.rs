@@ -4,7 +4,14 @@ use super::{File, Problem, source};
 
 /// Directories and files below `lb-userspace/src` that hold no input or output.
 const PURE: &[&str] = &[
-    "config", "model", "vrrp", "health", "plan", "engine", "time",
+    "config",
+    "model",
+    "vrrp",
+    "health",
+    "plan",
+    "realserver",
+    "engine",
+    "time",
 ];
 
 /// What a pure layer may not name, and what it does instead.

@@ -1,6 +1,6 @@
 //! Interfaces: the program on them, their place in the table, the peers that may send to them.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use lb_common::maps::{
@@ -72,7 +72,7 @@ impl DataPlane {
         let (link, why_generic, taken_over) = match self.take_over(ifindex)? {
             Some(link) => (link, None, true),
             None => {
-                let (link, why) = self.create_link(ifname, ifindex)?;
+                let (link, why) = create_link(self.program().as_fd(), self.mode, ifname, ifindex)?;
                 let path = self.link_path(ifindex);
                 sys::pin(link.as_fd(), &path).map_err(|source| BpfError::Pin {
                     action: "pin",
@@ -378,44 +378,6 @@ impl DataPlane {
         Ok(None)
     }
 
-    fn create_link(
-        &self,
-        ifname: &str,
-        ifindex: u32,
-    ) -> Result<(OwnedFd, Option<String>), BpfError> {
-        let create = |mode: XdpMode| {
-            let flags = match mode {
-                XdpMode::Native => sys::XDP_NATIVE,
-                XdpMode::Generic => sys::XDP_GENERIC,
-            };
-            sys::link_create(self.program().as_fd(), ifindex, flags).map_err(|source| match source
-                .raw_os_error()
-            {
-                Some(libc::EBUSY | libc::EEXIST) => BpfError::Busy {
-                    ifname: ifname.to_owned(),
-                    other: other_program(ifname),
-                },
-                errno => BpfError::Attach {
-                    ifname: ifname.to_owned(),
-                    mode: mode.name(),
-                    source,
-                    hint: hint(errno),
-                },
-            })
-        };
-        match self.mode {
-            ModeWish::Native => Ok((create(XdpMode::Native)?, None)),
-            ModeWish::Generic => Ok((create(XdpMode::Generic)?, None)),
-            ModeWish::Auto => match create(XdpMode::Native) {
-                Ok(link) => Ok((link, None)),
-                Err(BpfError::Attach { source, hint, .. }) => {
-                    Ok((create(XdpMode::Generic)?, Some(format!("{source}{hint}"))))
-                }
-                Err(other) => Err(other),
-            },
-        }
-    }
-
     fn detach_index(&mut self, ifindex: u32) -> Result<(), BpfError> {
         object::remove_pin(&self.link_path(ifindex))?;
         // The last descriptor takes the program off.
@@ -427,6 +389,44 @@ impl DataPlane {
             }
         }
         Ok(())
+    }
+}
+
+/// Attaches a program; why not natively, when that was tried.
+pub(super) fn create_link(
+    program: BorrowedFd<'_>,
+    wish: ModeWish,
+    ifname: &str,
+    ifindex: u32,
+) -> Result<(OwnedFd, Option<String>), BpfError> {
+    let create = |mode: XdpMode| {
+        let flags = match mode {
+            XdpMode::Native => sys::XDP_NATIVE,
+            XdpMode::Generic => sys::XDP_GENERIC,
+        };
+        sys::link_create(program, ifindex, flags).map_err(|source| match source.raw_os_error() {
+            Some(libc::EBUSY | libc::EEXIST) => BpfError::Busy {
+                ifname: ifname.to_owned(),
+                other: other_program(ifname),
+            },
+            errno => BpfError::Attach {
+                ifname: ifname.to_owned(),
+                mode: mode.name(),
+                source,
+                hint: hint(errno),
+            },
+        })
+    };
+    match wish {
+        ModeWish::Native => Ok((create(XdpMode::Native)?, None)),
+        ModeWish::Generic => Ok((create(XdpMode::Generic)?, None)),
+        ModeWish::Auto => match create(XdpMode::Native) {
+            Ok(link) => Ok((link, None)),
+            Err(BpfError::Attach { source, hint, .. }) => {
+                Ok((create(XdpMode::Generic)?, Some(format!("{source}{hint}"))))
+            }
+            Err(other) => Err(other),
+        },
     }
 }
 

@@ -243,7 +243,7 @@ fn load_object(dir: &Path, params: &Params) -> Result<Ebpf, BpfError> {
         .map_err(|e| BpfError::Load(Box::new(e)))
 }
 
-fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramFd, BpfError> {
+pub(super) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramFd, BpfError> {
     let refused = |source| BpfError::Program {
         name,
         source: Box::new(source),

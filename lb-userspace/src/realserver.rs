@@ -447,8 +447,12 @@ fn entries(state: &State, observed: &Observed) -> BTreeMap<IpAddr, Entry> {
             continue;
         };
         entries.entry(addr).or_default().tunnel = vip.tunnel;
-        for (_, own, _) in observed.addresses.iter().filter(|(dev, _, _)| dev == iface) {
-            entries.entry(*own).or_default().local = true;
+        for (dev, own, _) in &observed.addresses {
+            // Nobody routes to a link-local address, and it comes and goes.
+            let is_link_local = matches!(own, IpAddr::V6(v6) if v6.is_unicast_link_local());
+            if dev == iface && !is_link_local {
+                entries.entry(*own).or_default().local = true;
+            }
         }
     }
     entries

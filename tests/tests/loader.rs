@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use aya::maps::{Array, Map, MapData};
+use lb_common::flow::FlowValue;
 use lb_common::maps::{Counters, load_word, name};
 use lb_common::reason::Reason;
 use lb_common::tcp::State;
 use lb_tests::frame::{self, Kind, frame};
 use lb_tests::scratch::Scratch;
-use lb_userspace::io::bpf::{Config, ConnCount, DataPlane, ModeWish, Sweeper, test_run};
+use lb_userspace::io::bpf::{Config, ConnCount, DataPlane, ModeWish, Sweeper, Swept, test_run};
 use lb_userspace::io::clock;
 use lb_userspace::model::{Persistence, Protocol, Scheduler, ServiceKey};
-use lb_userspace::plan::{DesiredBackend, DesiredService, GRACE, Link, Refs, Tables};
+use lb_userspace::plan::{Defaults, DesiredBackend, DesiredService, GRACE, Link, Refs, Tables};
 
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
@@ -415,5 +416,46 @@ fn expired_connections_leave_the_table_and_the_counts() -> anyhow::Result<()> {
         .collect::<anyhow::Result<_>>()?;
     assert_eq!(repaired, [0, 0, 2]);
     assert_eq!(b.dp.connections(), [(web, left)].into());
+    Ok(())
+}
+
+/// `cargo test --release -p lb-tests --test loader -- --ignored --nocapture`
+#[test]
+#[ignore = "measures; the figures are in docs/performance.md"]
+fn how_long_a_walk_through_the_table_takes() -> anyhow::Result<()> {
+    for buckets in [1u32 << 19, 1 << 20, 1 << 21] {
+        let scratch = Scratch::new()?;
+        let config = Config {
+            pin: scratch.pins().join("d"),
+            flow_buckets: buckets,
+            mode: ModeWish::Auto,
+        };
+        let mut dp = DataPlane::open(&config)?;
+        let _ = dp.apply(&Tables::new(dp.hz()).configure(&Defaults::default()))?;
+        let mut sweeper = dp.sweeper();
+        let mut walk = || -> anyhow::Result<(u64, u64, Duration)> {
+            let mut times = Vec::new();
+            let mut swept = Swept::default();
+            for _ in 0..5 {
+                let begun = Instant::now();
+                swept = sweeper.sweep()?;
+                times.push(begun.elapsed());
+            }
+            times.sort_unstable();
+            Ok((swept.living, swept.expired, times[2]))
+        };
+        println!("{} places, empty: {:?}", dp.flow_slots(), walk()?);
+        // Half of the places have a flow, of many backends.
+        let now = dp.scanner().tick()?;
+        let flows = MapData::from_pin(config.pin.join(name::FLOWS))?;
+        let mut flows: Array<_, [u64; 8]> = Map::Array(flows).try_into()?;
+        for n in 0..buckets {
+            let tag = u64::from(n) << 16 | 1;
+            let value = |i: u32| FlowValue::new((n * 2 + i) as u16 % 4096 + 1, 1, now).0;
+            flows.set(n, [tag, value(0), 0, 0, tag | 1 << 60, value(1), 0, 0], 0)?;
+        }
+        println!("{} places, half full: {:?}", dp.flow_slots(), walk()?);
+        dp.unload()?;
+    }
     Ok(())
 }

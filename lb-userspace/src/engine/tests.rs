@@ -15,6 +15,8 @@ use crate::plan::{Dump, Link, Op};
 use crate::time::Time;
 use crate::vrrp::{self, Applied, LinkState, State};
 
+mod large;
+
 const ROOM: usize = 1000;
 
 fn vip() -> IpAddr {

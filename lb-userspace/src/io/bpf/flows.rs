@@ -282,6 +282,14 @@ impl FlowScanner {
             .collect())
     }
 
+    /// The tick that it is now, as in [`FlowValue::seen`].
+    ///
+    /// # Errors
+    /// When the kernel's clock cannot be read.
+    pub fn tick(&self) -> Result<u32, BpfError> {
+        Ok(self.ticks(&self.settings())?.now)
+    }
+
     /// The clock and the timeouts as they are now.
     pub(super) fn ages(&self) -> Result<Ages, BpfError> {
         let sets = (0..TIMEOUT_SETS)

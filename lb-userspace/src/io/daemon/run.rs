@@ -11,10 +11,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::sweep::Sweeping;
-use super::{interfaces, load, reload, report, strays};
+use super::{load, reload, report, strays};
 use crate::control::protocol::SOCKET_GROUP;
 use crate::control::status::{ConfigStatus, LeftOut};
-use crate::engine::{Alarm, Engine, Event, Start, Watched};
+use crate::engine::{Alarm, Engine, Event, Start};
 use crate::io::arp::ArpSocket;
 use crate::io::bpf::{self, DataPlane, PinLock};
 use crate::io::check::{Finished, Prober};
@@ -35,13 +35,7 @@ const DRAIN: usize = 256;
 /// Calls from the control socket that may wait.
 const CALLS: usize = 64;
 /// How often attachments and what the kernel holds are looked at, whatever events say.
-const HOUSEKEEPING: Duration = Duration::from_secs(1);
-/// Every so many of them, routes, neighbours and addresses are read again.
-const RESYNC_EVERY: u64 = 30;
-/// Every so many of them, the counters are read for the rates.
-const SAMPLE_EVERY: u64 = crate::control::rate::PERIOD.as_secs() / HOUSEKEEPING.as_secs();
-/// Every so many of them, removed real servers are looked for in the flow table.
-const SCAN_EVERY: u64 = 5;
+pub(super) const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// The least time between two tellings of how real servers are reached.
 const TELL_GAP: Duration = Duration::from_millis(20);
@@ -509,69 +503,6 @@ impl<'o> Daemon<'o> {
             if let Err(error) = self.sockets.open(name, index) {
                 tracing::error!("{error}");
             }
-        }
-    }
-
-    /// Asks the kernel whether the program still runs everywhere, and puts it back where not.
-    pub(super) fn check_attached(&mut self) {
-        let wanted =
-            interfaces::wanted(self.engine.model(), &self.options.iface, &mut self.control);
-        let Some(plane) = &mut self.plane else { return };
-        for name in &wanted {
-            if plane.is_attached(name) {
-                if let Err(error) = plane.refresh_iface(name) {
-                    tracing::warn!("{error}");
-                }
-            } else {
-                if self.running.contains(name) {
-                    tracing::warn!("the XDP program was taken off {name}, putting it back");
-                }
-            }
-        }
-        // Put back before the router hears of it: only an interface without the program is a fault.
-        let attached = interfaces::attach(plane, &wanted, &mut self.said);
-        self.running = wanted
-            .into_iter()
-            .filter(|name| plane.is_attached(name))
-            .collect();
-        self.engine.handle(Event::Attached(attached), now());
-    }
-
-    fn housekeeping(&mut self, turns: u64) {
-        self.check_attached();
-        if turns.is_multiple_of(RESYNC_EVERY) {
-            self.resync();
-        } else {
-            self.resolver.retry_unknown();
-        }
-        if turns.is_multiple_of(SAMPLE_EVERY) {
-            self.sample();
-        }
-        self.watch_counters();
-        let scan = turns.is_multiple_of(SCAN_EVERY) && self.engine.wants_refs();
-        if let (true, Some(plane)) = (scan, &self.plane) {
-            let (scanner, found, begun) = (plane.scanner(), self.found.clone(), now());
-            tokio::task::spawn_blocking(move || match scanner.refs(begun) {
-                Ok(refs) => drop(found.try_send(Found::Refs(refs))),
-                Err(error) => tracing::warn!("{error}"),
-            });
-        }
-    }
-
-    /// Says what the counters of the data plane say while it happens.
-    fn watch_counters(&mut self) {
-        let Some(plane) = &self.plane else { return };
-        let reasons = match plane.reasons() {
-            Ok(reasons) => reasons,
-            Err(error) => {
-                tracing::warn!("{error}");
-                return;
-            }
-        };
-        let count = |reason| reasons.get(&reason).copied().unwrap_or(0);
-        let seen = Watched::of(count, plane.flow_slots());
-        for line in self.alarm.watch(&seen, now()) {
-            tracing::warn!("{line}");
         }
     }
 

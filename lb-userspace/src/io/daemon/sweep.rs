@@ -14,13 +14,13 @@ const SHARE: u32 = 20;
 
 /// Walks until it is dropped.
 pub(super) struct Sweeping {
-    _stop: mpsc::Sender<()>,
+    _stop: mpsc::SyncSender<()>,
 }
 
 impl Sweeping {
     /// Starts the thread.
     pub(super) fn start(mut sweeper: Sweeper) -> std::io::Result<Sweeping> {
-        let (stop, stopped) = mpsc::channel::<()>();
+        let (stop, stopped) = mpsc::sync_channel::<()>(1);
         let work = move || {
             let mut wait = PERIOD;
             while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {

@@ -16,7 +16,7 @@ use lb_tests::frame::{self, frame};
 use lb_tests::namespace::Namespace;
 use lb_tests::scratch::Scratch;
 use lb_tests::switch::{Host, Switch};
-use lb_userspace::io::bpf::{BpfError, Config, DataPlane, ModeWish, XdpMode};
+use lb_userspace::io::bpf::{BpfError, Config, DataPlane, ModeWish, XdpMode, test_run};
 use lb_userspace::io::clock;
 use lb_userspace::model::{Protocol, Scheduler, ServiceKey};
 use lb_userspace::plan::{DesiredBackend, DesiredService, Link, Refs, Tables};
@@ -465,5 +465,37 @@ fn force_detach(path: &Path) -> Result<()> {
         )
     };
     ensure!(done == 0, std::io::Error::last_os_error());
+    Ok(())
+}
+
+#[test]
+fn frames_that_come_in_by_a_port_are_the_interface_s_also_after_a_restart() -> Result<()> {
+    const DROP: u32 = 1;
+    const REDIRECT: u32 = 4;
+    let net = Net::new()?;
+    let dp = net.open("ports", ModeWish::Auto)?;
+    let client = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 7), 1024);
+    let vip = SocketAddrV4::new(VIP, 80);
+    let f = frame(
+        net.director.mac.0,
+        net.sender.mac.0,
+        client,
+        vip,
+        frame::SYN,
+    );
+    // A test run comes in by the loopback interface, which here is the port.
+    let run = move |dp: &DataPlane| test_run(dp.program(), &f, 1).map(|run| run.verdict);
+    let again = run.clone();
+    let (dp, verdicts) = net.with(dp, move |dp| -> Result<[u32; 2]> {
+        let attached = dp.attach(IFNAME)?;
+        let before = run(dp)?;
+        dp.set_ports([(1, attached.ifindex)])?;
+        Ok([before, run(dp)?])
+    });
+    assert_eq!(verdicts?, [DROP, REDIRECT]);
+    drop(dp);
+    let dp = net.open("ports", ModeWish::Auto)?;
+    let (_, verdict) = net.with(dp, move |dp| again(dp));
+    assert_eq!(verdict?, REDIRECT);
     Ok(())
 }

@@ -58,6 +58,8 @@ pub struct Link {
     pub state: LinkState,
     /// Its MTU in bytes.
     pub mtu: u32,
+    /// The bond, bridge or team of which it is a port.
+    pub controller: Option<u32>,
 }
 
 /// An address of an interface.

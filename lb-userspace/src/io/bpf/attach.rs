@@ -283,6 +283,39 @@ impl DataPlane {
         Ok(())
     }
 
+    /// Tells the program of ports of other interfaces: (port, interface). A program on a bond is run by
+    /// the drivers of its ports, and says that frames came in there.
+    ///
+    /// # Errors
+    /// When the table is full.
+    pub fn set_ports(
+        &mut self,
+        ports: impl IntoIterator<Item = (u32, u32)>,
+    ) -> Result<(), BpfError> {
+        for (port, of) in ports {
+            let Some(held) = self.links.get(&of) else {
+                continue;
+            };
+            if self.links.contains_key(&port) || self.knows_iface(port, held.attachment.mac) {
+                continue;
+            }
+            let (ifname, mac) = (held.attachment.ifname.clone(), held.attachment.mac);
+            self.set_iface(&ifname, port, mac)?;
+        }
+        Ok(())
+    }
+
+    fn knows_iface(&self, ifindex: u32, mac: [u8; 6]) -> bool {
+        (0..IFACE_PROBES).any(|probe| {
+            let held = self.iface_at(iface_slot(ifindex, probe));
+            (held.ifindex, held.mac) == (ifindex, mac)
+        })
+    }
+
+    fn iface_at(&self, slot: u32) -> Iface {
+        zerocopy::transmute!(self.object.maps.ifaces.get::<IFACE_WORDS>(slot))
+    }
+
     /// The peers that an earlier daemon knew.
     pub(super) fn read_peers(&mut self) -> Result<(), BpfError> {
         let keys: Result<Vec<u64>, _> = self.object.maps.peers.keys().collect();
@@ -304,11 +337,22 @@ impl DataPlane {
             }
         }
         let ifaces = &self.object.maps.ifaces;
-        for slot in 0..ifaces.len() {
-            let ifindex = ifaces.load(slot, 0) as u32;
-            if ifindex != 0 && !alive.contains(&ifindex) {
-                ifaces.store(slot, 0, 0);
-            }
+        let known: Vec<(u32, Iface)> = (0..ifaces.len())
+            .map(|slot| (slot, self.iface_at(slot)))
+            .filter(|(_, iface)| iface.ifindex != 0)
+            .collect();
+        let lives = |iface: &Iface| alive.contains(&iface.ifindex);
+        let macs: Vec<[u8; 6]> = known
+            .iter()
+            .filter(|(_, iface)| lives(iface))
+            .map(|(_, iface)| iface.mac)
+            .collect();
+        // The port of a bond has the bond's MAC and stays with it.
+        for (slot, _) in known
+            .iter()
+            .filter(|(_, i)| !lives(i) && !macs.contains(&i.mac))
+        {
+            ifaces.store(*slot, 0, 0);
         }
         Ok(())
     }

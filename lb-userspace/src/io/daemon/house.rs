@@ -31,6 +31,13 @@ impl Daemon<'_> {
         }
         // Put back before the router hears of it: only an interface without the program is a fault.
         let attached = interfaces::attach(plane, &wanted, &mut self.said);
+        let ports = self
+            .links
+            .iter()
+            .filter_map(|l| Some((l.index, l.controller?)));
+        if let Err(error) = plane.set_ports(ports) {
+            tracing::warn!("{error}");
+        }
         self.running = wanted
             .into_iter()
             .filter(|name| plane.is_attached(name))

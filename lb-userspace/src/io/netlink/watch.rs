@@ -225,12 +225,14 @@ pub(super) fn link_of(message: &LinkMessage) -> Option<Link> {
         mac: None,
         state,
         mtu: 0,
+        controller: None,
     };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Address(bytes) => link.mac = mac_of(bytes),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::Controller(index) => link.controller = Some(*index),
             _ => {}
         }
     }

@@ -283,7 +283,10 @@ fn forwarding_goes_on_when_the_daemon_is_killed_and_the_next_adopts_it() -> Resu
     let dp = net.open("d", ModeWish::Auto)?;
     assert!(dp.adopted());
     let (dp, before) = net.with(dp, |dp| dp.is_attached(IFNAME));
-    assert!(!before, "the dead daemon's program is still on");
+    assert!(
+        before,
+        "the dead daemon's program is still on, and it is this build's"
+    );
     let (dp, attachment) = net.with(dp, |dp| dp.attach(IFNAME));
     let attachment = attachment?;
     assert!(attachment.taken_over);
@@ -302,6 +305,17 @@ fn forwarding_goes_on_when_the_daemon_is_killed_and_the_next_adopts_it() -> Resu
     net.director.ns.call(move || dp.unload())?;
     assert!(echo.is_dead()?);
     assert!(!net.pin("d").exists());
+    Ok(())
+}
+
+/// Removes the pins of the programs; what is attached stays so.
+fn forget_programs(dir: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("program-") {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
     Ok(())
 }
 
@@ -325,7 +339,11 @@ fn no_frame_is_lost_while_one_program_follows_the_other() -> Result<()> {
     });
     let mut now = dp;
     for _ in 0..10 {
+        // As another build finds it: it has no use for this one's programs.
+        forget_programs(&net.pin("d"))?;
         let next = net.open("d", ModeWish::Auto)?;
+        let (next, before) = net.with(next, |dp| dp.is_attached(IFNAME));
+        assert!(!before, "the same program again");
         let (next, attachment) = net.with(next, |dp| dp.attach(IFNAME));
         assert!(attachment?.taken_over);
         now = next;

@@ -2,8 +2,9 @@
 //!
 //! Everything is pinned below one directory of a bpf filesystem, so that forwarding goes on while
 //! the daemon is dead, restarted or upgraded: each map under its own name, each attachment as
-//! `link-IFINDEX`. A daemon that starts adopts the maps and puts its own program into the links;
-//! the kernel exchanges it between two packets.
+//! `link-IFINDEX`, the programs as `program-NAME-BUILD`. A daemon that starts adopts the maps, and the
+//! program too if it is of the same build; else it puts its own into the links, and the kernel
+//! exchanges them between two packets.
 //!
 //! Two directors on one host (in two network namespaces) need two pin directories.
 
@@ -16,6 +17,7 @@ mod error;
 mod flows;
 mod host;
 mod iface;
+mod kept;
 mod mapped;
 mod object;
 mod sweep;

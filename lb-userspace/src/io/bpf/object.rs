@@ -17,6 +17,7 @@ use lb_common::maps::{
 use lb_common::reason::REASON_SLOTS;
 
 use super::error::BpfError;
+use super::kept;
 use super::mapped::Mapped;
 
 /// What a pinned map must be to be adopted.
@@ -130,8 +131,10 @@ pub(super) fn load(dir: &Path, flow_buckets: u32, hz: u32) -> Result<Object, Bpf
         }
     };
     let mut ebpf = load_object(dir, &params)?;
-    let program = load_program(&mut ebpf, name::PROGRAM)?;
-    let clock = load_program(&mut ebpf, name::CLOCK)?;
+    let build = kept::build(&params);
+    let program = kept::program(&mut ebpf, dir, name::PROGRAM, build)?;
+    let clock = kept::program(&mut ebpf, dir, name::CLOCK, build)?;
+    kept::remove(dir, Some(build))?;
     let maps = Maps::take(&mut ebpf, params.flow_mask + 1)?;
     if !adopted {
         maps.write_settings(&params, hz);
@@ -193,8 +196,9 @@ fn read_settings(dir: &Path) -> io::Result<Settings> {
     ))
 }
 
-/// Removes the pins of maps. A program that is attached goes on with its maps until it is replaced.
+/// Removes the pins of maps and of the programs that use them. A program that is attached goes on with its maps until it is replaced.
 pub(super) fn remove_maps(dir: &Path) -> Result<(), BpfError> {
+    kept::remove(dir, None)?;
     for name in name::ALL {
         remove_pin(&dir.join(name))?;
     }
@@ -243,6 +247,7 @@ fn load_object(dir: &Path, params: &Params) -> Result<Ebpf, BpfError> {
         .map_err(|e| BpfError::Load(Box::new(e)))
 }
 
+/// Loads a program: the kernel verifies it.
 pub(super) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramFd, BpfError> {
     let refused = |source| BpfError::Program {
         name,

@@ -3,12 +3,15 @@
 
 #[path = "paths/pmtu.rs"]
 mod pmtu;
+#[path = "paths/tunnels.rs"]
+mod tunnels;
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use lb_tests::director::Director;
-use lb_tests::lab::Lab;
+use lb_tests::conf::PairConf;
+use lb_tests::director::{Director, Kind};
+use lb_tests::lab::{Lab, Spec};
 use lb_tests::prober::Prober;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -17,6 +20,13 @@ const ADVERT: Duration = Duration::from_secs(1);
 const BYTES: usize = 600_000;
 /// The MTU of a narrow link.
 const NARROW: u32 = 1400;
+
+/// A network for two directors of ours, with one more host.
+fn lab(conf: &PairConf) -> Result<Lab> {
+    let mut spec = Spec::pair(conf, [Kind::Lbd; 2]);
+    spec.spare = true;
+    Lab::new(&spec)
+}
 
 /// Starts the directors and waits until the first one serves.
 fn start(lab: &mut Lab) -> Result<Prober> {

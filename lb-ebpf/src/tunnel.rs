@@ -195,11 +195,14 @@ fn encapsulate(
             ttl: ttl - 1,
             df,
         };
-        // Both tags, or whatever stands there.
-        (
-            outer,
-            (*((data + 12) as *const u32), *((data + 16) as *const u32)),
-        )
+        let tag = |at: usize, is_there: bool| {
+            if is_there {
+                *((data + at) as *const u32)
+            } else {
+                0
+            }
+        };
+        (outer, (tag(12, l3 >= 18), tag(16, l3 >= 22)))
     };
     // SAFETY: the context; the frame is looked at anew after this.
     if unsafe { bpf_xdp_adjust_head(ctx, -(overhead as i32)) } != 0 {

@@ -6,6 +6,7 @@
 //! assignment gives the servers in the reverse of the order in which they were added.
 
 mod dh;
+pub mod locality;
 mod mh;
 mod sh;
 mod wrr;

@@ -82,3 +82,20 @@ pub(crate) unsafe fn store(word: *mut u64, value: u64) {
     // SAFETY: the caller's promise. An aligned 64-bit store is one instruction.
     unsafe { core::ptr::write_volatile(word, value) }
 }
+
+/// Adds to `*word`.
+///
+/// # Safety
+/// As for [`compare_exchange`].
+#[inline(always)]
+pub(crate) unsafe fn add(word: *mut u64, value: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "lock *(u64 *)({word} + 0) += {value}",
+            word = in(reg) word,
+            value = in(reg) value,
+            options(nostack),
+        );
+    }
+}

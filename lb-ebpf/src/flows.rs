@@ -5,17 +5,17 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use lb_common::flow::{FlowBucket, FlowValue, PENDING};
 use lb_common::hash::flow_buckets;
 use lb_common::maps::{
-    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, FLOW_WAYS, SERVICE_SLOPPY, Sched, ServiceSlot,
-    Settings, TIMEOUTS as STATES,
+    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, FLOW_WAYS, SERVICE_COUNTS, SERVICE_ONE_PACKET,
+    SERVICE_SLOPPY, Sched, ServiceSlot, Settings, TIMEOUTS as STATES,
 };
 use lb_common::reason::Reason;
 use lb_common::tcp::{RST, SYN, State, is_reusable, next_state};
 
 use crate::atomic;
 use crate::insert::{self, Inserted};
-use crate::loads;
 use crate::maps::{BACKENDS, FLOWS, TIMEOUTS, count, params, settings};
 use crate::schedule::{self, Session};
+use crate::{flood, loads};
 
 /// Beside the TCP flags in the low byte: it is TCP.
 pub(crate) const IS_TCP: u32 = 0x100;
@@ -156,9 +156,9 @@ pub(crate) fn veil(settings: *const Settings) -> u64 {
     unsafe { core::ptr::read_volatile(&raw const (*settings).zero) }
 }
 
-/// Which way of its two buckets has this tag.
+/// Which way of its two buckets has this tag, or [`NOWHERE`].
 #[inline(always)]
-fn find(first: *mut FlowBucket, second: *mut FlowBucket, tag: u64, veil: u64) -> Option<Way> {
+fn find(first: *mut FlowBucket, second: *mut FlowBucket, tag: u64, veil: u64) -> u64 {
     let mut found = NOWHERE;
     for i in 0..2 * FLOW_WAYS as u64 {
         if Way::of_two(first, second, i).tag() == tag {
@@ -166,7 +166,7 @@ fn find(first: *mut FlowBucket, second: *mut FlowBucket, tag: u64, veil: u64) ->
             break;
         }
     }
-    (found != NOWHERE).then(|| Way::of_two(first, second, found))
+    found
 }
 
 /// No way.
@@ -217,15 +217,66 @@ fn is_owned(backend: u16, service: u16) -> bool {
 
 /// The backend of a packet's flow: the one it has, or else the one that the scheduler gives it.
 ///
-/// Not inlined: the short way shall not pay for its registers.
+/// In three steps that do not lie within each other, for the stack's sake: `decide` finds the flow or
+/// claims a place, the scheduler chooses, `settle` writes what it chose into the place.
 #[inline(always)]
 pub(crate) fn admit(session: &Session, flags: u32) -> Result<u32, Reason> {
     let answer = decide(session, flags);
     if answer < FIRST_REASON {
-        Ok(answer)
-    } else {
-        Err(reason_of(answer))
+        return Ok(answer);
     }
+    if answer < SCHEDULE {
+        return Err(reason_of(answer));
+    }
+    let chosen = if answer & BY_HASH != 0 {
+        schedule::without_entry(session)
+    } else {
+        schedule::choose(session)
+    };
+    if answer & CLAIMED != 0 {
+        let backend = match chosen {
+            Ok(backend) => u32::from(backend),
+            Err(_) => 0,
+        };
+        settle(session, flags, answer, backend);
+    }
+    chosen.map(u32::from)
+}
+
+/// What [`decide`] answers beside a backend or a reason: a server is to be chosen.
+const SCHEDULE: u32 = 1 << 20;
+/// By the hash of floods.
+const BY_HASH: u32 = 1 << 21;
+/// The flow has a place: its way's number is in the lowest bits.
+const CLAIMED: u32 = 1 << 22;
+/// Its server is gone.
+const FLEES: u32 = 1 << 23;
+
+/// Gives a claimed way the server that was chosen, or frees it (0).
+#[inline(never)]
+fn settle(session: &Session, flags: u32, answer: u32, backend: u32) -> u32 {
+    let (first, second) = flow_buckets(session.tag, &params());
+    let (Some(first), Some(second)) = (FLOWS.get_ptr_mut(first), FLOWS.get_ptr_mut(second)) else {
+        return 0;
+    };
+    let way = Way::of_two(first, second, u64::from(answer) % (2 * FLOW_WAYS as u64));
+    if backend == 0 {
+        way.free();
+        return 0;
+    }
+    let backend = backend as u16;
+    // SAFETY: an element of the map.
+    let (set, service_flags) = unsafe { ((*session.service).timeouts, (*session.service).flags) };
+    let value = FlowValue::new(backend, first_state(flags), session.now);
+    way.settle(value.with_timeouts(set).0);
+    loads::moved(backend, None, Some(value.state_bits()));
+    if service_flags & SERVICE_COUNTS != 0 {
+        loads::bound(backend);
+    }
+    if answer & FLEES != 0 {
+        count(Reason::Rescheduled);
+    }
+    0
 }
 
 /// Answers above this are reasons: one register for both.
@@ -246,13 +297,13 @@ fn reason_of(answer: u32) -> Reason {
 #[inline(never)]
 fn decide(session: &Session, flags: u32) -> u32 {
     match admit_inner(session, flags) {
-        Ok(backend) => u32::from(backend),
+        Ok(answer) => answer,
         Err(reason) => FIRST_REASON + u32::from(reason as u8),
     }
 }
 
 #[inline(always)]
-fn admit_inner(session: &Session, flags: u32) -> Result<u16, Reason> {
+fn admit_inner(session: &Session, flags: u32) -> Result<u32, Reason> {
     let tag = session.tag;
     let (first, second) = flow_buckets(tag, &params());
     let (Some(first), Some(second)) = (FLOWS.get_ptr_mut(first), FLOWS.get_ptr_mut(second)) else {
@@ -264,12 +315,13 @@ fn admit_inner(session: &Session, flags: u32) -> Result<u16, Reason> {
     let mut found = None;
     // Looked for again when it was evicted, moved or given up in this moment.
     for _ in 0..2 {
-        let Some(way) = find(first, second, tag, veil(settings)) else {
+        let number = find(first, second, tag, veil(settings));
+        if number == NOWHERE {
             break;
-        };
-        match settled(way, tag) {
+        }
+        match settled(Way::of_two(first, second, number), tag) {
             Settled::As(value) => {
-                found = Some((way, value));
+                found = Some((number, value));
                 break;
             }
             Settled::Gone => {}
@@ -277,29 +329,46 @@ fn admit_inner(session: &Session, flags: u32) -> Result<u16, Reason> {
         }
     }
     let mut flees = false;
+    let mut strays = false;
     let way = match found {
-        Some((way, value)) => match known(session, flags, way, value)? {
-            Known::Stays(backend) => return Ok(backend),
-            Known::Anew { flees: is_fleeing } => {
-                flees = is_fleeing;
-                way
+        Some((number, value)) => {
+            let way = Way::of_two(first, second, number);
+            match known(session, flags, way, value)? {
+                Known::Stays(backend) => return Ok(u32::from(backend)),
+                Known::Anew { flees: is_fleeing } => {
+                    flees = is_fleeing;
+                    number
+                }
             }
-        },
+        }
         None => {
-            if !may_open(session.service, flags) {
+            if is_one_packet(session, flags) {
+                return Ok(SCHEDULE);
+            }
+            let mid_stream = flags & IS_TCP == 0 || flags as u8 & SYN == 0;
+            strays = mid_stream && flood::was_lately(settings, session.now);
+            let is_stray_tcp = strays && flags as u8 & RST == 0;
+            if !may_open(session.service, flags) && !is_stray_tcp {
                 return Err(Reason::TcpNoFlow);
             }
+            if flood::is_over(settings, session.now) {
+                count(Reason::FloodHashed);
+                return Ok(SCHEDULE | BY_HASH);
+            }
             match insert::insert(first, second, tag, session.now, settings)? {
-                Inserted::New(way) => way,
-                Inserted::Found(value) => return Ok(value.backend()),
+                Inserted::New(number) => number,
+                Inserted::Found(value) => return Ok(u32::from(value.backend())),
             }
         }
     };
-    let backend = open(session, flags, way)?;
-    if flees {
-        count(Reason::Rescheduled);
+    let mut answer = SCHEDULE | CLAIMED | way as u32 % (2 * FLOW_WAYS as u32);
+    if strays {
+        answer |= BY_HASH;
     }
-    Ok(backend)
+    if flees {
+        answer |= FLEES;
+    }
+    Ok(answer)
 }
 
 /// Whether a packet without a flow may start one. TCP in mid-stream may where every director would
@@ -316,7 +385,19 @@ fn may_open(service: *const ServiceSlot, flags: u32) -> bool {
     // SAFETY: an element of the map.
     flags as u8 & SYN != 0
         || unsafe { (*service).flags } & SERVICE_SLOPPY != 0
-        || unsafe { (*service).sched } == Sched::SourceHash as u8
+        || unsafe { is_hash((*service).sched) }
+}
+
+/// Whether every director chooses the same server.
+const fn is_hash(sched: u8) -> bool {
+    sched >= Sched::SourceHash as u8 && sched <= Sched::DestHash as u8
+}
+
+/// Whether each packet is scheduled by itself (`ops`, for UDP).
+#[inline(always)]
+fn is_one_packet(session: &Session, flags: u32) -> bool {
+    // SAFETY: an element of the map.
+    flags & IS_TCP == 0 && unsafe { (*session.service).flags } & SERVICE_ONE_PACKET != 0
 }
 
 /// The state of a flow after its first packet.
@@ -326,25 +407,6 @@ fn first_state(flags: u32) -> u8 {
         next_state(State::None as u8, flags as u8)
     } else {
         State::Udp as u8
-    }
-}
-
-/// Schedules a flow whose way is claimed and has its tag.
-#[inline(always)]
-fn open(session: &Session, flags: u32, way: Way) -> Result<u16, Reason> {
-    match schedule::choose(session) {
-        Ok(backend) => {
-            // SAFETY: an element of the map.
-            let set = unsafe { (*session.service).timeouts };
-            let value = FlowValue::new(backend, first_state(flags), session.now);
-            way.settle(value.with_timeouts(set).0);
-            loads::moved(backend, None, Some(value.state_bits()));
-            Ok(backend)
-        }
-        Err(reason) => {
-            way.free();
-            Err(reason)
-        }
     }
 }
 

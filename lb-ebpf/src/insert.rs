@@ -23,8 +23,8 @@ const WAYS: u64 = 2 * FLOW_WAYS as u64;
 
 /// What came of it.
 pub(crate) enum Inserted {
-    /// The flow's way: claimed, with its tag, its value to be settled.
-    New(Way),
+    /// The number of the flow's way: claimed, with its tag, its value to be settled.
+    New(u64),
     /// Another CPU has put in the same flow.
     Found(FlowValue),
 }
@@ -231,7 +231,7 @@ fn publish(
     for _ in 0..ROUNDS {
         let rival = rival(first, second, own, tag, settings);
         if rival == NOWHERE {
-            return Ok(Inserted::New(way));
+            return Ok(Inserted::New(own));
         }
         let is_lower = rival < own;
         if is_lower {

@@ -16,6 +16,8 @@ mod balance;
 #[cfg(target_arch = "bpf")]
 mod clock;
 #[cfg(target_arch = "bpf")]
+mod flood;
+#[cfg(target_arch = "bpf")]
 mod flows;
 #[cfg(target_arch = "bpf")]
 mod ifaces;
@@ -29,6 +31,8 @@ mod maps;
 mod packet;
 #[cfg(target_arch = "bpf")]
 mod rewrite;
+#[cfg(target_arch = "bpf")]
+mod scan;
 #[cfg(target_arch = "bpf")]
 mod schedule;
 #[cfg(target_arch = "bpf")]

@@ -1,16 +1,23 @@
 //! Which real server a new connection gets: the one its client had before (persistence), or the
 //! one that the service's table says.
 
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::PerCpuArray;
 use lb_common::flow::split_tag;
+use lb_common::hash::fold_addr;
 use lb_common::maps::{
-    MAX_SERVICES, SERVICE_V6, Sched, ServiceSlot, Template, TemplateKey, mask_client, template_key,
+    MAX_SERVICES, SERVICE_COUNTS, SERVICE_EXPIRE_QUIESCENT, SERVICE_HASH_FALLBACK,
+    SERVICE_HASH_PORT, SERVICE_V6, Sched, ServiceSlot, Template, TemplateKey, mask_client,
+    template_key,
 };
 use lb_common::reason::Reason;
-use lb_common::sched::{NOBODY, sh_hash};
+use lb_common::sched::{NOBODY, client_key, mh_slot, sh_slot};
 
 use crate::atomic;
 use crate::flows::is_usable;
-use crate::maps::{COUNTERS, SCHED, SERVICE_CURSOR, TEMPLATES, count};
+use crate::loads::is_overloaded;
+use crate::maps::{BACKENDS, COUNTERS, LOADS, SCHED, SERVICE_CURSOR, TEMPLATES, count, params};
+use crate::scan;
 
 /// How many entries of the table are tried when servers in it cannot be used.
 const TRIES: u32 = 16;
@@ -24,36 +31,151 @@ pub(crate) struct Session {
     /// The client's address as in the packet; IPv4: in the first word, the others zero.
     pub(crate) client: [u32; 4],
     /// The client's port as in the packet.
-    #[expect(dead_code, reason = "for the schedulers that hash it")]
     pub(crate) port: u16,
     pub(crate) now: u32,
 }
 
 impl Session {
     #[inline(always)]
-    fn id(&self) -> u16 {
+    pub(crate) fn id(&self) -> u16 {
         split_tag(self.tag).2
+    }
+}
+
+/// What scheduling needs of a session, without pointers. It lies in a map, because the functions that
+/// read it are global ones: the verifier walks them once each, and not for every way that leads to
+/// them, but they are given numbers only; and the stack is short.
+#[repr(C)]
+pub(crate) struct Request {
+    tag: u64,
+    /// [`ServiceSlot::table`], as it is at this moment.
+    table: u64,
+    client: [u32; 4],
+    pub(crate) now: u32,
+    persist_ticks: u32,
+    persist_mask: u32,
+    /// `SERVICE_*` bits.
+    flags: u32,
+    pub(crate) id: u16,
+    port: u16,
+    pub(crate) sched: u32,
+}
+
+#[map]
+static REQUEST: PerCpuArray<Request> = PerCpuArray::with_max_entries(1, 0);
+
+/// This CPU's request.
+#[inline(always)]
+fn request() -> Option<&'static Request> {
+    // SAFETY: this CPU's own element, written by `ask` alone.
+    REQUEST.get_ptr(0).map(|at| unsafe { &*at })
+}
+
+impl Request {
+    /// Makes this CPU's request that of a session.
+    #[inline(always)]
+    fn ask(session: &Session) {
+        let Some(at) = REQUEST.get_ptr_mut(0) else {
+            return;
+        };
+        let service = session.service;
+        // SAFETY: elements of maps; the table is switched by one store of its word.
+        unsafe {
+            at.write(Request {
+                tag: session.tag,
+                table: atomic::load(&raw const (*service).table),
+                client: session.client,
+                now: session.now,
+                persist_ticks: (*service).persist_ticks,
+                persist_mask: (*service).persist_mask,
+                flags: (*service).flags,
+                id: session.id(),
+                port: session.port,
+                sched: u32::from((*service).sched),
+            });
+        }
     }
 
     #[inline(always)]
     fn template_key(&self) -> TemplateKey {
-        // SAFETY: an element of the map.
-        let (mask, flags) = unsafe { ((*self.service).persist_mask, (*self.service).flags) };
-        let masked = mask_client(self.client, mask, flags & SERVICE_V6 != 0);
-        template_key(self.id(), masked)
+        let is_v6 = self.flags & SERVICE_V6 != 0;
+        let masked = mask_client(self.client, self.persist_mask, is_v6);
+        template_key(self.id, masked)
+    }
+
+    /// Where the service's table begins, and how long it is.
+    #[inline(always)]
+    pub(crate) fn table(&self) -> (u32, u32) {
+        ((self.table >> 32) as u32, self.table as u32)
+    }
+
+    /// What the client hashes to.
+    #[inline(always)]
+    pub(crate) fn key(&self) -> u32 {
+        let port = if self.flags & SERVICE_HASH_PORT != 0 {
+            self.port
+        } else {
+            0
+        };
+        client_key(self.client, port)
     }
 
     #[inline(always)]
-    fn persist_ticks(&self) -> u32 {
-        // SAFETY: an element of the map.
-        unsafe { (*self.service).persist_ticks }
+    fn is(&self, scheduler: Sched) -> bool {
+        self.sched == scheduler as u32
+    }
+
+    /// Whether every director chooses the same server.
+    #[inline(always)]
+    fn is_hashed(&self) -> bool {
+        self.sched >= Sched::SourceHash as u32 && self.sched <= Sched::DestHash as u32
     }
 }
 
 /// Chooses a server for a new connection and counts it there.
 #[inline(always)]
 pub(crate) fn choose(session: &Session) -> Result<u16, Reason> {
-    let backend = client_or_table(session)?;
+    Request::ask(session);
+    unpack(lb_schedule(0))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_schedule(_zero: u32) -> u32 {
+    match request() {
+        Some(request) => pack(chosen(request)),
+        None => INTERNAL,
+    }
+}
+
+/// What a function returns in one register: a server, or above that a reason.
+#[inline(always)]
+fn pack(answer: Result<u16, Reason>) -> u32 {
+    match answer {
+        Ok(backend) => u32::from(backend),
+        Err(Reason::NoServer) => NO_SERVER,
+        Err(Reason::BackendUnresolved) => UNRESOLVED,
+        Err(_) => INTERNAL,
+    }
+}
+
+#[inline(always)]
+fn unpack(answer: u32) -> Result<u16, Reason> {
+    match answer {
+        NO_SERVER => Err(Reason::NoServer),
+        UNRESOLVED => Err(Reason::BackendUnresolved),
+        INTERNAL => Err(Reason::Internal),
+        backend => Ok(backend as u16),
+    }
+}
+
+const NO_SERVER: u32 = 1 << 16;
+const UNRESOLVED: u32 = NO_SERVER + 1;
+const INTERNAL: u32 = NO_SERVER + 2;
+
+#[inline(always)]
+fn chosen(request: &Request) -> Result<u16, Reason> {
+    let backend = client_or_table(request)?;
     if let Some(counters) = COUNTERS.get_ptr_mut(u32::from(backend)) {
         // SAFETY: this CPU's own element.
         unsafe { (*counters).conns += 1 };
@@ -62,23 +184,23 @@ pub(crate) fn choose(session: &Session) -> Result<u16, Reason> {
 }
 
 /// The client's server, if the service is persistent and it has one that may be used, else the
-/// table's, which it keeps. A server of weight 0 keeps its clients, as in IPVS without
-/// `expire_quiescent_template`.
+/// table's, which it keeps. A server of weight 0 keeps its clients unless the service says
+/// otherwise (`expire_quiescent_template`).
 #[inline(always)]
-fn client_or_table(session: &Session) -> Result<u16, Reason> {
-    let is_persistent = session.persist_ticks() != 0;
-    let key = session.template_key();
+fn client_or_table(request: &Request) -> Result<u16, Reason> {
+    let is_persistent = request.persist_ticks != 0;
+    let key = request.template_key();
     let mut how = BPF_NOEXIST;
-    if is_persistent && let Some(backend) = template(session, &key, &mut how) {
-        keep_template(session, backend);
+    if is_persistent && let Some(backend) = template(request, &key, &mut how) {
+        keep(request, backend);
         return Ok(backend);
     }
-    let backend = from_table(session)?;
+    let backend = from_table(request)?;
     if is_persistent
-        && TEMPLATES.insert(&key, Template::new(backend, session.now).0, how).is_err()
+        && TEMPLATES.insert(&key, Template::new(backend, request.now).0, how).is_err()
         && how == BPF_NOEXIST
         // Another connection of the client was faster; both go to its server.
-        && let Some(backend) = template(session, &key, &mut how)
+        && let Some(backend) = template(request, &key, &mut how)
     {
         return Ok(backend);
     }
@@ -86,23 +208,50 @@ fn client_or_table(session: &Session) -> Result<u16, Reason> {
 }
 
 #[inline(always)]
-fn template(session: &Session, key: &TemplateKey, how: &mut u64) -> Option<u16> {
+fn template(request: &Request, key: &TemplateKey, how: &mut u64) -> Option<u16> {
     // SAFETY: read as one word; the element may be reused for another client meanwhile, and that is
     // what the age and the owner of the backend are checked for.
     let found = Template(unsafe { atomic::load(TEMPLATES.get_ptr(key)?) });
     *how = BPF_ANY;
-    let is_fresh = session.now.wrapping_sub(found.used()) <= session.persist_ticks();
-    (is_fresh && is_usable(found.backend(), session.id())).then_some(found.backend())
+    let is_fresh = request.now.wrapping_sub(found.used()) <= request.persist_ticks;
+    let leaves = request.flags & SERVICE_EXPIRE_QUIESCENT != 0 && has_no_weight(found.backend());
+    (is_fresh && !leaves && is_usable(found.backend(), request.id)).then_some(found.backend())
+}
+
+#[inline(always)]
+fn has_no_weight(backend: u16) -> bool {
+    // SAFETY: an element of the map.
+    BACKENDS
+        .get_ptr(u32::from(backend))
+        .is_none_or(|at| unsafe { (*at).weight } == 0)
 }
 
 /// Notes that a client was just sent to its server.
 #[inline(always)]
 pub(crate) fn keep_template(session: &Session, backend: u16) {
-    if session.persist_ticks() == 0 {
+    // SAFETY: an element of the map.
+    if unsafe { (*session.service).persist_ticks } != 0 {
+        Request::ask(session);
+        lb_keep(u32::from(backend));
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_keep(backend: u32) -> u32 {
+    if let Some(request) = request() {
+        keep(request, backend as u16);
+    }
+    0
+}
+
+#[inline(always)]
+fn keep(request: &Request, backend: u16) {
+    if request.persist_ticks == 0 {
         return;
     }
-    let key = session.template_key();
-    let fresh = Template::new(backend, session.now).0;
+    let key = request.template_key();
+    let fresh = Template::new(backend, request.now).0;
     match TEMPLATES.get_ptr_mut(&key) {
         Some(word) => {
             // SAFETY: a value of the map. Only the time changes, and only if the element is still of
@@ -122,40 +271,44 @@ pub(crate) fn keep_template(session: &Session, backend: u16) {
 }
 
 #[inline(always)]
-fn from_table(session: &Session) -> Result<u16, Reason> {
-    // SAFETY: an element of the map; the table is switched by one store of this word.
-    let (word, sched) = unsafe {
-        (
-            atomic::load(&raw const (*session.service).table),
-            (*session.service).sched,
-        )
-    };
-    let (base, len) = ((word >> 32) as u32, word as u32);
+fn from_table(request: &Request) -> Result<u16, Reason> {
+    let (base, len) = request.table();
     if len == 0 {
         return Err(Reason::NoServer);
     }
-    let id = session.id();
-    let start = if sched == Sched::SourceHash as u8 {
-        sh_hash(session.client[0]) % len
+    let counts = request.flags & SERVICE_COUNTS != 0;
+    let start = if request.is(Sched::SourceHash) {
+        sh_slot(request.key(), 0) % len
+    } else if request.is(Sched::Maglev) {
+        mh_slot(request.key(), 0) % len
+    } else if request.is(Sched::DestHash) {
+        0
+    } else if !request.is(Sched::Turn) || counts {
+        return scanned(request);
     } else {
-        let Some(cursor) = SERVICE_CURSOR.get_ptr_mut(u32::from(id) % MAX_SERVICES) else {
+        let Some(cursor) = SERVICE_CURSOR.get_ptr_mut(u32::from(request.id) % MAX_SERVICES) else {
             return Err(Reason::Internal);
         };
         // One turn for all CPUs, or rr would be exact on none.
         // SAFETY: an element of the map.
         (unsafe { atomic::fetch_add(cursor, 1) } % u64::from(len)) as u32
     };
+    if request.is_hashed() {
+        let backend = entry(base + start)?;
+        if backend == NOBODY || counts && is_full(backend) {
+            if request.flags & SERVICE_HASH_FALLBACK == 0 || request.is(Sched::DestHash) {
+                return Err(Reason::NoServer);
+            }
+            return scanned(request);
+        }
+    }
     // Far enough apart that a server with many entries in a row is left behind.
     let step = len / TRIES + 1;
     let mut at = start;
     for attempt in 0..TRIES {
         let backend = entry(base + at)?;
-        if backend == NOBODY {
-            if attempt == 0 {
-                // The client's server has weight 0: IPVS refuses it too.
-                return Err(Reason::NoServer);
-            }
-        } else if is_usable(backend, id) {
+        // Nobody: a server of weight 0.
+        if backend != NOBODY && is_usable(backend, request.id) {
             if attempt != 0 {
                 count(Reason::BackendSkipped);
             }
@@ -169,9 +322,86 @@ fn from_table(session: &Session) -> Result<u16, Reason> {
     Err(Reason::BackendUnresolved)
 }
 
+#[inline(always)]
+fn is_full(backend: u16) -> bool {
+    LOADS
+        .get_ptr_mut(u32::from(backend))
+        .is_some_and(|load| is_overloaded(u32::from(backend), load))
+}
+
+#[inline(always)]
+fn scanned(request: &Request) -> Result<u16, Reason> {
+    unpack(lb_scan(0))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_scan(_zero: u32) -> u32 {
+    match request() {
+        Some(request) => pack(scan::choose(request)),
+        None => INTERNAL,
+    }
+}
+
+/// The server of a connection for which there is no entry, while there are too many new ones: by a
+/// hash of what the connection has and nothing that changes, so that all its packets go to the same.
+/// Schedulers that hash the client anyway do so; a client whose server persistence knows keeps it.
+#[inline(always)]
+pub(crate) fn without_entry(session: &Session) -> Result<u16, Reason> {
+    // SAFETY: an element of the map.
+    let sched = unsafe { (*session.service).sched };
+    if sched >= Sched::SourceHash as u8 && sched <= Sched::DestHash as u8 {
+        return choose(session);
+    }
+    Request::ask(session);
+    unpack(lb_by_hash(0))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_by_hash(_zero: u32) -> u32 {
+    match request() {
+        Some(request) => pack(by_hash(request)),
+        None => INTERNAL,
+    }
+}
+
+#[inline(always)]
+fn by_hash(request: &Request) -> Result<u16, Reason> {
+    let (base, len) = request.table();
+    if len == 0 {
+        return Err(Reason::NoServer);
+    }
+    let mut what = request.tag;
+    if request.persist_ticks != 0 {
+        let key = request.template_key();
+        if let Some(backend) = template(request, &key, &mut 0) {
+            return Ok(backend);
+        }
+        // All of a client's connections to one server.
+        what = u64::from(fold_addr([key[0], key[1], key[2], key[3]], 0));
+    }
+    let mixed = (what ^ params().hash_seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let mut at = (mixed as u32).checked_rem(len).unwrap_or(0);
+    let step = len / TRIES + 1;
+    for _ in 0..TRIES {
+        let backend = entry(base + at)?;
+        // The lists of the schedulers that count have servers of weight 0 too.
+        let is_quiesced = request.sched > Sched::DestHash as u32 && has_no_weight(backend);
+        if backend != NOBODY && !is_quiesced && is_usable(backend, request.id) {
+            return Ok(backend);
+        }
+        at += step;
+        if at >= len {
+            at -= len;
+        }
+    }
+    Err(Reason::NoServer)
+}
+
 /// Entry `index` of the arena.
 #[inline(always)]
-fn entry(index: u32) -> Result<u16, Reason> {
+pub(crate) fn entry(index: u32) -> Result<u16, Reason> {
     match SCHED.get_ptr(index >> 2) {
         // SAFETY: an element of the map.
         Some(word) => Ok((unsafe { atomic::load(word) } >> (16 * (index & 3))) as u16),

@@ -266,6 +266,22 @@ impl Director {
         self.cursors.get(usize::from(id))
     }
 
+    /// Forgets all connections that backends have.
+    pub fn clear_loads(&self) {
+        for backend in 0..self.loads.len {
+            self.loads.set(backend, Load::default());
+        }
+    }
+
+    /// Schedules by hash what is more than so many new connections a second and CPU.
+    pub fn set_flood_rate(&self, rate: u32) {
+        let settings = Settings {
+            flood_rate: rate,
+            ..self.settings()
+        };
+        self.settings.set(0, settings);
+    }
+
     /// Lets every service begin with its first turn.
     pub fn clear_cursors(&self) {
         for id in 0..self.cursors.len {

@@ -13,6 +13,8 @@ mod fuzz;
 mod model;
 #[path = "dataplane/ring.rs"]
 mod ring;
+#[path = "dataplane/schedulers.rs"]
+mod schedulers;
 #[path = "dataplane/verifier.rs"]
 mod verifier;
 #[path = "dataplane/world.rs"]

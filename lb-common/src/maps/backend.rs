@@ -148,7 +148,8 @@ pub struct Load {
 
 /// The backend had [`Remote::upper`] connections and has not yet come below [`Remote::lower`].
 pub const LOAD_OVERLOADED: u64 = 1;
-/// The backend is in the set of its `lblcr` service.
+/// The backend is in the set of its `lblcr` service; bits 8 to 15 are its
+/// [number](crate::sched::locality::ServerSet::number) there.
 pub const LOAD_IN_SET: u64 = 2;
 
 /// [`Load::counts`] of so many connections, or, wrapping, the difference to add.

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use aya::EbpfLoader;
 use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader};
 use lb_common::maps::{Params, name};
 use lb_userspace::io::program;
 
@@ -21,12 +21,18 @@ fn every_program_loads_well_below_the_verifiers_limit() -> Result<()> {
         tick_shift: 8,
         ..Params::default()
     };
-    let kernel = nix::sys::utsname::uname()?;
-    let kernel = kernel.release().to_string_lossy();
-    let mut ebpf = EbpfLoader::new()
+    let director = EbpfLoader::new()
         .override_global(name::PARAMS, zerocopy::IntoBytes::as_bytes(&params), true)
         .map_max_entries(name::FLOWS, 1)
         .load(program::BYTES)?;
+    let real_server = EbpfLoader::new().load(program::DECAP_BYTES)?;
+    load_all(director)?;
+    load_all(real_server)
+}
+
+fn load_all(mut ebpf: Ebpf) -> Result<()> {
+    let kernel = nix::sys::utsname::uname()?;
+    let kernel = kernel.release().to_string_lossy();
     for (name, program) in ebpf.programs_mut() {
         let program: &mut Xdp = program.try_into()?;
         let start = Instant::now();

@@ -136,12 +136,14 @@ impl Request {
 #[inline(always)]
 pub(crate) fn choose(session: &Session) -> Result<u16, Reason> {
     Request::ask(session);
-    unpack(lb_schedule(0))
+    unpack(lb_schedule())
 }
 
+// No argument that is not used: the compiler would leave anything in its register, which kernel 6.1
+// refuses. The same below.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn lb_schedule(_zero: u32) -> u32 {
+extern "C" fn lb_schedule() -> u32 {
     match request() {
         Some(request) => pack(chosen(request)),
         None => INTERNAL,
@@ -331,12 +333,12 @@ fn is_full(backend: u16) -> bool {
 
 #[inline(always)]
 fn scanned(request: &Request) -> Result<u16, Reason> {
-    unpack(lb_scan(0))
+    unpack(lb_scan())
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn lb_scan(_zero: u32) -> u32 {
+extern "C" fn lb_scan() -> u32 {
     match request() {
         Some(request) => pack(scan::choose(request)),
         None => INTERNAL,
@@ -354,12 +356,12 @@ pub(crate) fn without_entry(session: &Session) -> Result<u16, Reason> {
         return choose(session);
     }
     Request::ask(session);
-    unpack(lb_by_hash(0))
+    unpack(lb_by_hash())
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn lb_by_hash(_zero: u32) -> u32 {
+extern "C" fn lb_by_hash() -> u32 {
     match request() {
         Some(request) => pack(by_hash(request)),
         None => INTERNAL,

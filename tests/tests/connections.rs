@@ -25,7 +25,7 @@ fn conf(weights: &[u16]) -> PairConf {
     let mut conf = PairConf::http(2, ADVERT);
     conf.services.truncate(1);
     let service = &mut conf.services[0];
-    service.scheduler = "sh".into();
+    service.scheduler = "mh".into();
     service.reals = (1u8..)
         .map(|i| [10, 77, 0, 20 + i].into())
         .zip(weights.iter().copied())

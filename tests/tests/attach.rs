@@ -503,7 +503,7 @@ fn frames_that_come_in_by_a_port_are_the_interface_s_also_after_a_restart() -> R
     );
     // A test run comes in by the loopback interface, which here is the port.
     let run = move |dp: &DataPlane| test_run(dp.program(), &f, 1).map(|run| run.verdict);
-    let again = run.clone();
+    let again = run;
     let (dp, verdicts) = net.with(dp, move |dp| -> Result<[u32; 2]> {
         let attached = dp.attach(IFNAME)?;
         let before = run(dp)?;

@@ -1,6 +1,6 @@
 //! What is measured.
 
-use lb_userspace::model::Scheduler;
+use lb_userspace::model::{Scheduler, Tunnel};
 
 use crate::frame::{self, Kind};
 
@@ -33,6 +33,8 @@ pub struct Offer {
     pub servers: u16,
     /// IPv6, its real servers too.
     pub v6: bool,
+    /// How its real servers are reached, unless by direct routing.
+    pub tunnel: Option<Tunnel>,
 }
 
 /// What is measured.
@@ -56,14 +58,25 @@ const USUAL: Offer = Offer {
     scheduler: Scheduler::Rr,
     servers: 64,
     v6: false,
+    tunnel: None,
 };
+
+const V6: Offer = Offer { v6: true, ..USUAL };
 
 const fn offer(port: u16, scheduler: Scheduler, servers: u16) -> Offer {
     Offer {
         port,
         scheduler,
         servers,
-        v6: false,
+        ..USUAL
+    }
+}
+
+const fn tunnelled(port: u16, tunnel: Tunnel) -> Offer {
+    Offer {
+        port,
+        tunnel: Some(tunnel),
+        ..USUAL
     }
 }
 
@@ -86,7 +99,7 @@ const fn scattered(case: Case) -> Case {
 
 /// The cases in an order in which none disturbs the next: a flow that a SYN has opened is
 /// established by the ACKs that follow, and what fills the flow table comes last.
-pub const CASES: [Case; 15] = [
+pub const CASES: [Case; 23] = [
     case("SYN, 4,096 flows", USUAL, frame::SYN, Flows::Of(4_096)),
     case("UDP, 4,096 flows", USUAL, Kind::Udp, Flows::Of(4_096)),
     case("TCP, 1 flow", USUAL, frame::ACK, Flows::Of(1)),
@@ -105,6 +118,33 @@ pub const CASES: [Case; 15] = [
         frame::ACK,
         Flows::Of(524_288),
     )),
+    case("IPv6 TCP, 1 flow", V6, frame::ACK, Flows::Of(1)),
+    case("IPv6 TCP, 4,096 flows", V6, frame::ACK, Flows::Of(4_096)),
+    case("IPv6 TCP, 65,536 flows", V6, frame::ACK, Flows::Of(65_536)),
+    case(
+        "IPIP, 4,096 flows",
+        tunnelled(90, Tunnel::Ipip),
+        frame::ACK,
+        Flows::Of(4_096),
+    ),
+    case(
+        "GUE, 4,096 flows",
+        tunnelled(
+            91,
+            Tunnel::Gue {
+                port: 6080,
+                csum: false,
+            },
+        ),
+        frame::ACK,
+        Flows::Of(4_096),
+    ),
+    case(
+        "GRE, 4,096 flows",
+        tunnelled(92, Tunnel::Gre { csum: false }),
+        frame::ACK,
+        Flows::Of(4_096),
+    ),
     case(
         "1 real server",
         offer(81, Scheduler::Rr, 1),
@@ -138,6 +178,13 @@ pub const CASES: [Case; 15] = [
     case(
         "new flows, rr of 4,096",
         offer(83, Scheduler::Rr, 4_096),
+        frame::ACK,
+        Flows::New,
+    ),
+    case("new flows, IPv6 rr", V6, frame::ACK, Flows::New),
+    case(
+        "new flows, wlc",
+        offer(86, Scheduler::Wlc, 64),
         frame::ACK,
         Flows::New,
     ),

@@ -12,7 +12,7 @@ use lb_common::bench::{Driver, name};
 use lb_common::maps;
 use lb_userspace::io::bpf::{Config, DataPlane, ModeWish, test_run};
 use lb_userspace::io::{clock, program};
-use lb_userspace::model::{Protocol, Scheduler, ServiceKey};
+use lb_userspace::model::{ForwardMethod, Protocol, Scheduler, ServiceKey};
 use lb_userspace::plan::{DesiredBackend, DesiredService, Link, Refs, Tables};
 use nix::time::{ClockId, clock_gettime};
 
@@ -53,6 +53,8 @@ impl Port {
 pub enum Target {
     /// Does nothing: the driver alone.
     Nothing,
+    /// Makes room for an outer header in front and sends: what a tunnel costs driver and kernel.
+    Room,
     /// Swaps the MACs and sends.
     Swap,
     /// Service and backend lookup only.
@@ -63,8 +65,9 @@ pub enum Target {
 
 impl Target {
     /// All of them; the driver alone first.
-    pub const ALL: [Target; 4] = [
+    pub const ALL: [Target; 5] = [
         Target::Nothing,
+        Target::Room,
         Target::Swap,
         Target::Lookup,
         Target::Balance,
@@ -75,6 +78,7 @@ impl Target {
     pub const fn name(self) -> &'static str {
         match self {
             Target::Nothing => "nothing",
+            Target::Room => "room",
             Target::Swap => "swap+send",
             Target::Lookup => "lookup",
             Target::Balance => "balance",
@@ -84,7 +88,8 @@ impl Target {
     /// Whether it can do the case: the floor with a lookup knows IPv4 alone.
     const fn takes(self, case: &Case) -> bool {
         match self {
-            Target::Lookup => !case.offer.v6,
+            Target::Lookup => !case.offer.v6 && case.offer.tunnel.is_none(),
+            Target::Room => case.offer.tunnel.is_some(),
             Target::Nothing | Target::Swap | Target::Balance => true,
         }
     }
@@ -127,7 +132,12 @@ impl Rig {
             Ok(program.fd()?.try_clone()?)
         };
         let driver = load(name::PROGRAM)?.as_fd().try_clone_to_owned()?;
-        let mut programs = vec![load(name::NOTHING)?, load(name::SWAP)?, load(name::LOOKUP)?];
+        let mut programs = vec![
+            load(name::NOTHING)?,
+            load(name::ROOM)?,
+            load(name::SWAP)?,
+            load(name::LOOKUP)?,
+        ];
         programs.push(data_plane.program().try_clone()?);
         let orders = Array::try_from(ebpf.take_map(name::DRIVER).context("no map of orders")?)?;
         let target = ProgramArray::try_from(
@@ -299,7 +309,10 @@ fn service(port: Port, offer: &Offer, protocol: Protocol) -> DesiredService {
     DesiredService {
         sloppy: true,
         backends: (1..=offer.servers)
-            .map(|n| backend(port, server(n), offer.port, n))
+            .map(|n| DesiredBackend {
+                method: offer.tunnel.map_or(ForwardMethod::Dr, ForwardMethod::Tun),
+                ..backend(port, server(n), offer.port, n)
+            })
             .collect(),
         ..DesiredService::new(key, offer.scheduler)
     }
@@ -325,7 +338,14 @@ fn backend(egress: Port, addr: IpAddr, port: u16, n: u16) -> DesiredBackend {
     let [high, low] = n.to_be_bytes();
     let dmac = [2, 0xaa, 0, 0, high, low];
     DesiredBackend {
-        link: Some(Link::new(dmac, egress.mac, egress.ifindex)),
+        link: Some(Link {
+            source: Some(if addr.is_ipv4() {
+                Ipv4Addr::new(198, 51, 100, 250).into()
+            } else {
+                Ipv6Addr::new(0x2001, 0xdb8, 0, 2, 0, 0, 0, 0xfffa).into()
+            }),
+            ..Link::new(dmac, egress.mac, egress.ifindex)
+        }),
         ..DesiredBackend::new(addr, port, 1)
     }
 }

@@ -7,7 +7,7 @@ use clap::Parser;
 use lb_tests::bench::{Effort, HEAD, Offer, Port, filled, measure};
 use lb_tests::scratch::Scratch;
 use lb_userspace::io::bpf::{Config, DataPlane};
-use lb_userspace::model::Scheduler;
+use lb_userspace::model::{Scheduler, Tunnel};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -43,6 +43,9 @@ struct Args {
     /// For `--pin`: how many real servers.
     #[arg(long, value_name = "N", default_value_t = 64, requires = "pin", value_parser = clap::value_parser!(u16).range(1..=4096))]
     servers: u16,
+    /// For `--pin`: reach the real servers through a tunnel of this type.
+    #[arg(long, value_name = "TYPE", requires = "pin", value_parser = tunnel)]
+    tunnel: Option<Tunnel>,
     /// For `--pin`: how many services, of which frames are for the first two (TCP and UDP).
     #[arg(long, value_name = "N", default_value_t = 2, requires = "pin", value_parser = clap::value_parser!(u32).range(2..=10_001))]
     services: u32,
@@ -62,6 +65,7 @@ fn main() -> Result<()> {
             scheduler: args.scheduler,
             servers: args.servers,
             v6: false,
+            tunnel: args.tunnel,
         };
         let port = Port {
             ifindex: args.ifindex,
@@ -112,6 +116,18 @@ fn mac(text: &str) -> Result<[u8; 6], String> {
     bytes
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or_else(|| "six bytes as 02:00:00:00:00:01".to_owned())
+}
+
+fn tunnel(word: &str) -> Result<Tunnel, String> {
+    match word {
+        "ipip" => Ok(Tunnel::Ipip),
+        "gue" => Ok(Tunnel::Gue {
+            port: 6080,
+            csum: false,
+        }),
+        "gre" => Ok(Tunnel::Gre { csum: false }),
+        _ => Err("ipip, gue or gre".to_owned()),
+    }
 }
 
 fn scheduler(word: &str) -> Result<Scheduler, String> {

@@ -302,6 +302,10 @@ impl Tables {
                 if params(&live.value) != params(&value) {
                     phases.slots.push(Op::Params { slot, value });
                 }
+                if live.value.sched != value.sched {
+                    // What one scheduler remembers there, a turn or a server, is nothing to another.
+                    phases.slots.push(Op::ResetCursor { id: value.id });
+                }
                 self.sets.leave(live.value.timeouts, now);
             }
         }

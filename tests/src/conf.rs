@@ -23,6 +23,8 @@ pub struct PairConf {
     pub vips: Vec<Ipv4Addr>,
     /// Services.
     pub services: Vec<ServiceConf>,
+    /// Further lines of `global_defs`.
+    pub global_lines: String,
     /// Further lines of the instance.
     pub instance_lines: String,
 }
@@ -70,6 +72,7 @@ impl PairConf {
             state_master: true,
             vips: vec![vip],
             services: vec![service(80, Protocol::Tcp), service(5000, Protocol::Udp)],
+            global_lines: String::new(),
             instance_lines: String::new(),
         }
     }
@@ -86,9 +89,10 @@ impl PairConf {
         let seconds = self.advert.as_secs_f64();
         let _ = write!(
             t,
-            "global_defs {{\n  router_id ds{}\n}}\n\nvrrp_instance VI_1 {{\n  state {state}\n  interface eth0\n  \
+            "global_defs {{\n  router_id ds{}\n{}}}\n\nvrrp_instance VI_1 {{\n  state {state}\n  interface eth0\n  \
              virtual_router_id 62\n  priority {}\n  version {}\n  advert_int {seconds}\n",
             director + 1,
+            self.global_lines,
             self.priorities[director],
             self.version,
         );

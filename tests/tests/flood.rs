@@ -1,12 +1,14 @@
-//! A hundred thousand SYNs a second from random sources, beside connections that are in use.
+//! A hundred thousand SYNs a second from random sources, beside connections that are in use and
+//! others that are opened.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use lb_tests::clock::{Instant, spell, wait_for};
 use lb_tests::conf::PairConf;
 use lb_tests::director::{Director, Kind};
-use lb_tests::flood::Flood;
+use lb_tests::flood::{Flood, Sent};
 use lb_tests::lab::{Lab, Spec};
 use lb_tests::load;
 use lb_tests::random::Random;
@@ -16,7 +18,11 @@ use lb_userspace::model::Protocol;
 const LIMIT: Duration = Duration::from_secs(20);
 const ADVERT: Duration = Duration::from_secs(1);
 const RATE: u32 = 100_000;
+/// A `flood_rate` that the flood exceeds at once.
+const LOW_RATE: u32 = 1000;
 const CONNECTIONS: u32 = 1000;
+/// Connections opened each second beside them.
+const OPENED: u32 = 50;
 /// A small table, so that the flood fills it many times over.
 const FLOW_BUCKETS: u32 = 1 << 14;
 
@@ -41,11 +47,42 @@ fn counted(director: &Director, reason: &str) -> Result<u64> {
 
 #[test]
 fn a_flood_of_syns_costs_no_connection_and_no_memory() -> Result<()> {
+    let done = run(&PairConf::http(2, ADVERT))?;
+    assert!(done.half_open > 0, "the table was never full: {done:?}");
+    Ok(())
+}
+
+#[test]
+fn above_the_flood_rate_connections_go_by_hash_and_lose_nothing() -> Result<()> {
+    let mut conf = PairConf::http(2, ADVERT);
+    let _ = writeln!(conf.global_lines, "  flood_rate {LOW_RATE}");
+    let done = run(&conf)?;
+    // Each window begins with some that get an entry.
+    assert!(done.hashed * 10 >= done.sent.frames * 9, "{done:?}");
+    assert!(
+        done.log.contains("a flood of new connections"),
+        "{}",
+        done.log
+    );
+    Ok(())
+}
+
+/// What became of a flood that did no harm.
+#[derive(Debug)]
+struct Done {
+    sent: Sent,
+    /// `flood_hashed`.
+    hashed: u64,
+    /// `evicted_half_open`.
+    half_open: u64,
+    log: String,
+}
+
+fn run(conf: &PairConf) -> Result<Done> {
     let seconds = spell(Duration::from_secs(5), Duration::from_secs(30)).as_secs();
     let seed = Random::any_seed();
     println!("seed {seed}");
-    let conf = PairConf::http(2, ADVERT);
-    let mut spec = Spec::pair(&conf, [Kind::Lbd; 2]);
+    let mut spec = Spec::pair(conf, [Kind::Lbd; 2]);
     spec.spare = true;
     let mut lab = Lab::new(&spec)?;
     // The daemon takes over the table that it finds.
@@ -83,10 +120,12 @@ fn a_flood_of_syns_costs_no_connection_and_no_memory() -> Result<()> {
         RATE,
         seed,
     )?;
+    let opened = load::steady(&lab.client.ns, &[], to, OPENED, LIMIT);
     wait_for("the flood to end", LIMIT * 3, || {
         flood.is_over().then_some(())
     })?;
     let sent = flood.join()?;
+    let opened = opened.stop()?;
     let answered = held.answered();
     // What the flood has left in the table is no harm either.
     wait_for("all connections to be answered after it", LIMIT, || {
@@ -95,12 +134,13 @@ fn a_flood_of_syns_costs_no_connection_and_no_memory() -> Result<()> {
     let report = held.stop()?;
     let after = memory(director)?;
     println!(
-        "{} SYNs, {:.0} a second; memory (own, all) {before:?} KiB before, {after:?} after\n{report:?}",
+        "{} SYNs, {:.0} a second; memory (own, all) {before:?} KiB before, {after:?} after\n{report:?}\n{opened:?}",
         sent.frames,
         sent.rate()
     );
     let said = lab.logs();
     assert_eq!(report.failed(), 0, "{report:?}\n{said}");
+    assert_eq!(opened.failed(), 0, "{opened:?}\n{said}");
     assert_eq!(
         report.opened,
         u64::from(CONNECTIONS),
@@ -109,12 +149,18 @@ fn a_flood_of_syns_costs_no_connection_and_no_memory() -> Result<()> {
 
     let status = director.status()?;
     let scheduled: u64 = status.services.iter().map(|s| s.counts.conns).sum();
+    let done = Done {
+        sent,
+        hashed: counted(director, "flood_hashed")?,
+        half_open: counted(director, "evicted_half_open")?,
+        log: said,
+    };
     println!(
-        "{scheduled} scheduled, {} half-open and {} live ones evicted",
-        counted(director, "evicted_half_open")?,
-        counted(director, "evicted_live")?
+        "{scheduled} scheduled, {} by hash, {} half-open ones evicted",
+        done.hashed, done.half_open
     );
-    assert!(scheduled * 10 >= sent.frames * 9, "{scheduled} of {sent:?}");
+    let forwarded = scheduled + done.hashed;
+    assert!(forwarded * 10 >= sent.frames * 9, "{forwarded} of {sent:?}");
     for never in ["evicted_live", "internal"] {
         assert_eq!(counted(director, never)?, 0, "{never}");
     }
@@ -122,5 +168,6 @@ fn a_flood_of_syns_costs_no_connection_and_no_memory() -> Result<()> {
     assert_eq!(status.data_plane.flow_slots, slots);
     assert_eq!(lab.director_resets(begin), [], "a RST from a director");
     drop(ping);
-    lab.finish()
+    lab.finish()?;
+    Ok(done)
 }

@@ -72,7 +72,7 @@ reasons! {
     BadTotalLength "bad_total_length" Pass,
     /// the packet ends within its IP headers or before its ports; the stack discards it
     Truncated "truncated" Pass,
-    /// more IPv6 extension headers than are looked at, or an encrypted one
+    /// more IPv6 extension headers than are looked at (six)
     ExtensionHeaders "extension_headers" Pass,
     /// a fragment other than the first, and the first has not been seen: no reassembly follows
     LaterFragment "later_fragment" Pass,
@@ -80,8 +80,6 @@ reasons! {
     IcmpNoFlow "icmp_no_flow" Pass,
     /// sent here by a peer director, and this host is a real server of the service
     PeerLocal "peer_local" Pass,
-    /// the first fragment of a packet for a service: fragments are not balanced yet
-    Fragment "fragment" Drop,
     /// for a service, and its source is the service's own address
     Land "land" Drop,
     /// for a service, with a source route (IPv4 options LSRR, SSRR; IPv6 routing header type 0)

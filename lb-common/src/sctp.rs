@@ -7,6 +7,8 @@ use crate::tcp::State;
 
 /// The type of an INIT chunk: it opens an association.
 pub const INIT: u8 = 1;
+/// The type of an ABORT chunk.
+pub const ABORT: u8 = 6;
 
 /// IPVS's number of a state is ours less this.
 const FIRST: u8 = State::SctpNone as u8;
@@ -43,7 +45,7 @@ pub const fn next_state(state: u8, chunk: u8) -> u8 {
     let row = match chunk {
         INIT => ON_INIT,
         2 => ON_INIT_ACK,
-        6 => ON_ABORT,
+        ABORT => ON_ABORT,
         7 => ON_SHUTDOWN,
         8 => ON_SHUTDOWN_ACK,
         9 => ON_ERROR,
@@ -65,7 +67,6 @@ mod tests {
     const DATA: u8 = 0;
     const SACK: u8 = 3;
     const HEARTBEAT: u8 = 4;
-    const ABORT: u8 = 6;
     const SHUTDOWN: u8 = 7;
     const SHUTDOWN_ACK: u8 = 8;
     const ERROR: u8 = 9;

@@ -32,7 +32,7 @@ mod entry {
     use lb_common::sched::sh_hash;
 
     use crate::maps::{BACKENDS, COUNTERS, SCHED};
-    use crate::packet::Packet;
+    use crate::packet::Plain;
     use crate::{rewrite, services};
 
     /// The driver's orders.
@@ -176,20 +176,21 @@ mod entry {
     /// balancer without connections.
     #[xdp]
     pub(crate) fn floor_lookup(ctx: XdpContext) -> u32 {
-        let Ok(packet) = Packet::parse(&ctx) else {
+        let Some(packet) = Plain::read::<false>(ctx.data(), ctx.data_end()) else {
             return XDP_PASS;
         };
-        let Some(service) = services::find(packet.service_key()) else {
+        let port = (packet.ports >> 16) as u16;
+        let Some(service) = services::find::<false>(packet.destination, port, packet.proto) else {
             return XDP_PASS;
         };
         // SAFETY: an element of the map.
-        let (id, table) = unsafe { ((*service).id, (*service).table) };
+        let table = unsafe { (*service).table };
         let (base, len) = ((table >> 32) as u32, table as u32);
         if len == 0 {
             return XDP_DROP;
         }
-        let tag = packet.flow_tag(id);
-        let entry = base + sh_hash((tag >> 32) as u32 ^ tag as u32) % len;
+        let client = packet.source[0] ^ packet.ports & 0xffff;
+        let entry = base + sh_hash(client) % len;
         let Some(word) = SCHED.get_ptr(entry >> 2) else {
             return XDP_DROP;
         };
@@ -198,7 +199,9 @@ mod entry {
         let Some(backend) = BACKENDS.get_ptr(u32::from(index)) else {
             return XDP_DROP;
         };
-        if rewrite::to_backend(&packet, backend).is_err() {
+        // SAFETY: `read` saw the IP header.
+        let sent = unsafe { rewrite::to_backend::<false>(packet.frame, packet.ip(), backend) };
+        if sent.is_err() {
             return XDP_DROP;
         }
         let Some(counters) = COUNTERS.get_ptr_mut(u32::from(index)) else {

@@ -2,53 +2,120 @@
 //! rules of concurrency.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use lb_common::flow::{FlowBucket, FlowValue, PENDING};
+use lb_common::flow::{FlowValue, PENDING};
 use lb_common::hash::flow_buckets;
 use lb_common::maps::{
-    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, FLOW_WAYS, SERVICE_COUNTS, SERVICE_ONE_PACKET,
-    SERVICE_SLOPPY, Sched, ServiceSlot, Settings, TIMEOUTS as STATES,
+    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, FLOW_WAYS, SERVICE_COUNTS,
+    SERVICE_EXPIRE_NODEST, SERVICE_ONE_PACKET, SERVICE_SLOPPY, Sched, TIMEOUTS as STATES,
 };
 use lb_common::reason::Reason;
+use lb_common::sctp;
 use lb_common::tcp::{RST, SYN, State, is_reusable, next_state};
 
 use crate::atomic;
 use crate::insert::{self, Inserted};
-use crate::maps::{BACKENDS, FLOWS, TIMEOUTS, count, params, settings};
-use crate::schedule::{self, Session};
+use crate::maps::{BACKENDS, FLOW_ADDRS, FLOWS, TIMEOUTS, count, params, settings};
+use crate::schedule;
+use crate::session::{
+    IS_ERROR, IS_SCTP, IS_TCP, IS_WIDE, Session, client_words, pack, unpack, veil,
+};
 use crate::{flood, loads};
 
-/// Beside the TCP flags in the low byte: it is TCP.
-pub(crate) const IS_TCP: u32 = 0x100;
 /// How often a way that another CPU is writing is looked at again, some 30 ns apart: it takes that
 /// one a tenth of this to schedule a connection.
 const PATIENCE: u32 = 48;
 
-/// A way of a bucket in the map.
+/// The two buckets where a flow may lie, and what lies beside them.
 #[derive(Clone, Copy)]
-pub(crate) struct Way(*mut u64);
+pub(crate) struct Places {
+    first: *mut u64,
+    second: *mut u64,
+    first_clients: *mut u64,
+    second_clients: *mut u64,
+}
+
+impl Places {
+    /// The buckets of these numbers.
+    #[inline(always)]
+    pub(crate) fn of((first, second): (u32, u32)) -> Option<Places> {
+        Some(Places {
+            first: FLOWS.get_ptr_mut(first)?.cast(),
+            second: FLOWS.get_ptr_mut(second)?.cast(),
+            first_clients: FLOW_ADDRS.get_ptr_mut(first)?.cast(),
+            second_clients: FLOW_ADDRS.get_ptr_mut(second)?.cast(),
+        })
+    }
+
+    /// Way `i` modulo 8.
+    #[inline(always)]
+    pub(crate) fn way(&self, i: u64) -> Way {
+        let (bucket, clients) = if i & FLOW_WAYS as u64 != 0 {
+            (self.second, self.second_clients)
+        } else {
+            (self.first, self.first_clients)
+        };
+        let i = 2 * (i as usize % FLOW_WAYS);
+        // SAFETY: i is below FLOW_WAYS, so both stay within the elements.
+        unsafe { Way(bucket.add(i), clients.add(i)) }
+    }
+
+    /// Twice the first bucket, or twice the second.
+    #[inline(always)]
+    pub(crate) fn only(&self, is_second: bool) -> Places {
+        let (bucket, clients) = if is_second {
+            (self.second, self.second_clients)
+        } else {
+            (self.first, self.first_clients)
+        };
+        Places {
+            first: bucket,
+            second: bucket,
+            first_clients: clients,
+            second_clients: clients,
+        }
+    }
+}
+
+/// A way of a bucket in the map: the flow, and its client where that is wide.
+#[derive(Clone, Copy)]
+pub(crate) struct Way(*mut u64, *mut u64);
 
 impl Way {
-    #[inline(always)]
-    pub(crate) fn of(bucket: *mut FlowBucket, i: usize) -> Way {
-        // SAFETY: i is below FLOW_WAYS, so this stays within the element.
-        Way(unsafe { bucket.cast::<u64>().add(2 * i) })
-    }
-
-    /// Way `i` modulo 8 of two buckets.
-    #[inline(always)]
-    pub(crate) fn of_two(first: *mut FlowBucket, second: *mut FlowBucket, i: u64) -> Way {
-        let bucket = if i & FLOW_WAYS as u64 != 0 {
-            second
-        } else {
-            first
-        };
-        Self::of(bucket, i as usize % FLOW_WAYS)
-    }
-
     /// Whether both are the same way.
     #[inline(always)]
     pub(crate) fn is(self, other: Way) -> bool {
         core::ptr::eq(self.0, other.0)
+    }
+
+    /// Whether it has the tag of this connection, and its client.
+    #[inline(always)]
+    pub(crate) fn is_of(self, session: &Session) -> bool {
+        self.tag() == session.tag
+            && (!session.is(IS_WIDE) || self.client() == session.client_words())
+    }
+
+    /// The client of a wide flow.
+    #[inline(always)]
+    fn client(self) -> [u64; 2] {
+        // SAFETY: two words of an element of the map.
+        unsafe { [atomic::load(self.1), atomic::load(self.1.add(1))] }
+    }
+
+    /// Gives a claimed way the client of its new flow, before the tag.
+    #[inline(always)]
+    pub(crate) fn set_client(self, client: [u64; 2]) {
+        // SAFETY: as above.
+        unsafe {
+            atomic::store(self.1, client[0]);
+            atomic::store(self.1.add(1), client[1]);
+        }
+    }
+
+    /// Gives a claimed way the tag, and the client, of a flow that is moved there.
+    #[inline(always)]
+    pub(crate) fn set_flow_of(self, other: Way, tag: u64) {
+        self.set_client(other.client());
+        self.set_tag(tag);
     }
 
     #[inline(always)]
@@ -106,23 +173,47 @@ impl Way {
     }
 }
 
-/// Looks for a flow, for the short way: one that is being written is not found.
+/// Looks for a flow, for the short way: one that is being written is not found. Of a wide one the
+/// client is compared too.
 #[inline(always)]
-pub(crate) fn peek(tag: u64) -> Option<(Way, FlowValue)> {
+pub(crate) fn peek(tag: u64, client: Option<[u32; 4]>) -> Option<(Way, FlowValue)> {
     let (first, second) = flow_buckets(tag, &params());
     // The second place is looked at here too: after a flood has filled the table, half of the flows
     // that come later live in theirs.
-    let way = peek_bucket(first, tag).or_else(|| peek_bucket(second, tag))?;
-    let value = way.value();
+    let (flow, bucket, i) = match peek_bucket(first, tag) {
+        Some((flow, i)) => (flow, first, i),
+        None => {
+            let (flow, i) = peek_bucket(second, tag)?;
+            (flow, second, i)
+        }
+    };
+    // SAFETY: tag and value of a way.
+    let value = unsafe { atomic::load(flow.add(1)) };
+    let mut clients = flow;
+    if let Some(client) = client {
+        clients = FLOW_ADDRS.get_ptr_mut(bucket)?.cast::<u64>();
+        // SAFETY: i is below FLOW_WAYS.
+        clients = unsafe { clients.add(2 * i) };
+        // The value is read again: with this tag another client may have been there before.
+        // SAFETY: as above.
+        if Way(flow, clients).client() != client_words(client)
+            || unsafe { atomic::load(flow.add(1)) } != value
+        {
+            return None;
+        }
+    }
+    let way = Way(flow, clients);
     (way.tag() == tag && value != PENDING).then_some((way, FlowValue(value)))
 }
 
 #[inline(always)]
-fn peek_bucket(bucket: u32, tag: u64) -> Option<Way> {
-    let bucket = FLOWS.get_ptr_mut(bucket)?;
+fn peek_bucket(bucket: u32, tag: u64) -> Option<(*mut u64, usize)> {
+    let bucket = FLOWS.get_ptr_mut(bucket)?.cast::<u64>();
     (0..FLOW_WAYS)
-        .map(|i| Way::of(bucket, i))
-        .find(|way| way.tag() == tag)
+        // SAFETY: i is below FLOW_WAYS, so this stays within the element.
+        .map(|i| (unsafe { bucket.add(2 * i) }, i))
+        // SAFETY: the tag of a way.
+        .find(|&(flow, _)| unsafe { atomic::load(flow) } == tag)
 }
 
 /// Notes that a flow has been seen in this tick. `None` when it had expired.
@@ -148,20 +239,12 @@ pub(crate) fn is_expired(value: FlowValue, now: u32) -> bool {
     value.idle(now) > timeout
 }
 
-/// 0, but the verifier does not know: it would follow each value of an index, of a rank by itself
-/// and not come to an end. Joined with this they are any number to it, and it follows them once.
+/// Which way of its two buckets is this connection's, or [`NOWHERE`].
 #[inline(always)]
-pub(crate) fn veil(settings: *const Settings) -> u64 {
-    // SAFETY: within the element.
-    unsafe { core::ptr::read_volatile(&raw const (*settings).zero) }
-}
-
-/// Which way of its two buckets has this tag, or [`NOWHERE`].
-#[inline(always)]
-fn find(first: *mut FlowBucket, second: *mut FlowBucket, tag: u64, veil: u64) -> u64 {
+fn find(places: &Places, session: &Session, veil: u64) -> u64 {
     let mut found = NOWHERE;
     for i in 0..2 * FLOW_WAYS as u64 {
-        if Way::of_two(first, second, i).tag() == tag {
+        if places.way(i).is_of(session) {
             found = i ^ veil;
             break;
         }
@@ -178,22 +261,27 @@ pub(crate) enum Settled {
     Not,
 }
 
-/// Waits until a way that had this tag has a value, or another tag.
+/// Waits until a way that had this connection has a value, or another connection.
 #[inline(always)]
-pub(crate) fn settled(way: Way, tag: u64) -> Settled {
+pub(crate) fn settled(way: Way, session: &Session) -> Settled {
+    let mut value = PENDING;
     for _ in 0..PATIENCE {
-        let value = way.value();
-        if way.tag() != tag {
-            return Settled::Gone;
-        }
-        if value != PENDING {
-            return Settled::As(FlowValue(value));
+        value = way.value();
+        if value != PENDING || way.tag() != session.tag {
+            break;
         }
         // A pause that leaves the cache line to its owner.
         // SAFETY: a helper without arguments.
         unsafe { bpf_ktime_get_ns() };
     }
-    Settled::Not
+    if !way.is_of(session) {
+        return Settled::Gone;
+    }
+    // Read again where the tag alone does not say that it is the same flow's.
+    if value == PENDING || session.is(IS_WIDE) && way.value() != value {
+        return Settled::Not;
+    }
+    Settled::As(FlowValue(value))
 }
 
 /// What is known of a backend to which a flow points.
@@ -215,32 +303,41 @@ fn is_owned(backend: u16, service: u16) -> bool {
         .is_some_and(|at| unsafe { (*at).service } == service)
 }
 
+#[inline(always)]
+fn is_down(backend: u16) -> bool {
+    // SAFETY: an element of the map.
+    BACKENDS
+        .get_ptr(u32::from(backend))
+        .is_some_and(|at| unsafe { (*at).flags } & BACKEND_DOWN != 0)
+}
+
 /// The backend of a packet's flow: the one it has, or else the one that the scheduler gives it.
 ///
 /// In three steps that do not lie within each other, for the stack's sake: `decide` finds the flow or
 /// claims a place, the scheduler chooses, `settle` writes what it chose into the place.
 #[inline(always)]
-pub(crate) fn admit(session: &Session, flags: u32) -> Result<u32, Reason> {
-    let answer = decide(session, flags);
-    if answer < FIRST_REASON {
-        return Ok(answer);
-    }
+pub(crate) fn admit(session: &Session) -> Result<u32, Reason> {
+    let answer = decide_packed(session);
     if answer < SCHEDULE {
-        return Err(reason_of(answer));
+        return unpack(answer);
     }
-    let chosen = if answer & BY_HASH != 0 {
+    let chosen = if answer & ABOUT != 0 {
+        schedule::hashed(session)
+    } else if answer & BY_HASH != 0 {
         schedule::without_entry(session)
     } else {
         schedule::choose(session)
     };
+    let mut zero = 0;
     if answer & CLAIMED != 0 {
         let backend = match chosen {
             Ok(backend) => u32::from(backend),
             Err(_) => 0,
         };
-        settle(session, flags, answer, backend);
+        zero = settle(session, answer, backend);
     }
-    chosen.map(u32::from)
+    // Used, or the compiler would let the function return whatever is in the register.
+    chosen.map(|backend| u32::from(backend) ^ zero)
 }
 
 /// What [`decide`] answers beside a backend or a reason: a server is to be chosen.
@@ -251,62 +348,52 @@ const BY_HASH: u32 = 1 << 21;
 const CLAIMED: u32 = 1 << 22;
 /// Its server is gone.
 const FLEES: u32 = 1 << 23;
+/// It only says where the connection would be.
+const ABOUT: u32 = 1 << 24;
 
-/// Gives a claimed way the server that was chosen, or frees it (0).
+/// Gives a claimed way the server that was chosen, or frees it (0). It returns 0.
 #[inline(never)]
-fn settle(session: &Session, flags: u32, answer: u32, backend: u32) -> u32 {
-    let (first, second) = flow_buckets(session.tag, &params());
-    let (Some(first), Some(second)) = (FLOWS.get_ptr_mut(first), FLOWS.get_ptr_mut(second)) else {
+fn settle(session: &Session, answer: u32, backend: u32) -> u32 {
+    let Some(settings) = settings() else {
         return 0;
     };
-    let way = Way::of_two(first, second, u64::from(answer) % (2 * FLOW_WAYS as u64));
+    let zero = veil(settings) as u32;
+    let Some(places) = Places::of(flow_buckets(session.tag, &params())) else {
+        return zero;
+    };
+    let way = places.way(u64::from(answer) % (2 * FLOW_WAYS as u64));
     if backend == 0 {
         way.free();
-        return 0;
+        return zero;
     }
     let backend = backend as u16;
     // SAFETY: an element of the map.
     let (set, service_flags) = unsafe { ((*session.service).timeouts, (*session.service).flags) };
-    let value = FlowValue::new(backend, first_state(flags), session.now);
+    let state = next(session, State::None as u8);
+    let value = FlowValue::new(backend, state, session.now);
     way.settle(value.with_timeouts(set).0);
-    loads::moved(backend, None, Some(value.state_bits()));
+    loads::moved(backend, None, Some(state));
     if service_flags & SERVICE_COUNTS != 0 {
         loads::bound(backend);
     }
     if answer & FLEES != 0 {
         count(Reason::Rescheduled);
     }
-    0
+    zero
 }
 
-/// Answers above this are reasons: one register for both.
-const FIRST_REASON: u32 = 1 << 16;
-
-#[inline(always)]
-fn reason_of(answer: u32) -> Reason {
-    // Only those that `decide` gives.
-    match answer - FIRST_REASON {
-        n if n == Reason::NoServer as u32 => Reason::NoServer,
-        n if n == Reason::BackendUnresolved as u32 => Reason::BackendUnresolved,
-        n if n == Reason::TcpNoFlow as u32 => Reason::TcpNoFlow,
-        n if n == Reason::FlowBusy as u32 => Reason::FlowBusy,
-        _ => Reason::Internal,
-    }
-}
-
+/// Not inlined: the short way shall not pay for its registers.
 #[inline(never)]
-fn decide(session: &Session, flags: u32) -> u32 {
-    match admit_inner(session, flags) {
+fn decide_packed(session: &Session) -> u32 {
+    match decide(session) {
         Ok(answer) => answer,
-        Err(reason) => FIRST_REASON + u32::from(reason as u8),
+        Err(reason) => pack(Err(reason)),
     }
 }
 
 #[inline(always)]
-fn admit_inner(session: &Session, flags: u32) -> Result<u32, Reason> {
-    let tag = session.tag;
-    let (first, second) = flow_buckets(tag, &params());
-    let (Some(first), Some(second)) = (FLOWS.get_ptr_mut(first), FLOWS.get_ptr_mut(second)) else {
+fn decide(session: &Session) -> Result<u32, Reason> {
+    let Some(places) = Places::of(flow_buckets(session.tag, &params())) else {
         return Err(Reason::Internal);
     };
     let Some(settings) = settings() else {
@@ -315,11 +402,11 @@ fn admit_inner(session: &Session, flags: u32) -> Result<u32, Reason> {
     let mut found = None;
     // Looked for again when it was evicted, moved or given up in this moment.
     for _ in 0..2 {
-        let number = find(first, second, tag, veil(settings));
+        let number = find(&places, session, veil(settings));
         if number == NOWHERE {
             break;
         }
-        match settled(Way::of_two(first, second, number), tag) {
+        match settled(places.way(number), session) {
             Settled::As(value) => {
                 found = Some((number, value));
                 break;
@@ -328,83 +415,124 @@ fn admit_inner(session: &Session, flags: u32) -> Result<u32, Reason> {
             Settled::Not => return Err(Reason::FlowBusy),
         }
     }
-    let mut flees = false;
-    let mut strays = false;
+    if session.is(IS_ERROR) {
+        return about(session, found.map(|(_, value)| value));
+    }
+    // Bits of the answer, which the verifier does not know: it would walk what follows for each.
+    let mut marks = veil(settings) as u32;
     let way = match found {
-        Some((number, value)) => {
-            let way = Way::of_two(first, second, number);
-            match known(session, flags, way, value)? {
-                Known::Stays(backend) => return Ok(u32::from(backend)),
-                Known::Anew { flees: is_fleeing } => {
-                    flees = is_fleeing;
-                    number
+        Some((number, value)) => match known(session, places.way(number), value)? {
+            Known::Stays(backend) => return Ok(u32::from(backend)),
+            Known::Anew { flees } => {
+                if flees {
+                    marks ^= FLEES;
                 }
+                number
             }
-        }
+        },
         None => {
-            if is_one_packet(session, flags) {
+            if is_one_packet(session) {
                 return Ok(SCHEDULE);
             }
-            let mid_stream = flags & IS_TCP == 0 || flags as u8 & SYN == 0;
-            strays = mid_stream && flood::was_lately(settings, session.now);
-            let is_stray_tcp = strays && flags as u8 & RST == 0;
-            if !may_open(session.service, flags) && !is_stray_tcp {
-                return Err(Reason::TcpNoFlow);
+            let low = session.flags as u8;
+            let mid_stream = !session.is(IS_TCP) || low & SYN == 0;
+            let strays = mid_stream && flood::was_lately(settings, session.now);
+            let is_stray_tcp = strays && session.is(IS_TCP) && low & RST == 0;
+            if !is_stray_tcp {
+                may_open(session)?;
             }
             if flood::is_over(settings, session.now) {
                 count(Reason::FloodHashed);
                 return Ok(SCHEDULE | BY_HASH);
             }
-            match insert::insert(first, second, tag, session.now, settings)? {
+            if strays {
+                marks = BY_HASH;
+            }
+            marks ^= veil(settings) as u32;
+            match insert::insert(&places, session, settings)? {
                 Inserted::New(number) => number,
                 Inserted::Found(value) => return Ok(u32::from(value.backend())),
             }
         }
     };
-    let mut answer = SCHEDULE | CLAIMED | way as u32 % (2 * FLOW_WAYS as u32);
-    if strays {
-        answer |= BY_HASH;
+    let way = way ^ veil(settings);
+    let number = way as u32 % (2 * FLOW_WAYS as u32);
+    Ok(SCHEDULE | CLAIMED | number | marks & (BY_HASH | FLEES))
+}
+
+/// Whether each packet is scheduled by itself (`ops`, for UDP).
+#[inline(always)]
+fn is_one_packet(session: &Session) -> bool {
+    // SAFETY: an element of the map.
+    !session.is(IS_TCP | IS_SCTP) && unsafe { (*session.service).flags } & SERVICE_ONE_PACKET != 0
+}
+
+/// The backend of the connection that an ICMP error is about, which is left as it is. One that is
+/// not in the table is where a hash would put it.
+#[inline(always)]
+fn about(session: &Session, found: Option<FlowValue>) -> Result<u32, Reason> {
+    if let Some(value) = found
+        && !is_expired(value, session.now)
+        && is_owned(value.backend(), session.id)
+    {
+        return Ok(u32::from(value.backend()));
     }
-    if flees {
-        answer |= FLEES;
+    if is_hashed(session) {
+        return Ok(SCHEDULE | ABOUT);
     }
-    Ok(answer)
+    Err(Reason::IcmpNoFlow)
+}
+
+/// Whether the service's scheduler gives a connection to the same server everywhere.
+#[inline(always)]
+fn is_hashed(session: &Session) -> bool {
+    // SAFETY: an element of the map.
+    let sched = unsafe { (*session.service).sched };
+    sched >= Sched::SourceHash as u8 && sched <= Sched::DestHash as u8
+}
+
+/// Whether a packet begins a connection.
+#[inline(always)]
+fn opens(session: &Session) -> bool {
+    let low = session.flags as u8;
+    if session.is(IS_TCP) {
+        low & (SYN | RST) == SYN
+    } else {
+        !session.is(IS_SCTP) || low == sctp::INIT
+    }
 }
 
 /// Whether a packet without a flow may start one. TCP in mid-stream may where every director would
 /// choose the same server (a hash) or the operator said so. Otherwise IPVS hands it to the
 /// director's own stack, which answers RST; a director that promises never to send one drops it.
 #[inline(always)]
-fn may_open(service: *const ServiceSlot, flags: u32) -> bool {
-    if flags & IS_TCP == 0 {
-        return true;
-    }
-    if flags as u8 & RST != 0 {
-        return false;
-    }
+fn may_open(session: &Session) -> Result<(), Reason> {
     // SAFETY: an element of the map.
-    flags as u8 & SYN != 0
-        || unsafe { (*service).flags } & SERVICE_SLOPPY != 0
-        || unsafe { is_hash((*service).sched) }
+    let takes_all = unsafe { (*session.service).flags } & SERVICE_SLOPPY != 0 || is_hashed(session);
+    if opens(session) {
+        return Ok(());
+    }
+    let low = session.flags as u8;
+    if session.is(IS_TCP) {
+        if takes_all && low & RST == 0 {
+            Ok(())
+        } else {
+            Err(Reason::TcpNoFlow)
+        }
+    } else if takes_all && low != sctp::ABORT {
+        Ok(())
+    } else {
+        Err(Reason::SctpNoFlow)
+    }
 }
 
-/// Whether every director chooses the same server.
-const fn is_hash(sched: u8) -> bool {
-    sched >= Sched::SourceHash as u8 && sched <= Sched::DestHash as u8
-}
-
-/// Whether each packet is scheduled by itself (`ops`, for UDP).
+/// The state of a flow after this packet.
 #[inline(always)]
-fn is_one_packet(session: &Session, flags: u32) -> bool {
-    // SAFETY: an element of the map.
-    flags & IS_TCP == 0 && unsafe { (*session.service).flags } & SERVICE_ONE_PACKET != 0
-}
-
-/// The state of a flow after its first packet.
-#[inline(always)]
-fn first_state(flags: u32) -> u8 {
-    if flags & IS_TCP != 0 {
-        next_state(State::None as u8, flags as u8)
+fn next(session: &Session, state: u8) -> u8 {
+    if session.is(IS_TCP) {
+        next_state(state, session.flags as u8)
+    } else if session.is(IS_SCTP) {
+        sctp::next_state(state, session.flags as u8)
     } else {
         State::Udp as u8
     }
@@ -419,38 +547,45 @@ enum Known {
 
 /// A packet of a flow that is in the table.
 #[inline(always)]
-fn known(session: &Session, flags: u32, way: Way, value: FlowValue) -> Result<Known, Reason> {
+fn known(session: &Session, way: Way, value: FlowValue) -> Result<Known, Reason> {
     // SAFETY: an element of the map.
-    let id = unsafe { (*session.service).id };
+    let service_flags = unsafe { (*session.service).flags };
     let state = value.state_bits();
-    let is_tcp = flags & IS_TCP != 0;
-    let opens = !is_tcp || flags as u8 & (SYN | RST) == SYN;
+    let opens = opens(session);
     // An entry that ought to be gone is.
-    let is_stale = is_expired(value, session.now) || !is_owned(value.backend(), id);
-    let reuses = is_tcp && opens && is_reusable(state);
-    let flees = opens && !is_usable(value.backend(), id);
+    let is_stale = is_expired(value, session.now) || !is_owned(value.backend(), session.id);
+    let reuses = opens && is_reusable(state);
+    // What opens goes to a server that lives; the rest stays, unless it is to end.
+    let flees = if opens {
+        !is_usable(value.backend(), session.id)
+    } else {
+        service_flags & SERVICE_EXPIRE_NODEST != 0 && is_down(value.backend())
+    };
     if is_stale || reuses || flees {
-        if !may_open(session.service, flags) {
-            return Err(Reason::TcpNoFlow);
+        let may_open = may_open(session);
+        if is_stale {
+            may_open?;
         }
         if !way.claim(value.0) {
             return Err(Reason::FlowBusy);
         }
-        if way.tag() != session.tag {
+        if !way.is_of(session) {
             // It changed hands and has the same value by chance.
             way.settle(value.0);
             return Err(Reason::FlowBusy);
         }
-        loads::moved(value.backend(), Some(state), None);
+        if is_owned(value.backend(), session.id) {
+            loads::moved(value.backend(), Some(state), None);
+        }
+        if let Err(reason) = may_open {
+            way.free();
+            return Err(reason);
+        }
         return Ok(Known::Anew {
             flees: flees && !is_stale && !reuses,
         });
     }
-    let next = if is_tcp {
-        next_state(state, flags as u8)
-    } else {
-        state
-    };
+    let next = next(session, state);
     if next != state || value.seen() != session.now {
         if way.change(value.0, value.seen_as(next, session.now).0) && next != state {
             loads::moved(value.backend(), Some(state), Some(next));

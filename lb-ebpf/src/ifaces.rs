@@ -4,7 +4,7 @@ use lb_common::maps::{IFACE_PROBES, Iface, SERVICE_LOCAL, iface_slot, mac_bloom,
 use lb_common::reason::Reason;
 
 use crate::maps::{IFACES, PEERS};
-use crate::packet::Packet;
+use crate::packet::field;
 
 /// 00:00:5e:00:01, and then the VRID (RFC 9568, 7.3).
 const VRRP_MAC_START: u32 = u32::from_ne_bytes([0, 0, 0x5e, 0]);
@@ -29,9 +29,12 @@ fn is_peer(key: u64) -> bool {
 }
 
 /// Whether the frame is to be balanced; else what becomes of it.
+///
+/// # Safety
+/// `frame` points to a frame of 14 bytes at least.
 #[inline(always)]
-pub(crate) fn check(
-    packet: &Packet,
+pub(crate) unsafe fn check(
+    frame: usize,
     ingress: u32,
     service: u16,
     service_flags: u32,
@@ -48,7 +51,8 @@ pub(crate) fn check(
             (*iface).peer_bloom,
         )
     };
-    let (start, rest) = packet.dmac();
+    // SAFETY: the caller's promise.
+    let (start, rest) = unsafe { (field::<u32>(frame), field::<u16>(frame + 4)) };
     let is_own = start == own_start && rest == own_rest;
     let is_vrrp = start == VRRP_MAC_START && rest.to_ne_bytes()[0] == VRRP_MAC_FIFTH;
     // A switch that has forgotten where a MAC is floods its frames; they are not ours.
@@ -56,7 +60,10 @@ pub(crate) fn check(
         return Err(Reason::OtherMac);
     }
     if bloom != 0 {
-        let smac = packet.smac_key();
+        // SAFETY: the caller's promise. As `mac_key` makes it.
+        let smac = unsafe {
+            u64::from(field::<u32>(frame + 6)) | u64::from(field::<u16>(frame + 10)) << 32
+        };
         // What a peer director sent here it has scheduled already. To do so again could send the
         // frame back and forth for ever.
         if bloom & mac_bloom(smac) != 0 && (is_peer(smac) || is_peer(peer_key(smac, service))) {

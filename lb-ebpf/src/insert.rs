@@ -3,15 +3,16 @@
 //! In this order: a free way in the first bucket, in the second; a flow that is closing gives way;
 //! one that lives is moved to its own second bucket; a half-open one gives way; the most idle.
 
-use lb_common::flow::{FlowBucket, FlowValue, PENDING};
+use lb_common::flow::{FlowValue, PENDING};
 use lb_common::hash::flow_buckets;
 use lb_common::maps::{FLOW_WAYS, Settings};
 use lb_common::reason::Reason;
 use lb_common::tcp::{is_closing, is_half_open};
 
-use crate::flows::{NOWHERE, Settled, Way, is_expired, settled, veil};
+use crate::flows::{NOWHERE, Places, Settled, Way, is_expired, settled};
 use crate::loads;
-use crate::maps::{CROWDED, FLOWS, count, params};
+use crate::maps::{CROWDED, count, params};
+use crate::session::{IS_WIDE, Session, veil};
 
 /// How often a place is looked for when other CPUs take what was found.
 const TRIES: u32 = 2;
@@ -39,17 +40,16 @@ const TAKEN: u64 = u64::MAX;
 /// Claims a way for a flow that is not in its buckets.
 #[inline(always)]
 pub(crate) fn insert(
-    first: *mut FlowBucket,
-    second: *mut FlowBucket,
-    tag: u64,
-    now: u32,
+    places: &Places,
+    session: &Session,
     settings: *const Settings,
 ) -> Result<Inserted, Reason> {
+    let now = session.now;
     for _ in 0..TRIES {
-        let mut best = best(first, second, 2 * FLOW_WAYS as u64, now, settings);
+        let mut best = best(places, 2 * FLOW_WAYS as u64, now, settings);
         let mut is_claimed = false;
         if best >= HALF_OPEN && !is_crowded(now) {
-            let room = make_room(first, second, now, settings);
+            let room = make_room(places, now, settings);
             if room == NOWHERE {
                 note_failure(now);
             } else {
@@ -59,10 +59,10 @@ pub(crate) fn insert(
             }
         }
         if !is_claimed {
-            is_claimed = take(Way::of_two(first, second, best), best, now, settings);
+            is_claimed = take(places.way(best), best, now, settings);
         }
         if is_claimed {
-            return publish(first, second, best % WAYS, tag, settings);
+            return publish(places, best % WAYS, session, settings);
         }
     }
     Err(Reason::FlowBusy)
@@ -121,16 +121,10 @@ fn left(value: u64) {
 /// The lowest rank among the first `ways` ways of two buckets, with the way's number in its lowest
 /// three bits.
 #[inline(always)]
-fn best(
-    first: *mut FlowBucket,
-    second: *mut FlowBucket,
-    ways: u64,
-    now: u32,
-    settings: *const Settings,
-) -> u64 {
+fn best(places: &Places, ways: u64, now: u32, settings: *const Settings) -> u64 {
     let mut best = TAKEN;
     for i in 0..ways {
-        let rank = rank(Way::of_two(first, second, i).value(), now, settings) ^ i;
+        let rank = rank(places.way(i).value(), now, settings) ^ i;
         if rank < best {
             best = rank;
         }
@@ -166,32 +160,27 @@ fn rank(value: u64, now: u32, settings: *const Settings) -> u64 {
 /// Moves a flow of these buckets to its second place and returns the number of its way, claimed, or
 /// [`NOWHERE`].
 #[inline(always)]
-fn make_room(
-    first: *mut FlowBucket,
-    second: *mut FlowBucket,
-    now: u32,
-    settings: *const Settings,
-) -> u64 {
+fn make_room(places: &Places, now: u32, settings: *const Settings) -> u64 {
     for i in 0..WAYS {
         let i = i ^ veil(settings);
-        let way = Way::of_two(first, second, i);
+        let way = places.way(i);
         let (tag, value) = (way.tag(), way.value());
         if value == 0 || value == PENDING || tag == 0 {
             continue;
         }
-        let (home, other) = flow_buckets(tag, &params());
-        // Only from its first place to its second: see `lb_common::flow`.
-        let (Some(home), Some(other)) = (FLOWS.get_ptr_mut(home), FLOWS.get_ptr_mut(other)) else {
+        let Some(own) = Places::of(flow_buckets(tag, &params())) else {
             continue;
         };
-        if !Way::of_two(home, home, i).is(way) {
+        // Only from its first place to its second: see `lb_common::flow`.
+        if !own.only(false).way(i).is(way) {
             continue;
         }
-        let best = best(other, other, FLOW_WAYS as u64, now, settings);
+        let other = own.only(true);
+        let best = best(&other, FLOW_WAYS as u64, now, settings);
         if best >= CLOSING {
             continue;
         }
-        let place = Way::of_two(other, other, best);
+        let place = other.way(best);
         let expired = place.value();
         if rank(expired, now, settings) >= CLOSING || !place.claim(expired) {
             continue;
@@ -206,7 +195,7 @@ fn make_room(
             continue;
         }
         left(expired);
-        place.set_tag(tag);
+        place.set_flow_of(way, tag);
         place.settle(value);
         return i;
     }
@@ -220,16 +209,18 @@ fn make_room(
 /// sees the lower, and waits for what that decides: one of them remains.
 #[inline(always)]
 fn publish(
-    first: *mut FlowBucket,
-    second: *mut FlowBucket,
+    places: &Places,
     own: u64,
-    tag: u64,
+    session: &Session,
     settings: *const Settings,
 ) -> Result<Inserted, Reason> {
-    let way = Way::of_two(first, second, own);
-    way.publish_tag(tag);
+    let way = places.way(own);
+    if session.is(IS_WIDE) {
+        way.set_client(session.client_words());
+    }
+    way.publish_tag(session.tag);
     for _ in 0..ROUNDS {
-        let rival = rival(first, second, own, tag, settings);
+        let rival = rival(places, own, session, settings);
         if rival == NOWHERE {
             return Ok(Inserted::New(own));
         }
@@ -237,7 +228,7 @@ fn publish(
         if is_lower {
             way.free();
         }
-        match settled(Way::of_two(first, second, rival), tag) {
+        match settled(places.way(rival), session) {
             Settled::As(value) => {
                 if !is_lower {
                     way.free();
@@ -255,17 +246,11 @@ fn publish(
     Err(Reason::FlowBusy)
 }
 
-/// The number of another way with this tag, or [`NOWHERE`].
+/// The number of another way with this connection, or [`NOWHERE`].
 #[inline(always)]
-fn rival(
-    first: *mut FlowBucket,
-    second: *mut FlowBucket,
-    own: u64,
-    tag: u64,
-    settings: *const Settings,
-) -> u64 {
+fn rival(places: &Places, own: u64, session: &Session, settings: *const Settings) -> u64 {
     for i in 0..WAYS {
-        if i != own && Way::of_two(first, second, i).tag() == tag {
+        if i != own && places.way(i).is_of(session) {
             return i ^ veil(settings);
         }
     }

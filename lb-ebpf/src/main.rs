@@ -20,6 +20,8 @@ mod flood;
 #[cfg(target_arch = "bpf")]
 mod flows;
 #[cfg(target_arch = "bpf")]
+mod fragments;
+#[cfg(target_arch = "bpf")]
 mod ifaces;
 #[cfg(target_arch = "bpf")]
 mod insert;
@@ -38,11 +40,15 @@ mod schedule;
 #[cfg(target_arch = "bpf")]
 mod services;
 #[cfg(target_arch = "bpf")]
+mod session;
+#[cfg(target_arch = "bpf")]
 mod sum;
 #[cfg(target_arch = "bpf")]
 mod too_big;
 #[cfg(target_arch = "bpf")]
 mod tunnel;
+#[cfg(target_arch = "bpf")]
+mod unusual;
 
 #[cfg(target_arch = "bpf")]
 mod entry {

@@ -1,37 +1,23 @@
-//! Reading a frame.
+//! Reading a frame of the plain kind: Ethernet, IPv4 without options or IPv6 without extension
+//! headers, TCP or UDP in one piece. All others are read by [`unusual`](crate::unusual).
 
-use aya_ebpf::programs::XdpContext;
-use lb_common::flow::flow_tag;
-use lb_common::maps::service_key;
+use aya_ebpf::bindings::xdp_md;
 use lb_common::reason::Reason;
 
-const ETHER_LEN: usize = 14;
-const ETHERTYPE_IPV4: u16 = 0x0800u16.to_be();
+/// Length of an Ethernet header.
+pub(crate) const ETHER_LEN: usize = 14;
+/// As it lies in the frame.
+pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800u16.to_be();
+/// As it lies in the frame.
+pub(crate) const ETHERTYPE_IPV6: u16 = 0x86ddu16.to_be();
 /// More-fragments flag and fragment offset.
-const FRAGMENT: u16 = 0x3fffu16.to_be();
-const FRAGMENT_OFFSET: u16 = 0x1fffu16.to_be();
+pub(crate) const FRAGMENT: u16 = 0x3fffu16.to_be();
 /// Protocol number of TCP.
 pub(crate) const TCP: u8 = 6;
 /// Protocol number of UDP.
 pub(crate) const UDP: u8 = 17;
-
-/// An IPv4 TCP or UDP packet whose ports can be read.
-pub(crate) struct Packet {
-    data: usize,
-    end: usize,
-    l4: usize,
-    /// Length of the IP packet.
-    pub(crate) ip_len: u32,
-    /// Length of what follows the IP header.
-    l4_len: u32,
-    /// Protocol number: [`TCP`] or [`UDP`].
-    pub(crate) proto: u8,
-    /// Whether it is the first of several fragments.
-    pub(crate) first_fragment: bool,
-    saddr: u32,
-    daddr: u32,
-    ports: u32,
-}
+/// Protocol number of SCTP.
+pub(crate) const SCTP: u8 = 132;
 
 /// Reads a field of the frame.
 ///
@@ -39,127 +25,116 @@ pub(crate) struct Packet {
 /// The field lies within the frame, as compared with its end. Drivers align frames so that the IP
 /// header is (`NET_IP_ALIGN`) or the CPU does not care; the kernel's own loads rely on it too.
 #[inline(always)]
-unsafe fn field<T: Copy>(at: usize) -> T {
+pub(crate) unsafe fn field<T: Copy>(at: usize) -> T {
     // SAFETY: the caller's promise.
     unsafe { *(at as *const T) }
 }
 
-impl Packet {
-    /// Reads the headers, or says why the frame is none of our business.
+/// Where the frame begins and ends, read again from the context: what was compared before does not
+/// hold in another function. Volatile, or the compiler makes numbers of them and hands those over,
+/// and leaves out a comparison that another one implies though the verifier does not see that.
+#[inline(always)]
+pub(crate) fn bounds(ctx: *mut xdp_md) -> (usize, usize) {
+    // SAFETY: the context of an XDP program.
+    unsafe {
+        (
+            core::ptr::read_volatile(&raw const (*ctx).data) as usize,
+            core::ptr::read_volatile(&raw const (*ctx).data_end) as usize,
+        )
+    }
+}
+
+/// A frame of the plain kind.
+pub(crate) struct Plain {
+    /// Where it lies.
+    pub(crate) frame: usize,
+    /// Length of the IP packet.
+    pub(crate) ip_len: u32,
+    /// [`TCP`] or [`UDP`].
+    pub(crate) proto: u8,
+    /// The flags of the TCP header; UDP: 0.
+    pub(crate) tcp_flags: u8,
+    /// Source port, then destination port, as in the packet.
+    pub(crate) ports: u32,
+    /// Source; IPv4: in the first word, the others zero.
+    pub(crate) source: [u32; 4],
+    /// Destination, in the same way.
+    pub(crate) destination: [u32; 4],
+}
+
+impl Plain {
+    /// Where the IP header begins.
     #[inline(always)]
-    pub(crate) fn parse(ctx: &XdpContext) -> Result<Packet, Reason> {
-        let (data, end) = (ctx.data(), ctx.data_end());
-        if data + ETHER_LEN > end {
-            return Err(Reason::NotIp);
+    pub(crate) fn ip(&self) -> usize {
+        self.frame + ETHER_LEN
+    }
+
+    /// Reads a frame whose Ethernet header (which is there) says IPv4 or IPv6; `None` when it is not
+    /// of the plain kind or something is wrong with it.
+    #[inline(always)]
+    pub(crate) fn read<const V6: bool>(frame: usize, end: usize) -> Option<Plain> {
+        let ip = frame + ETHER_LEN;
+        let header_len = if V6 { 40 } else { 20 };
+        let l4 = ip + header_len;
+        if l4 + 8 > end {
+            return None;
         }
-        // SAFETY (all of this function): each field was compared with `end` right before.
+        // SAFETY (all of this function): each field was compared with `end` before.
         unsafe {
-            if field::<u16>(data + 12) != ETHERTYPE_IPV4 {
-                return Err(Reason::NotIp);
-            }
-            if data + ETHER_LEN + 20 > end {
-                return Err(Reason::Malformed);
-            }
-            let version_len = field::<u8>(data + 14);
-            let header_len = usize::from(version_len & 15) * 4;
-            let ip_len = u32::from(u16::from_be(field(data + 16)));
-            if version_len >> 4 != 4 || header_len < 20 || ip_len > (end - data - ETHER_LEN) as u32
+            let (is_plain, ip_len, proto) = if V6 {
+                (
+                    field::<u8>(ip) >> 4 == 6,
+                    u32::from(u16::from_be(field(ip + 4))) + 40,
+                    field::<u8>(ip + 6),
+                )
+            } else {
+                (
+                    field::<u8>(ip) == 0x45 && field::<u16>(ip + 6) & FRAGMENT == 0,
+                    u32::from(u16::from_be(field(ip + 2))),
+                    field::<u8>(ip + 9),
+                )
+            };
+            let least = header_len as u32 + if proto == TCP { 20 } else { 8 };
+            if !is_plain
+                || proto != TCP && proto != UDP
+                || ip_len < least
+                || ip_len > (end - ip) as u32
             {
-                return Err(Reason::Malformed);
+                return None;
             }
-            let fragment = field::<u16>(data + 20) & FRAGMENT;
-            let proto = field::<u8>(data + 23);
-            if proto != TCP && proto != UDP {
-                return Err(Reason::OtherProtocol);
+            let mut tcp_flags = 0;
+            if proto == TCP {
+                if l4 + 20 > end {
+                    return None;
+                }
+                tcp_flags = field(l4 + 13);
             }
-            if fragment & FRAGMENT_OFFSET != 0 {
-                return Err(Reason::LaterFragment);
-            }
-            let l4 = data + ETHER_LEN + header_len;
-            // Eight bytes have the ports; with less the stack discards it.
-            if l4 + 8 > end || ip_len < header_len as u32 + 8 {
-                return Err(Reason::Malformed);
-            }
-            Ok(Packet {
-                data,
-                end,
-                l4,
+            Some(Plain {
+                frame,
                 ip_len,
-                l4_len: ip_len - header_len as u32,
                 proto,
-                first_fragment: fragment != 0,
-                saddr: field(data + 26),
-                daddr: field(data + 30),
+                tcp_flags,
                 ports: field(l4),
+                source: if V6 {
+                    field(ip + 8)
+                } else {
+                    [field(ip + 12), 0, 0, 0]
+                },
+                destination: if V6 {
+                    field(ip + 24)
+                } else {
+                    [field(ip + 16), 0, 0, 0]
+                },
             })
         }
     }
 
-    /// The key of the service that it is for, if that exists.
+    /// A packet to itself would come back for ever from a server that answers.
     #[inline(always)]
-    pub(crate) fn service_key(&self) -> u64 {
-        service_key(self.daddr, (self.ports >> 16) as u16, self.proto)
-    }
-
-    /// The tag of its flow.
-    #[inline(always)]
-    pub(crate) fn flow_tag(&self, service: u16) -> u64 {
-        flow_tag(self.saddr, self.ports as u16, service)
-    }
-
-    /// The client's address.
-    #[inline(always)]
-    pub(crate) fn client(&self) -> u32 {
-        self.saddr
-    }
-
-    /// The client's port.
-    #[inline(always)]
-    pub(crate) fn client_port(&self) -> u16 {
-        self.ports as u16
-    }
-
-    /// The flags of the TCP header.
-    #[inline(always)]
-    pub(crate) fn tcp_flags(&self) -> Result<u8, Reason> {
-        if self.l4 + 20 > self.end || self.l4_len < 20 {
-            return Err(Reason::ShortHeader);
+    pub(crate) fn not_land(&self) -> Result<(), Reason> {
+        if self.source == self.destination {
+            return Err(Reason::Land);
         }
-        // SAFETY: just compared.
-        Ok(unsafe { field(self.l4 + 13) })
-    }
-
-    /// Destination MAC: its first four bytes and its last two.
-    #[inline(always)]
-    pub(crate) fn dmac(&self) -> (u32, u16) {
-        // SAFETY: `parse` saw the Ethernet header.
-        unsafe { (field(self.data), field(self.data + 4)) }
-    }
-
-    /// Source MAC as `mac_key` makes it.
-    #[inline(always)]
-    pub(crate) fn smac_key(&self) -> u64 {
-        // SAFETY: `parse` saw the Ethernet header.
-        unsafe {
-            u64::from(field::<u32>(self.data + 6)) | u64::from(field::<u16>(self.data + 10)) << 32
-        }
-    }
-
-    /// Where the IP header starts in the frame.
-    #[inline(always)]
-    pub(crate) fn l3(&self) -> u32 {
-        ETHER_LEN as u32
-    }
-
-    /// A number that all packets of a flow have in common.
-    #[inline(always)]
-    pub(crate) fn flow_hash(&self) -> u32 {
-        self.saddr ^ self.ports
-    }
-
-    /// Where the frame starts; its first 34 bytes are there.
-    #[inline(always)]
-    pub(crate) fn start(&self) -> usize {
-        self.data
+        Ok(())
     }
 }

@@ -3,12 +3,10 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
-use lb_common::flow::split_tag;
 use lb_common::hash::fold_addr;
 use lb_common::maps::{
     MAX_SERVICES, SERVICE_COUNTS, SERVICE_EXPIRE_QUIESCENT, SERVICE_HASH_FALLBACK,
-    SERVICE_HASH_PORT, SERVICE_V6, Sched, ServiceSlot, Template, TemplateKey, mask_client,
-    template_key,
+    SERVICE_HASH_PORT, SERVICE_V6, Sched, Template, TemplateKey, mask_client, template_key,
 };
 use lb_common::reason::Reason;
 use lb_common::sched::{NOBODY, client_key, mh_slot, sh_slot};
@@ -18,29 +16,12 @@ use crate::flows::is_usable;
 use crate::loads::is_overloaded;
 use crate::maps::{BACKENDS, COUNTERS, LOADS, SCHED, SERVICE_CURSOR, TEMPLATES, count, params};
 use crate::scan;
+use crate::session::Session;
 
 /// How many entries of the table are tried when servers in it cannot be used.
 const TRIES: u32 = 16;
 const BPF_ANY: u64 = 0;
 const BPF_NOEXIST: u64 = 1;
-
-/// A connection that is being decided.
-pub(crate) struct Session {
-    pub(crate) service: *const ServiceSlot,
-    pub(crate) tag: u64,
-    /// The client's address as in the packet; IPv4: in the first word, the others zero.
-    pub(crate) client: [u32; 4],
-    /// The client's port as in the packet.
-    pub(crate) port: u16,
-    pub(crate) now: u32,
-}
-
-impl Session {
-    #[inline(always)]
-    pub(crate) fn id(&self) -> u16 {
-        split_tag(self.tag).2
-    }
-}
 
 /// What scheduling needs of a session, without pointers. It lies in a map, because the functions that
 /// read it are global ones: the verifier walks them once each, and not for every way that leads to
@@ -48,7 +29,7 @@ impl Session {
 #[repr(C)]
 pub(crate) struct Request {
     tag: u64,
-    /// [`ServiceSlot::table`], as it is at this moment.
+    /// [`ServiceSlot::table`](lb_common::maps::ServiceSlot::table), as it is at this moment.
     table: u64,
     client: [u32; 4],
     pub(crate) now: u32,
@@ -89,7 +70,7 @@ impl Request {
                 persist_ticks: (*service).persist_ticks,
                 persist_mask: (*service).persist_mask,
                 flags: (*service).flags,
-                id: session.id(),
+                id: session.id,
                 port: session.port,
                 sched: u32::from((*service).sched),
             });
@@ -322,6 +303,22 @@ fn from_table(request: &Request) -> Result<u16, Reason> {
         }
     }
     Err(Reason::BackendUnresolved)
+}
+
+/// The server where a hash puts a connection, without one being begun.
+#[inline(always)]
+pub(crate) fn hashed(session: &Session) -> Result<u16, Reason> {
+    Request::ask(session);
+    unpack(lb_hashed())
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lb_hashed() -> u32 {
+    match request() {
+        Some(request) => pack(from_table(request)),
+        None => INTERNAL,
+    }
 }
 
 #[inline(always)]

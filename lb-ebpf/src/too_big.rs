@@ -4,8 +4,9 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 
-use crate::flows::veil;
 use crate::maps::settings;
+use crate::packet::bounds;
+use crate::session::veil;
 use crate::sum::{fold, of_frame};
 use crate::tunnel::store;
 
@@ -31,11 +32,10 @@ const TTL: u8 = 64;
 /// comes from no single host, or is an ICMP message or not the first fragment (RFC 1122, 3.2.2).
 #[inline(never)]
 pub(crate) fn answer(ctx: *mut xdp_md, l3: u32, mtu: u32) -> bool {
-    // SAFETY: the context of an XDP program.
-    let (data, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
+    let (data, end) = bounds(ctx);
     let l3 = l3 & 31;
     let ip = data + l3 as usize;
-    if data + 22 > end || ip + 40 > end {
+    if data + 22 > end || ip + 40 > bounds(ctx).1 {
         return false;
     }
     // SAFETY (of the whole block): compared with `end` right before.
@@ -105,10 +105,9 @@ fn write(
     source: &[u32; 4],
     vip: &[u32; 4],
 ) -> Option<()> {
-    // SAFETY: the context of an XDP program.
-    let (data, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
+    let (data, end) = bounds(ctx);
     let ip = data + l3 as usize;
-    if data + 22 > end || ip + HEAD_V6 as usize > end {
+    if data + 22 > end || ip + HEAD_V6 as usize > bounds(ctx).1 {
         return None;
     }
     let message = (8 + quote) as u16;

@@ -11,6 +11,8 @@ use lb_common::maps::{Backend, Forward, REMOTE_CHECKSUM, REMOTE_V6, Remote};
 use lb_common::reason::Reason;
 
 use crate::maps::{REMOTES, settings};
+use crate::packet::bounds;
+use crate::session::{pack, unpack};
 use crate::sum::{fold, of_frame};
 use crate::too_big;
 
@@ -36,9 +38,8 @@ pub(crate) enum Sent {
     Answered,
 }
 
-const ENCAPSULATED: u32 = 0;
-const ANSWERED: u32 = 1;
-const FIRST_REASON: u32 = 2;
+/// Beside what fits: the packet is longer.
+const TOO_LONG: u32 = 1 << 31;
 
 /// Sends a packet that is too long or that needs a tunnel; the frame's IP header lies at `l3`, 14
 /// to 22. Nothing that was read of the frame may be used afterwards: it lies elsewhere.
@@ -52,24 +53,24 @@ pub(crate) fn send(
     l3: u32,
     hash: u32,
 ) -> Result<Sent, Reason> {
-    match send_by(ctx, backend, index, l3, hash) {
-        ENCAPSULATED => Ok(Sent::Encapsulated),
-        ANSWERED => Ok(Sent::Answered),
-        n if n == FIRST_REASON + Reason::TtlExpired as u32 => Err(Reason::TtlExpired),
-        n if n == FIRST_REASON + Reason::TooBig as u32 => Err(Reason::TooBig),
-        _ => Err(Reason::Internal),
+    let sent = send_by(ctx, backend, index, l3, hash);
+    if sent & TOO_LONG == 0 {
+        return unpack(sent).map(|_| Sent::Encapsulated);
+    }
+    // Not called from there: the stack is short.
+    if too_big::answer(ctx, l3, sent & !TOO_LONG) {
+        Ok(Sent::Answered)
+    } else {
+        Err(Reason::TooBig)
     }
 }
 
 #[inline(never)]
 fn send_by(ctx: *mut xdp_md, backend: *const Backend, index: u32, l3: u32, hash: u32) -> u32 {
     match encapsulate(ctx, backend, index, l3, hash) {
-        Ok(()) => ENCAPSULATED,
-        Err(Refusal::TooLong(mtu)) => match too_big::answer(ctx, l3, mtu) {
-            true => ANSWERED,
-            false => FIRST_REASON + Reason::TooBig as u32,
-        },
-        Err(Refusal::Because(reason)) => FIRST_REASON + reason as u32,
+        Ok(()) => pack(Ok(0)),
+        Err(Refusal::TooLong(mtu)) => TOO_LONG | mtu,
+        Err(Refusal::Because(reason)) => pack(Err(reason)),
     }
 }
 
@@ -144,10 +145,9 @@ fn encapsulate(
         (false, true) => 40 + shim_len(forward, remote_flags),
     };
 
-    // SAFETY: the context of an XDP program.
-    let (data, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
+    let (data, end) = bounds(ctx);
     let ip = data + l3 as usize;
-    if data + 22 > end || ip + 20 > end {
+    if data + 22 > end || ip + 20 > bounds(ctx).1 {
         return Err(INTERNAL);
     }
     // SAFETY (to the end of this block): each field was compared with `end` right before.
@@ -221,11 +221,10 @@ fn write(
     outer: &Outer,
     tags: (u32, u32),
 ) -> Result<(), Reason> {
-    // SAFETY: the context of an XDP program.
-    let (data, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
+    let (data, end) = bounds(ctx);
     let ip = data + l3 as usize;
     let is_v6 = outer.remote_flags & REMOTE_V6 != 0;
-    if data + 22 > end || ip + 32 > end {
+    if data + 22 > end || ip + 32 > bounds(ctx).1 {
         return Err(Reason::Internal);
     }
     let proto = if outer.forward == Forward::Gue as u8 {
@@ -245,7 +244,14 @@ fn write(
         if l3 >= 22 {
             *((data + 16) as *mut u32) = tags.1;
         }
-        let ethertype = (ip - 2) as *mut u16;
+        // In front of the IP header; the verifier would not believe it that way.
+        let ethertype = if l3 >= 22 {
+            data + 20
+        } else if l3 >= 18 {
+            data + 16
+        } else {
+            data + 12
+        } as *mut u16;
         if is_v6 {
             *ethertype = ETHERTYPE_IPV6;
             if ip + 52 > end {
@@ -376,7 +382,7 @@ unsafe fn shim(
 #[inline(always)]
 fn checked(ctx: *mut xdp_md, offset: u32, len: u32) -> Result<u64, Reason> {
     let settings = settings().ok_or(Reason::Internal)?;
-    of_frame(ctx, offset, len, crate::flows::veil(settings)).ok_or(Reason::TooBig)
+    of_frame(ctx, offset, len, crate::session::veil(settings)).ok_or(Reason::TooBig)
 }
 
 /// Sum of both outer addresses.
@@ -393,8 +399,7 @@ fn addresses(outer: &Outer) -> u64 {
 /// Stores a 16-bit field of the frame.
 #[inline(always)]
 pub(crate) fn store(ctx: *mut xdp_md, offset: u32, value: u16) -> Result<(), Reason> {
-    // SAFETY: the context of an XDP program.
-    let (data, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
+    let (data, end) = bounds(ctx);
     let field = data + (offset & 127) as usize;
     if field + 2 > end {
         return Err(Reason::Internal);

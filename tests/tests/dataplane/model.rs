@@ -47,6 +47,8 @@ pub(crate) struct Model {
     flows: HashMap<(Client, u16), Entry>,
     turns: HashMap<u16, usize>,
     templates: HashMap<([u8; 3], u16), u16>,
+    /// Where first fragments went, and when: source, identification, protocol.
+    fragments: HashMap<([u8; 4], u16, u8), (u16, u32)>,
     /// Counted so far, by reason.
     pub(crate) reasons: Vec<u64>,
     /// Packets and connections so far, by backend.
@@ -61,13 +63,15 @@ impl Model {
             flows: HashMap::new(),
             turns: HashMap::new(),
             templates: HashMap::new(),
+            fragments: HashMap::new(),
             reasons: vec![0; Reason::COUNT],
             packets: HashMap::new(),
         }
     }
 
-    pub(crate) fn expect(&mut self, frame: &[u8]) -> Expected {
-        match self.decide(frame) {
+    /// What becomes of a frame at this tick.
+    pub(crate) fn expect(&mut self, frame: &[u8], now: u32) -> Expected {
+        match self.decide(frame, now) {
             Ok(backend) => {
                 let to = self.backends[&backend];
                 let counters = self.packets.entry(backend).or_default();
@@ -111,28 +115,50 @@ impl Model {
         }
     }
 
-    fn decide(&mut self, frame: &[u8]) -> Result<u16, Reason> {
+    fn decide(&mut self, frame: &[u8], now: u32) -> Result<u16, Reason> {
         let word = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
         if frame.len() < 14 || word(12) != 0x0800 {
             return Err(Reason::NotIp);
         }
         let ip = &frame[14..];
         if ip.len() < 20 {
-            return Err(Reason::Malformed);
+            return Err(Reason::Truncated);
         }
         let (header, total) = (usize::from(ip[0] & 15) * 4, usize::from(word(16)));
-        if ip[0] >> 4 != 4 || header < 20 || total > ip.len() {
+        if ip[0] >> 4 != 4 {
             return Err(Reason::Malformed);
         }
-        if ip[9] != TCP && ip[9] != UDP {
+        if header < 20 {
+            return Err(Reason::BadHeaderLength);
+        }
+        if total > ip.len() {
+            return Err(Reason::BadTotalLength);
+        }
+        if total < header {
+            return Err(Reason::BadHeaderLength);
+        }
+        if ip[9] != TCP && ip[9] != UDP && ip[9] != SCTP {
             return Err(Reason::OtherProtocol);
         }
         let (more, offset) = (word(20) & 0x2000 != 0, word(20) & 0x1fff);
+        let to_own = frame[..6] == OWN || frame[..5] == [0, 0, 0x5e, 0, 1];
+        let packet = ([ip[12], ip[13], ip[14], ip[15]], word(18), ip[9]);
         if offset != 0 {
-            return Err(Reason::LaterFragment);
+            let first = self.fragments.get(&packet).copied();
+            let (backend, _) = first
+                .filter(|&(_, at)| ip[16..20] == VIP.octets() && now.wrapping_sub(at) <= 3)
+                .ok_or(Reason::LaterFragment)?;
+            if !to_own {
+                return Err(Reason::OtherMac);
+            }
+            if frame[6..12] == PEER {
+                return Err(Reason::PeerDirector);
+            }
+            self.reasons[Reason::FragmentFollowed as usize] += 1;
+            return self.passable(backend, ip[8]);
         }
         if total < header + 8 {
-            return Err(Reason::Malformed);
+            return Err(Reason::Truncated);
         }
         let l4 = &ip[header..total];
         let port = u16::from_be_bytes([l4[2], l4[3]]);
@@ -142,7 +168,7 @@ impl Model {
             .find(|s| ip[16..20] == VIP.octets() && s.port == port && s.proto == ip[9])
             .cloned()
             .ok_or(Reason::NoService)?;
-        if frame[..6] != OWN && frame[..5] != [0, 0, 0x5e, 0, 1] {
+        if !to_own {
             return Err(Reason::OtherMac);
         }
         if frame[6..12] == PEER {
@@ -152,8 +178,11 @@ impl Model {
                 Reason::PeerDirector
             });
         }
-        if more {
-            return Err(Reason::Fragment);
+        if is_source_routed(&ip[20..header]) {
+            return Err(Reason::SourceRoute);
+        }
+        if ip[12..16] == VIP.octets() {
+            return Err(Reason::Land);
         }
         let flags = if ip[9] == TCP {
             if l4.len() < 20 {
@@ -168,11 +197,19 @@ impl Model {
             u16::from_be_bytes([l4[0], l4[1]]),
         );
         let backend = self.flow(&service, client, flags)?;
+        if more {
+            self.fragments.insert(packet, (backend, now));
+        }
+        self.passable(backend, ip[8])
+    }
+
+    /// The backend, unless a packet with this TTL cannot go there.
+    fn passable(&self, backend: u16, ttl: u8) -> Result<u16, Reason> {
         let to = self.backends[&backend];
         if to.flags & (BACKEND_LOCAL | BACKEND_RESOLVED) == 0 {
             return Err(Reason::BackendUnresolved);
         }
-        if to.flags & BACKEND_LOCAL == 0 && ip[8] <= 1 {
+        if to.flags & BACKEND_LOCAL == 0 && ttl <= 1 {
             return Err(Reason::TtlExpired);
         }
         Ok(backend)
@@ -277,6 +314,23 @@ impl Model {
             }
         }
         Err(Reason::BackendUnresolved)
+    }
+}
+
+const SCTP: u8 = 132;
+
+/// Whether IP options say where to go: LSRR or SSRR, before the end or an option that cannot be.
+fn is_source_routed(mut options: &[u8]) -> bool {
+    loop {
+        match *options {
+            [] | [0, ..] => return false,
+            [131 | 137, ..] => return true,
+            [1, ref rest @ ..] => options = rest,
+            [_, len, ..] if len >= 2 && usize::from(len) <= options.len() => {
+                options = &options[usize::from(len)..];
+            }
+            _ => return false,
+        }
     }
 }
 

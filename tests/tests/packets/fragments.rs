@@ -15,13 +15,7 @@ pub(crate) fn rows() -> Vec<Row> {
     // 1,508 bytes behind the IP header.
     let datagram = || udp(53).payload(1500);
     vec![
-        row("the first of two", dns(), datagram().part(0..1400)).because(Reason::Fragment),
-        row(
-            "the first of two, of a known flow",
-            dns().into_before().flow(2, Udp),
-            datagram().part(0..1400),
-        )
-        .because(Reason::Fragment),
+        // What comes before the first fragment of its packet is not known.
         row("the second of two", dns(), datagram().part(1400..1508)).because(Reason::LaterFragment),
         row("one in the middle", dns(), datagram().part(704..1400)).because(Reason::LaterFragment),
         row(
@@ -30,5 +24,12 @@ pub(crate) fn rows() -> Vec<Row> {
             datagram().part(1496..1504),
         )
         .because(Reason::LaterFragment),
+        row("the first of two", dns(), datagram().part(0..1400)).opens(1, Udp),
+        row(
+            "the first of two, of a known flow",
+            dns().into_before().flow(2, Udp),
+            datagram().part(0..1400),
+        )
+        .stays(2, Udp),
     ]
 }

@@ -34,29 +34,33 @@ pub(crate) fn rows() -> Vec<Row> {
             syn().patch_header(0, 0x65),
             Reason::Malformed,
         ),
-        refused("only an Ethernet header", syn().cut(14), Reason::Malformed),
-        refused("one byte of IP", syn().cut(15), Reason::Malformed),
-        refused("an IP header of 19 bytes", syn().cut(33), Reason::Malformed),
+        refused("only an Ethernet header", syn().cut(14), Reason::Truncated),
+        refused("one byte of IP", syn().cut(15), Reason::Truncated),
+        refused("an IP header of 19 bytes", syn().cut(33), Reason::Truncated),
         refused(
             "total length one beyond the frame",
             syn().length_error(1),
-            Reason::Malformed,
+            Reason::BadTotalLength,
         ),
         refused(
             "total length 65535",
             syn().length_error(65535 - 40),
-            Reason::Malformed,
+            Reason::BadTotalLength,
         ),
-        refused("total length 0", syn().length_error(-40), Reason::Malformed),
+        refused(
+            "total length 0",
+            syn().length_error(-40),
+            Reason::BadHeaderLength,
+        ),
         refused(
             "total length of the IP header alone",
             syn().length_error(-20),
-            Reason::Malformed,
+            Reason::Truncated,
         ),
         refused(
             "total length within the ports",
             syn().length_error(-17),
-            Reason::Malformed,
+            Reason::Truncated,
         ),
         refused(
             "a TCP header of 19 bytes",
@@ -86,7 +90,7 @@ pub(crate) fn rows() -> Vec<Row> {
             dns(),
             udp(53).payload(0).length_error(-1),
         )
-        .because(Reason::Malformed),
+        .because(Reason::Truncated),
         row("UDP with TTL 1", dns(), udp(53).ttl(1))
             .opens(1, Udp)
             .because(Reason::TtlExpired),

@@ -55,8 +55,8 @@ pub struct FlowBucket {
 }
 
 /// What the tags of a bucket's flows do not have, way by way: one cache line. Written before the tag
-/// is published; zero for flows of services without
-/// [`SERVICE_WIDE`](crate::maps::SERVICE_WIDE).
+/// is published; for flows of services without [`SERVICE_WIDE`](crate::maps::SERVICE_WIDE) it says
+/// nothing.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(

@@ -54,7 +54,7 @@ pub const fn next_state(state: u8, chunk: u8) -> u8 {
         14 => ON_SHUTDOWN_COMPLETE,
         _ => ON_DATA,
     };
-    let from = if state < FIRST { 0 } else { state - FIRST };
+    let from = state.saturating_sub(FIRST);
     FIRST + ((row >> (4 * (from & 15))) as u8 & 15)
 }
 

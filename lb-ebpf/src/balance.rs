@@ -164,6 +164,13 @@ fn short_way<const V6: bool>(
             count_packet(backend.index, packet.ip_len)?;
             return Ok(Short::Sent(out(backend.at, ingress)));
         }
+        if !V6 && flags == BACKEND_RESOLVED {
+            let (index, len) = (backend.index, packet.ip_len);
+            if tunnel::send_plain(ctx, backend.at, index, tunnel::hash_of(tag), len) {
+                count_packet(index, len)?;
+                return Ok(Short::Sent(out(backend.at, ingress)));
+            }
+        }
     }
     let index = found.map(|backend| backend.index);
     prepare::<V6>(ctx, service, tag, index.is_none(), session)?;
@@ -287,7 +294,7 @@ fn long_way(
         if rewrite::is_plain(session.ip_len, backend) {
             direct(ctx, session, backend)?;
         } else {
-            let hash = (session.tag >> 32) as u32 ^ session.tag as u32;
+            let hash = tunnel::hash_of(session.tag);
             match tunnel::send(ctx.ctx, backend, index, session.l3, hash)? {
                 Sent::Encapsulated => {}
                 Sent::Answered => {

@@ -30,6 +30,12 @@ const GRE_CHECKSUM_LEN: u32 = 4;
 const GRE_CHECKSUM: u16 = 0x8000u16.to_be();
 const DF: u16 = 0x4000u16.to_be();
 
+/// The same for all packets of a flow.
+#[inline(always)]
+pub(crate) const fn hash_of(tag: u64) -> u32 {
+    (tag >> 32) as u32 ^ tag as u32
+}
+
 /// What became of a packet that direct routing could not just send.
 pub(crate) enum Sent {
     /// It goes out, in its tunnel.
@@ -71,6 +77,122 @@ fn send_by(ctx: *mut xdp_md, backend: *const Backend, index: u32, l3: u32, hash:
         Ok(()) => pack(Ok(0)),
         Err(Refusal::TooLong(mtu)) => TOO_LONG | mtu,
         Err(Refusal::Because(reason)) => pack(Err(reason)),
+    }
+}
+
+/// The usual case on the short way: an IPv4 packet of a frame without tags, an IPv4 real server, no
+/// checksum in the tunnel's header, short enough. Whether it was that, and is done. `ip_len` is the
+/// packet's length.
+#[inline(never)]
+pub(crate) fn send_plain(
+    ctx: *mut xdp_md,
+    backend: *const Backend,
+    index: u32,
+    hash: u32,
+    ip_len: u32,
+) -> bool {
+    const IP: usize = 14;
+    let Some(remote) = REMOTES.get_ptr(index) else {
+        return false;
+    };
+    // SAFETY: elements of the maps.
+    let (forward, mtu, remote_flags) = unsafe {
+        (
+            (*backend).forward,
+            u32::from((*backend).mtu.wrapping_sub(1)) + 1,
+            (*remote).flags,
+        )
+    };
+    // The lengths are numbers to the verifier, or it would not take them.
+    let (proto, shim) = if forward == Forward::Ipip as u8 {
+        (PROTO_IPIP, 0)
+    } else if forward == Forward::Gre as u8 {
+        (PROTO_GRE, GRE_LEN)
+    } else if forward == Forward::Gue as u8 {
+        (PROTO_UDP, UDP_LEN + GUE_LEN)
+    } else {
+        return false;
+    };
+    let len = ip_len + 20 + shim;
+    if remote_flags & (REMOTE_V6 | REMOTE_CHECKSUM) != 0 || len > mtu {
+        return false;
+    }
+    let (frame, end) = bounds(ctx);
+    if frame + IP + 20 > end {
+        return false;
+    }
+    // SAFETY: just compared.
+    let (tos, df, ttl) = unsafe {
+        let ip = frame + IP;
+        let ttl = *((ip + 8) as *const u8);
+        if ttl <= 1 {
+            return false;
+        }
+        *((ip + 8) as *mut u8) = ttl - 1;
+        let check = (ip + 10) as *mut u16;
+        *check = after_ttl_decrement(*check);
+        (
+            *((ip + 1) as *const u8),
+            *((ip + 6) as *const u16) & DF,
+            ttl - 1,
+        )
+    };
+    // SAFETY: the context; the frame is looked at anew after this.
+    if unsafe { bpf_xdp_adjust_head(ctx, -((20 + shim) as i32)) } != 0 {
+        return false;
+    }
+    let (frame, end) = bounds(ctx);
+    if frame + IP + 20 + 12 > end {
+        return false;
+    }
+    let head = Head {
+        tos,
+        ttl,
+        df,
+        proto,
+        len: len as u16,
+    };
+    // SAFETY: just compared; `backend` and `remote` are elements of the maps.
+    unsafe {
+        *(frame as *mut u64) = *backend.cast::<u64>();
+        *((frame + 8) as *mut u32) = *backend.cast::<u32>().add(2);
+        *((frame + 12) as *mut u16) = ETHERTYPE_IPV4;
+        ipv4(frame + IP, remote, &head);
+        let at = frame + IP + 20;
+        if forward == Forward::Gre as u8 {
+            *(at as *mut u32) = u32::from_ne_bytes(pair_bytes(0, ETHERTYPE_IPV4));
+        } else if forward == Forward::Gue as u8 {
+            gue(at, remote, hash, (ip_len + shim) as u16, PROTO_IPIP);
+        }
+    }
+    true
+}
+
+/// What an outer IPv4 header says.
+struct Head {
+    tos: u8,
+    ttl: u8,
+    /// The DF bit where it stands in the header.
+    df: u16,
+    proto: u8,
+    /// Length of the whole outer packet.
+    len: u16,
+}
+
+/// Writes a UDP header without a checksum and a GUE header: version 0, no options, no flags.
+///
+/// # Safety
+/// 12 bytes are there.
+#[inline(always)]
+unsafe fn gue(at: usize, remote: *const Remote, hash: u32, len: u16, inner: u8) {
+    // The ports above 49151 are nobody's (RFC 6335); so many bits tell flows apart on the way.
+    let source = 0xc000 | (hash.wrapping_mul(0x9e37_79b1) >> 18) as u16;
+    // SAFETY: the caller's.
+    unsafe {
+        let destination = (*remote).tunnel_port;
+        *(at as *mut u32) = u32::from_ne_bytes(pair_bytes(source.to_be(), destination));
+        *((at + 4) as *mut u32) = u32::from_ne_bytes(pair_bytes(len.to_be(), 0));
+        *((at + 8) as *mut u32) = u32::from_ne_bytes([0, inner, 0, 0]);
     }
 }
 
@@ -261,7 +383,14 @@ fn write(
             shim(ctx, ip + 40, l3 + 40, hash, outer)
         } else {
             *ethertype = ETHERTYPE_IPV4;
-            ipv4(ip, outer, proto);
+            let head = Head {
+                tos: outer.tos,
+                ttl: outer.ttl,
+                df: outer.df,
+                proto,
+                len: (outer.inner_len + outer.overhead) as u16,
+            };
+            ipv4(ip, outer.remote, &head);
             shim(ctx, ip + 20, l3 + 20, hash, outer)
         }
     }
@@ -270,10 +399,9 @@ fn write(
 /// # Safety
 /// 20 bytes are there.
 #[inline(always)]
-unsafe fn ipv4(ip: usize, outer: &Outer, proto: u8) {
-    let len = (outer.inner_len + outer.overhead) as u16;
+unsafe fn ipv4(ip: usize, remote: *const Remote, head: &Head) {
     // A packet that no router may cut needs no identification (RFC 6864).
-    let id = if outer.df != 0 {
+    let id = if head.df != 0 {
         0
     } else {
         // SAFETY: a helper without arguments.
@@ -281,13 +409,13 @@ unsafe fn ipv4(ip: usize, outer: &Outer, proto: u8) {
     };
     // SAFETY: the caller's, and an element of the map.
     unsafe {
-        let (source, destination) = ((*outer.remote).source[0], (*outer.remote).addr[0]);
+        let (source, destination) = ((*remote).source[0], (*remote).addr[0]);
         let words = [
-            u16::from_ne_bytes([0x45, outer.tos]),
-            len.to_be(),
+            u16::from_ne_bytes([0x45, head.tos]),
+            head.len.to_be(),
             id,
-            outer.df,
-            u16::from_ne_bytes([outer.ttl, proto]),
+            head.df,
+            u16::from_ne_bytes([head.ttl, head.proto]),
         ];
         let mut sum = u64::from(source) + u64::from(destination);
         for word in words {
@@ -347,13 +475,7 @@ unsafe fn shim(
     // SAFETY: the caller's.
     unsafe {
         if outer.forward == Forward::Gue as u8 {
-            // The ports above 49151 are nobody's (RFC 6335); so many bits tell flows apart on the way.
-            let source = 0xc000 | (hash.wrapping_mul(0x9e37_79b1) >> 18) as u16;
-            let destination = (*outer.remote).tunnel_port;
-            *(shim as *mut u32) = u32::from_ne_bytes(pair_bytes(source.to_be(), destination));
-            *((shim + 4) as *mut u32) = u32::from_ne_bytes(pair_bytes((len as u16).to_be(), 0));
-            // Version 0, no options, no flags.
-            *((shim + 8) as *mut u32) = u32::from_ne_bytes([0, outer.inner.0, 0, 0]);
+            gue(shim, outer.remote, hash, len as u16, outer.inner.0);
             if has_checksum {
                 let sum = checked(ctx, offset, len)?
                     + addresses(outer)

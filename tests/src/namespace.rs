@@ -9,6 +9,7 @@ use std::thread;
 use anyhow::{Context as _, Result, anyhow};
 use futures::TryStreamExt as _;
 use nix::sched::CloneFlags;
+use rtnetlink::packet_route::address::{AddressAttribute, CacheInfo};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, Stats64};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
@@ -256,6 +257,23 @@ impl Namespace {
         })
     }
 
+    /// `ip address add ADDR/128 dev LINK preferred_lft 0`: the host is reached at it and takes others to
+    /// speak from, though this one has the longest prefix.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn add_virtual_address(&self, link: &str, addr: Ipv6Addr) -> Result<()> {
+        let index = self.index(link)?;
+        let mut lifetime = CacheInfo::default();
+        lifetime.ifa_valid = u32::MAX;
+        self.netlink(format!("add {addr} to {link}"), |h| async move {
+            let mut request = h.address().add(index, addr.into(), 128);
+            let attributes = &mut request.message_mut().attributes;
+            attributes.push(AddressAttribute::CacheInfo(lifetime));
+            request.execute().await
+        })
+    }
+
     /// Lets a link have IPv6 addresses, which it then has at once.
     ///
     /// # Errors
@@ -302,7 +320,6 @@ impl Namespace {
     /// # Errors
     /// Those of netlink.
     pub fn addresses(&self, link: &str) -> Result<Vec<(Ipv4Addr, u8)>> {
-        use rtnetlink::packet_route::address::AddressAttribute;
         let index = self.index(link)?;
         let all: Vec<_> = self.netlink(format!("addresses of {link}"), |h| async move {
             h.address()
@@ -327,7 +344,6 @@ impl Namespace {
     /// # Errors
     /// When it is not there, and those of netlink.
     pub fn delete_address(&self, link: &str, addr: Ipv4Addr) -> Result<()> {
-        use rtnetlink::packet_route::address::AddressAttribute;
         let index = self.index(link)?;
         let found: Vec<_> = self.netlink(format!("addresses of {link}"), |h| async move {
             h.address()

@@ -1,8 +1,14 @@
 //! What does not fit into one frame or does not go the straight way: fragments, path MTU discovery,
 //! IPv6 and tunnels, end to end.
 
+#[path = "paths/fragments.rs"]
+mod fragments;
+#[path = "paths/ipv6.rs"]
+mod ipv6;
 #[path = "paths/pmtu.rs"]
 mod pmtu;
+#[path = "paths/router.rs"]
+mod router;
 #[path = "paths/tunnels.rs"]
 mod tunnels;
 

@@ -12,6 +12,7 @@ use lb_tests::namespace::Namespace;
 use lb_tests::transfer::{download, upload};
 use lb_userspace::model::Protocol;
 
+use super::router::{behind_a_router, downloads};
 use super::{ADVERT, BYTES, LIMIT, counted, lab, start};
 
 /// The pair's services through tunnels.
@@ -146,6 +147,20 @@ fn runs(kind: &str) -> Result<()> {
     assert_eq!(counted(&lab.directors[0], "internal")?, 0);
     prepared.undo(&mut lab)?;
     drop(ping);
+    lab.finish()
+}
+
+/// An ICMP error about a connection goes through its tunnel too.
+#[test]
+fn a_download_through_a_tunnel_s_server_over_a_narrow_link_comes_through() -> Result<()> {
+    let mut lab = lab(&conf("ipip"))?;
+    let prepared = prepare(&mut lab, "ipip")?;
+    let far = behind_a_router(&lab)?;
+    let ping = start(&mut lab)?;
+    lab.wait_services(LIMIT)?;
+    downloads(&lab, &far)?;
+    drop((ping, far));
+    prepared.undo(&mut lab)?;
     lab.finish()
 }
 

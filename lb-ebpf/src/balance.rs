@@ -147,7 +147,7 @@ fn short_way<const V6: bool>(
     // SAFETY: an element of the map.
     let (id, service_flags) = unsafe { ((*service).id, (*service).flags) };
     // SAFETY: the frame has an Ethernet header.
-    unsafe { ifaces::check(frame, ingress, id, service_flags) }?;
+    unsafe { ifaces::check(frame, ingress, id, service_flags, V6) }?;
     if !V6 && service_flags & SERVICE_WIDE != 0 {
         return Ok(Short::Unusual);
     }

@@ -324,7 +324,12 @@ pub(crate) fn admit(session: &Session) -> Result<u32, Reason> {
     let chosen = if answer & ABOUT != 0 {
         schedule::hashed(session)
     } else if answer & BY_HASH != 0 {
-        schedule::without_entry(session)
+        let is_entered = answer & CLAIMED != 0;
+        let chosen = schedule::without_entry(session, is_entered);
+        if !is_entered && chosen.is_ok() {
+            count(Reason::FloodHashed);
+        }
+        chosen
     } else {
         schedule::choose(session)
     };
@@ -442,7 +447,6 @@ fn decide(session: &Session) -> Result<u32, Reason> {
                 may_open(session)?;
             }
             if flood::is_over(settings, session.now) {
-                count(Reason::FloodHashed);
                 return Ok(SCHEDULE | BY_HASH);
             }
             if strays {

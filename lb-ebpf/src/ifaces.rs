@@ -6,9 +6,8 @@ use lb_common::reason::Reason;
 use crate::maps::{IFACES, PEERS};
 use crate::packet::field;
 
-/// 00:00:5e:00:01, and then the VRID (RFC 9568, 7.3).
+/// 00:00:5e:00:01 for IPv4, 00:00:5e:00:02 for IPv6, and then the VRID (RFC 9568, 7.3).
 const VRRP_MAC_START: u32 = u32::from_ne_bytes([0, 0, 0x5e, 0]);
-const VRRP_MAC_FIFTH: u8 = 1;
 
 #[inline(always)]
 fn find(ifindex: u32) -> Option<*const Iface> {
@@ -38,6 +37,7 @@ pub(crate) unsafe fn check(
     ingress: u32,
     service: u16,
     service_flags: u32,
+    is_v6: bool,
 ) -> Result<(), Reason> {
     let Some(iface) = find(ingress) else {
         return Err(Reason::UnknownIface);
@@ -54,7 +54,9 @@ pub(crate) unsafe fn check(
     // SAFETY: the caller's promise.
     let (start, rest) = unsafe { (field::<u32>(frame), field::<u16>(frame + 4)) };
     let is_own = start == own_start && rest == own_rest;
-    let is_vrrp = start == VRRP_MAC_START && rest.to_ne_bytes()[0] == VRRP_MAC_FIFTH;
+    // An IPv6 address may also be beside an IPv4 one in an instance of IPv4.
+    let fifth = rest.to_ne_bytes()[0];
+    let is_vrrp = start == VRRP_MAC_START && (fifth == 1 || is_v6 && fifth == 2);
     // A switch that has forgotten where a MAC is floods its frames; they are not ours.
     if !is_own && !is_vrrp {
         return Err(Reason::OtherMac);

@@ -346,11 +346,17 @@ extern "C" fn lb_scan() -> u32 {
 /// hash of what the connection has and nothing that changes, so that all its packets go to the same.
 /// Schedulers that hash the client anyway do so; a client whose server persistence knows keeps it.
 #[inline(always)]
-pub(crate) fn without_entry(session: &Session) -> Result<u16, Reason> {
+pub(crate) fn without_entry(session: &Session, is_entered: bool) -> Result<u16, Reason> {
     // SAFETY: an element of the map.
-    let sched = unsafe { (*session.service).sched };
+    let (sched, persist_ticks) =
+        unsafe { ((*session.service).sched, (*session.service).persist_ticks) };
     if sched >= Sched::SourceHash as u8 && sched <= Sched::DestHash as u8 {
-        return choose(session);
+        // Every packet comes here: none of them is a connection to count.
+        return if is_entered || persist_ticks != 0 {
+            choose(session)
+        } else {
+            hashed(session)
+        };
     }
     Request::ask(session);
     unpack(lb_by_hash())

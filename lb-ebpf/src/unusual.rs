@@ -228,7 +228,7 @@ fn resolve(ctx: *mut xdp_md, place: &Place, session: *mut Session) -> Result<u16
         };
         let (backend, service) = fragments::follow(&key)?;
         // SAFETY: just compared.
-        unsafe { ifaces::check(frame.data, ingress, service, 0) }?;
+        unsafe { ifaces::check(frame.data, ingress, service, 0, is_v6) }?;
         // SAFETY: the caller's own.
         unsafe {
             (*session).l3 = l3;
@@ -272,7 +272,7 @@ fn resolve(ctx: *mut xdp_md, place: &Place, session: *mut Session) -> Result<u16
     // SAFETY: an element of the map.
     let (id, service_flags) = unsafe { ((*service).id, (*service).flags) };
     // SAFETY: just compared.
-    unsafe { ifaces::check(frame.data, ingress, id, service_flags) }?;
+    unsafe { ifaces::check(frame.data, ingress, id, service_flags, is_v6) }?;
     if flags & IS_ERROR == 0 {
         if outer.marks & SOURCE_ROUTE != 0 {
             return Err(Reason::SourceRoute);

@@ -3,26 +3,26 @@
 //!
 //! Needs root and nothing else: the test executable runs by itself on any kernel.
 
+#[path = "packets/any_port.rs"]
+mod any_port;
 #[path = "packets/before.rs"]
-#[expect(
-    dead_code,
-    reason = "for the rows that come with IPv6, tags, ICMP and counts"
-)]
 mod before;
 #[path = "packets/fields.rs"]
 mod fields;
+#[path = "packets/flood.rs"]
+mod flood;
 #[path = "packets/fragments.rs"]
 mod fragments;
 #[path = "packets/frame.rs"]
-#[expect(
-    dead_code,
-    reason = "for the rows that come with IPv6, tags, ICMP and counts"
-)]
 mod frame;
 #[path = "packets/hostile.rs"]
 mod hostile;
+#[path = "packets/icmp.rs"]
+mod icmp;
 #[path = "packets/ipv4.rs"]
 mod ipv4;
+#[path = "packets/ipv6.rs"]
+mod ipv6;
 #[path = "packets/mtu.rs"]
 mod mtu;
 #[path = "packets/output.rs"]
@@ -32,19 +32,19 @@ mod peers;
 #[path = "packets/persistence.rs"]
 mod persistence;
 #[path = "packets/row.rs"]
-#[expect(
-    dead_code,
-    reason = "for the rows that come with IPv6, tags, ICMP and counts"
-)]
 mod row;
 #[path = "packets/schedulers.rs"]
 mod schedulers;
+#[path = "packets/sctp.rs"]
+mod sctp;
 #[path = "packets/tcp_life.rs"]
 mod tcp_life;
 #[path = "packets/tunnels.rs"]
 mod tunnels;
 #[path = "packets/udp.rs"]
 mod udp;
+#[path = "packets/vlan.rs"]
+mod vlan;
 
 use anyhow::{Context as _, Result};
 use lb_common::maps::{TIMEOUTS, Timeouts, ticks};
@@ -54,13 +54,19 @@ use lb_tests::dataplane::Director;
 fn table() -> Vec<(&'static str, Vec<row::Row>)> {
     vec![
         ("ipv4", ipv4::rows()),
+        ("ipv6", ipv6::rows()),
+        ("vlan", vlan::rows()),
+        ("any_port", any_port::rows()),
         ("fragments", fragments::rows()),
+        ("icmp", icmp::rows()),
         ("hostile", hostile::rows()),
         ("peers", peers::rows()),
         ("tcp_life", tcp_life::rows()),
         ("udp", udp::rows()),
+        ("sctp", sctp::rows()),
         ("schedulers", schedulers::rows()),
         ("persistence", persistence::rows()),
+        ("flood", flood::rows()),
         ("tunnels", tunnels::rows()),
         ("mtu", mtu::rows()),
     ]

@@ -5,8 +5,7 @@ use aya::Pod;
 use aya::maps::{HashMap, MapData, PerCpuArray, PerCpuValues};
 use lb_common::flow::{FlowAddrs, FlowBucket, FlowValue};
 use lb_common::maps::{
-    Backend, Flood, FragmentKey, Iface, Load, Remote, ServiceSlot, Settings, TemplateKey, Timeouts,
-    name,
+    Backend, Flood, FragmentKey, Iface, Load, Remote, ServiceSlot, TemplateKey, Timeouts, name,
 };
 
 use super::Director;
@@ -86,11 +85,6 @@ impl Director {
     /// How many connections a backend has.
     pub fn load_of(&self, index: u16) -> Load {
         self.loads.get(usize::from(index))
-    }
-
-    /// Stores the settings.
-    pub fn set_settings(&self, settings: Settings) {
-        self.settings.set(0, settings);
     }
 
     /// Every client's template: key and value.

@@ -8,8 +8,8 @@ use lb_common::hash::fold_addr;
 use lb_common::maps::{
     BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, Forward, Load, REMOTE_CHECKSUM,
     REMOTE_V6, Remote, SERVICE_ANY_PORT, SERVICE_COUNTS, SERVICE_TUNNEL, SERVICE_V6, SERVICE_WIDE,
-    Sched, ServiceSlot, Settings, Template, TemplateKey, load_word, mask_client, service_key,
-    service_key_v6, template_key,
+    Sched, ServiceSlot, Template, TemplateKey, load_word, mask_client, service_key, service_key_v6,
+    template_key,
 };
 use lb_common::sched::{SH_SIZE, fill_sh};
 use lb_common::tcp::State;
@@ -515,6 +515,12 @@ impl Before {
             .with_context(|| format!("the row has no server {index}"))
     }
 
+    /// Whether the service has this server: only then do its flows count among the server's.
+    pub(crate) fn has(&self, service: u16, server: u16) -> bool {
+        let servers = &self.services[usize::from(service) - 1].servers;
+        servers.iter().any(|there| there.index == server)
+    }
+
     /// Every server.
     pub(crate) fn servers(&self) -> impl Iterator<Item = &Server> {
         self.services.iter().flat_map(|service| &service.servers)
@@ -547,6 +553,10 @@ impl Before {
         for server in self.servers() {
             let (mut active, mut inactive) = server.load;
             for flow in self.flows.iter().filter(|flow| flow.server == server.index) {
+                let key = self.flow_key(flow.frame.as_ref().unwrap_or(frame));
+                if !key.is_some_and(|(tag, _)| self.has(tag as u16, server.index)) {
+                    continue;
+                }
                 if flow.state.is_active() {
                     active += 1;
                 } else {
@@ -559,10 +569,7 @@ impl Before {
             };
             director.set_load(server.index, load);
         }
-        director.set_settings(Settings {
-            flood_rate: self.flood_rate,
-            ..director.settings()
-        });
+        director.set_flood_rate(self.flood_rate);
         for &(client, server, idle) in &self.templates {
             let value = Template::new(server, now.wrapping_sub(idle));
             director.set_template(self.client_key(client), value.0)?;

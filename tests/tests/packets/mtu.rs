@@ -5,7 +5,7 @@ use lb_common::reason::Reason;
 use lb_common::tcp::State::{Established, Udp};
 
 use crate::before::{Before, Server, server, tcp_service, udp_service};
-use crate::frame::{ACK, tcp, udp, v4};
+use crate::frame::{ACK, VLAN, tcp, udp, v4};
 use crate::row::{Row, row};
 
 pub(crate) fn rows() -> Vec<Row> {
@@ -31,6 +31,7 @@ pub(crate) fn rows() -> Vec<Row> {
             data(261),
         )
         .too_big(300),
+        row("behind a VLAN tag", direct(), data(1400).tag(VLAN, 0x2007)).too_big(1400),
         row("with padding", direct(), data(1400).padding(10)).too_big(1400),
         row("with IP options", direct(), data(1400).options(&[1; 8])).too_big(1400),
         row("without DF", direct(), cuttable(1400)).because(Reason::TooBig),

@@ -162,6 +162,7 @@ impl Row {
         self.check_reasons(&old, &new, &mut wrong);
         self.check_servers(&old, &new, &mut wrong);
         self.check_flows(&old, &new, now, &mut wrong)?;
+        self.check_loads(&new, &mut wrong);
         self.check_templates(&old, &new, now, &mut wrong);
         Ok(wrong)
     }
@@ -285,8 +286,8 @@ impl Row {
     fn check_loads(&self, new: &Snapshot, wrong: &mut Vec<String>) {
         for server in self.before.servers() {
             let (mut active, mut inactive) = server.load;
-            for &(_, value) in new.flows.values() {
-                if value.backend() == server.index {
+            for (&(tag, _), &(_, value)) in &new.flows {
+                if value.backend() == server.index && self.before.has(tag as u16, server.index) {
                     if value.state().is_some_and(State::is_active) {
                         active += 1;
                     } else {

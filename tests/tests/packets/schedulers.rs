@@ -1,16 +1,25 @@
 //! Which server a new connection gets.
 
-use lb_common::maps::Sched;
+use std::net::{IpAddr, Ipv4Addr};
+
+use lb_common::maps::{
+    LOAD_OVERLOADED, SERVICE_HASH_FALLBACK, SERVICE_HASH_PORT, SERVICE_ONE_PACKET, Sched,
+};
 use lb_common::reason::Reason;
-use lb_common::tcp::State::{SynRecv, Udp};
+use lb_common::tcp::State::{Established, SynRecv, Udp};
 
 use crate::before::{Server, Service, server, tcp_service, udp_service};
-use crate::frame::{CLIENT, SYN, octets, tcp, udp, v4};
+use crate::frame::{ACK, CLIENT, SYN, VIP, octets, tcp, udp, v4, v6};
 use crate::row::{Row, row};
 
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows = turns();
     rows.extend(source_hash());
+    rows.extend(weight_0());
+    rows.extend(other_hashes());
+    rows.extend(counts());
+    rows.extend(thresholds());
+    rows.extend(one_packet());
     rows
 }
 
@@ -75,7 +84,7 @@ fn turns() -> Vec<Row> {
 /// IPVS's sh (`ip_vs_sh.c`, Linux 4.17 and later): 256 buckets, filled with the servers in their
 /// order, weight by weight; the bucket is the highest eight bits of the client's address times
 /// 0x61c88647 (`hash_32`).
-fn sh(servers: &[(u16, u16)], client: std::net::IpAddr) -> u16 {
+fn sh(servers: &[(u16, u16)], client: IpAddr) -> u16 {
     let address = octets(client)
         .iter()
         .fold(0u32, |sum, &byte| sum << 8 | u32::from(byte));
@@ -124,5 +133,445 @@ fn source_hash() -> Vec<Row> {
             udp(53),
         )
         .opens(sh(&equal, CLIENT), Udp),
+    ]
+}
+
+/// A client that [`sh`] sends to that server of these.
+fn client_of(servers: &[(u16, u16)], index: u16) -> IpAddr {
+    (0..=255)
+        .map(|n| v4(10, 9, 0, n))
+        .find(|&client| sh(servers, client) == index)
+        .expect("no client of that server among 256")
+}
+
+/// A server of weight 0 has one place in sh's table, and who hits it is refused; with
+/// `sh-fallback` the next place is tried.
+fn weight_0() -> Vec<Row> {
+    let servers = [(1, 1), (2, 1)];
+    let (of_one, of_two) = (client_of(&servers, 1), client_of(&servers, 2));
+    let quiesced = || {
+        tcp_service(80)
+            .sched(Sched::SourceHash)
+            .servers([server(1), server(2).weight(0)])
+    };
+    let full = || {
+        tcp_service(80).sched(Sched::SourceHash).servers([
+            server(1),
+            server(2)
+                .thresholds(1, 0)
+                .load(1, 0)
+                .marked(LOAD_OVERLOADED),
+        ])
+    };
+    vec![
+        row(
+            "sh, another server has weight 0",
+            quiesced(),
+            tcp(80, SYN).from(of_one, 5),
+        )
+        .opens(1, SynRecv),
+        row(
+            "sh, its server has weight 0",
+            quiesced(),
+            tcp(80, SYN).from(of_two, 5),
+        )
+        .because(Reason::NoServer),
+        row(
+            "sh-fallback, its server has weight 0",
+            quiesced().flags(SERVICE_HASH_FALLBACK),
+            tcp(80, SYN).from(of_two, 5),
+        )
+        .opens(1, SynRecv),
+        row(
+            "sh, weight 0 and a connection that it has",
+            quiesced().into_before().flow(2, Established),
+            tcp(80, ACK).from(of_two, 5),
+        )
+        .stays(2, Established),
+        row(
+            "sh, its server is full",
+            full(),
+            tcp(80, SYN).from(of_two, 5),
+        )
+        .because(Reason::NoServer),
+        row(
+            "sh-fallback, its server is full",
+            full().flags(SERVICE_HASH_FALLBACK),
+            tcp(80, SYN).from(of_two, 5),
+        )
+        .opens(1, SynRecv),
+    ]
+}
+
+/// IPVS's dh (`ip_vs_dh.c`): 256 buckets, the servers in turn, whatever their weights; the bucket is
+/// that of the VIP.
+fn dh(servers: &[u16], vip: IpAddr) -> u16 {
+    let address = octets(vip)
+        .iter()
+        .fold(0u32, |sum, &byte| sum << 8 | u32::from(byte));
+    let bucket = address.wrapping_mul(0x61c8_8647) / (1 << 24);
+    servers[bucket as usize % servers.len()]
+}
+
+fn other_hashes() -> Vec<Row> {
+    let three = [1, 2, 3];
+    let dh_of = |table: &[u16]| {
+        tcp_service(80)
+            .sched(Sched::DestHash)
+            .servers(three.map(server))
+            .turns(table)
+    };
+    let hashed = |sched| tcp_service(80).sched(sched).servers([server(1), server(2)]);
+    let port_of = |index: u16| {
+        (1..2000)
+            .find(|&port| sh_with_port(&[(1, 1), (2, 1)], CLIENT, port) == index)
+            .expect("no such port")
+    };
+    vec![
+        row("dh", dh_of(&[dh(&three, VIP)]), tcp(80, SYN)).opens(dh(&three, VIP), SynRecv),
+        row(
+            "dh, another client",
+            dh_of(&[dh(&three, VIP)]),
+            tcp(80, SYN).from(v4(9, 9, 9, 9), 9),
+        )
+        .opens(dh(&three, VIP), SynRecv),
+        row("dh, its server has weight 0", dh_of(&[0]), tcp(80, SYN)).because(Reason::NoServer),
+        row(
+            "mh, one server",
+            hashed(Sched::Maglev).servers([server(3)]),
+            tcp(80, SYN),
+        )
+        .opens(3, SynRecv),
+        row(
+            "mh takes TCP in mid-stream",
+            hashed(Sched::Maglev).servers([server(3)]),
+            tcp(80, ACK),
+        )
+        .opens(3, Established),
+        row("dh takes TCP in mid-stream", dh_of(&[2]), tcp(80, ACK)).opens(2, Established),
+        row(
+            "sh-port, a port of the first",
+            hashed(Sched::SourceHash).flags(SERVICE_HASH_PORT),
+            tcp(80, SYN).with(|f| f.from.1 = port_of(1)),
+        )
+        .opens(1, SynRecv),
+        row(
+            "sh-port, a port of the second",
+            hashed(Sched::SourceHash).flags(SERVICE_HASH_PORT),
+            tcp(80, SYN).with(|f| f.from.1 = port_of(2)),
+        )
+        .opens(2, SynRecv),
+    ]
+}
+
+/// As [`sh`] with `sh-port`: the port is added to the address.
+fn sh_with_port(servers: &[(u16, u16)], client: IpAddr, port: u16) -> u16 {
+    let address = octets(client)
+        .iter()
+        .fold(0u32, |sum, &byte| sum << 8 | u32::from(byte));
+    sh(
+        servers,
+        IpAddr::V4(Ipv4Addr::from(address.wrapping_add(port.into()))),
+    )
+}
+
+/// The schedulers that look at connection counts. Loads are active and inactive connections.
+fn counts() -> Vec<Row> {
+    let loaded =
+        |index, weight, active, inactive| server(index).weight(weight).load(active, inactive);
+    let by = |sched, servers: Vec<Server>| tcp_service(80).sched(sched).servers(servers);
+    let chosen =
+        |name, service: Service, index| row(name, service, tcp(80, SYN)).opens(index, SynRecv);
+    use Sched::{
+        Failover, LeastConn, NeverQueue, Overflow, PowerOfTwo, ShortestDelay, WeightedLeastConn,
+    };
+    vec![
+        chosen(
+            "lc: fewest connections",
+            by(
+                LeastConn,
+                vec![loaded(1, 1, 3, 0), loaded(2, 1, 1, 0), loaded(3, 1, 2, 0)],
+            ),
+            2,
+        ),
+        chosen(
+            "lc: an active one counts as 256 inactive ones",
+            by(LeastConn, vec![loaded(1, 1, 1, 0), loaded(2, 1, 0, 255)]),
+            2,
+        ),
+        chosen(
+            "lc: 257 inactive ones are more than an active one",
+            by(LeastConn, vec![loaded(1, 1, 0, 257), loaded(2, 1, 1, 0)]),
+            2,
+        ),
+        chosen(
+            "lc: the first of equals",
+            by(LeastConn, vec![loaded(3, 1, 1, 1), loaded(1, 1, 1, 1)]),
+            3,
+        ),
+        chosen(
+            "lc: weights do not matter",
+            by(LeastConn, vec![loaded(1, 9, 2, 0), loaded(2, 1, 1, 0)]),
+            2,
+        ),
+        chosen(
+            "lc: but 0 does",
+            by(LeastConn, vec![loaded(1, 0, 0, 0), loaded(2, 1, 7, 0)]),
+            2,
+        ),
+        chosen(
+            "wlc: connections by weight",
+            by(
+                WeightedLeastConn,
+                vec![loaded(1, 4, 4, 0), loaded(2, 1, 2, 0), loaded(3, 2, 3, 0)],
+            ),
+            1,
+        ),
+        chosen(
+            "wlc: the first of equals",
+            by(
+                WeightedLeastConn,
+                vec![loaded(2, 2, 2, 0), loaded(1, 3, 3, 0)],
+            ),
+            2,
+        ),
+        chosen(
+            "wlc: nobody has any: the first, whatever its weight",
+            by(
+                WeightedLeastConn,
+                vec![loaded(1, 1, 0, 0), loaded(2, 9, 0, 0)],
+            ),
+            1,
+        ),
+        chosen(
+            "sed: one more, by weight",
+            by(ShortestDelay, vec![loaded(1, 1, 0, 0), loaded(2, 3, 1, 0)]),
+            2,
+        ),
+        chosen(
+            "sed: inactive ones do not matter",
+            by(
+                ShortestDelay,
+                vec![loaded(1, 2, 1, 500), loaded(2, 2, 2, 0)],
+            ),
+            1,
+        ),
+        chosen(
+            "nq: an idle server, although sed says otherwise",
+            by(NeverQueue, vec![loaded(1, 9, 1, 0), loaded(2, 1, 0, 90)]),
+            2,
+        ),
+        chosen(
+            "nq: nobody idle: as sed",
+            by(NeverQueue, vec![loaded(1, 1, 1, 0), loaded(2, 3, 2, 0)]),
+            2,
+        ),
+        chosen(
+            "fo: the highest weight, however loaded",
+            by(
+                Failover,
+                vec![loaded(1, 1, 0, 0), loaded(2, 5, 900, 0), loaded(3, 3, 0, 0)],
+            ),
+            2,
+        ),
+        chosen(
+            "fo: the next one, the first being full",
+            by(
+                Failover,
+                vec![
+                    loaded(1, 1, 0, 0),
+                    loaded(2, 5, 9, 0).thresholds(9, 0).marked(LOAD_OVERLOADED),
+                    loaded(3, 3, 0, 0),
+                ],
+            ),
+            3,
+        ),
+        chosen(
+            "ovf: the highest weight up to its weight",
+            by(Overflow, vec![loaded(1, 5, 5, 0), loaded(2, 3, 0, 0)]),
+            1,
+        ),
+        chosen(
+            "ovf: then the next one",
+            by(Overflow, vec![loaded(1, 5, 6, 0), loaded(2, 3, 0, 0)]),
+            2,
+        ),
+        row(
+            "ovf: nobody has room",
+            by(Overflow, vec![loaded(1, 5, 6, 0), loaded(2, 3, 4, 0)]),
+            tcp(80, SYN),
+        )
+        .because(Reason::NoServer),
+        chosen(
+            "twos: one server",
+            by(PowerOfTwo, vec![loaded(4, 1, 9, 0)]),
+            4,
+        ),
+        chosen(
+            "twos: weight 0 is not drawn",
+            by(PowerOfTwo, vec![loaded(1, 0, 0, 0), loaded(4, 1, 9, 0)]),
+            4,
+        ),
+        chosen(
+            "lblc: as wlc",
+            by(Sched::Lblc, vec![loaded(1, 1, 2, 0), loaded(2, 3, 3, 0)]),
+            2,
+        ),
+        chosen(
+            "lblcr: as wlc",
+            by(Sched::Lblcr, vec![loaded(1, 1, 2, 0), loaded(2, 3, 3, 0)]),
+            2,
+        ),
+        row(
+            "lc: a server that is down is not looked at",
+            by(
+                LeastConn,
+                vec![loaded(1, 1, 0, 0).down(), loaded(2, 1, 3, 0)],
+            ),
+            tcp(80, SYN),
+        )
+        .opens(2, SynRecv),
+        row(
+            "lc: TCP in mid-stream",
+            by(LeastConn, vec![loaded(1, 1, 0, 0)]),
+            tcp(80, ACK),
+        )
+        .because(Reason::TcpNoFlow),
+        row(
+            "lc, IPv6",
+            by(LeastConn, vec![loaded(1, 1, 3, 0), loaded(2, 1, 1, 0)]).v6(),
+            v6(tcp(80, SYN)),
+        )
+        .opens(2, SynRecv),
+        row(
+            "lc, UDP: all are inactive",
+            udp_service(53)
+                .sched(LeastConn)
+                .servers([loaded(1, 1, 0, 3), loaded(2, 1, 0, 2)]),
+            udp(53),
+        )
+        .opens(2, Udp),
+        row(
+            "lc, a known connection",
+            by(LeastConn, vec![loaded(1, 1, 9, 0), loaded(2, 1, 0, 0)])
+                .into_before()
+                .flow(1, Established),
+            tcp(80, ACK),
+        )
+        .stays(1, Established),
+        row(
+            "lc, every server has weight 0",
+            by(LeastConn, vec![loaded(1, 0, 0, 0)]),
+            tcp(80, SYN),
+        )
+        .because(Reason::NoServer),
+    ]
+}
+
+/// `uthreshold` and `lthreshold`: with so many connections a server takes no new ones, until it has
+/// fewer than `lthreshold`, or than three quarters of `uthreshold`.
+fn thresholds() -> Vec<Row> {
+    let full = |index, upper, lower, active, inactive| {
+        server(index)
+            .thresholds(upper, lower)
+            .load(active, inactive)
+            .marked(LOAD_OVERLOADED)
+    };
+    let rr = |servers: Vec<Server>| tcp_service(80).servers(servers);
+    vec![
+        row(
+            "rr, a full server",
+            rr(vec![full(1, 10, 0, 10, 0), server(2)]),
+            tcp(80, SYN),
+        )
+        .opens(2, SynRecv),
+        row(
+            "rr, full by inactive ones",
+            rr(vec![full(1, 10, 0, 2, 8), server(2)]),
+            tcp(80, SYN),
+        )
+        .opens(2, SynRecv),
+        row(
+            "rr, not yet below three quarters",
+            rr(vec![full(1, 10, 0, 8, 0), server(2)]),
+            tcp(80, SYN),
+        )
+        .opens(2, SynRecv),
+        row(
+            "rr, below three quarters",
+            rr(vec![full(1, 10, 0, 7, 0), server(2)]),
+            tcp(80, SYN),
+        )
+        .opens(1, SynRecv),
+        row(
+            "rr, not yet below lthreshold",
+            rr(vec![full(1, 10, 3, 3, 0), server(2)]),
+            tcp(80, SYN),
+        )
+        .opens(2, SynRecv),
+        row(
+            "rr, below lthreshold",
+            rr(vec![full(1, 10, 3, 2, 0), server(2)]),
+            tcp(80, SYN),
+        )
+        .opens(1, SynRecv),
+        row(
+            "rr, room for one more",
+            rr(vec![server(1).thresholds(10, 0).load(9, 0), server(2)]),
+            tcp(80, SYN),
+        )
+        .opens(1, SynRecv),
+        row(
+            "rr, the first has taken its only one",
+            rr(vec![server(1).thresholds(1, 0), server(2).thresholds(5, 0)])
+                .into_before()
+                .turn(2)
+                .after(tcp(80, SYN).from(v4(10, 0, 0, 9), 1))
+                .after(tcp(80, SYN).from(v4(10, 0, 0, 9), 2)),
+            tcp(80, SYN),
+        )
+        .opens(2, SynRecv),
+        row(
+            "rr, all are full",
+            rr(vec![full(1, 1, 0, 1, 0), full(2, 1, 0, 1, 0)]),
+            tcp(80, SYN),
+        )
+        .because(Reason::NoServer),
+        row(
+            "a full server keeps its connections",
+            rr(vec![full(1, 1, 0, 0, 0), server(2)])
+                .into_before()
+                .flow(1, Established),
+            tcp(80, ACK),
+        )
+        .stays(1, Established),
+        row(
+            "lc, the least loaded is full",
+            tcp_service(80)
+                .sched(Sched::LeastConn)
+                .servers([full(1, 2, 0, 2, 0), server(2).load(50, 0)]),
+            tcp(80, SYN),
+        )
+        .opens(2, SynRecv),
+    ]
+}
+
+/// `ops`: every packet by itself.
+fn one_packet() -> Vec<Row> {
+    let ops = || {
+        udp_service(53)
+            .flags(SERVICE_ONE_PACKET)
+            .servers([server(1), server(2)])
+    };
+    vec![
+        row("ops", ops(), udp(53)).scheduled(1),
+        row(
+            "ops, the same client again",
+            ops().into_before().after(udp(53)),
+            udp(53),
+        )
+        .scheduled(2),
+        row("ops, IPv6", ops().v6(), v6(udp(53))).scheduled(1),
+        row("ops, no server", ops().servers([]), udp(53)).because(Reason::NoServer),
     ]
 }

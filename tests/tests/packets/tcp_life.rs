@@ -1,7 +1,7 @@
 //! The life of a TCP connection: IPVS's states for a director that sees the client's side only
 //! (`ip_vs_proto_tcp.c`, table INPUT-ONLY), its timeouts, and servers that go.
 
-use lb_common::maps::{SERVICE_SLOPPY, Sched};
+use lb_common::maps::{SERVICE_EXPIRE_NODEST, SERVICE_SLOPPY, Sched};
 use lb_common::reason::Reason;
 use lb_common::tcp::State::{
     self, Close, CloseWait, Established, FinWait, LastAck, Listen, SynAck, SynRecv, SynSent,
@@ -242,6 +242,13 @@ fn timeouts_of_a_service() -> Vec<Row> {
 
 fn servers_that_go() -> Vec<Row> {
     let down = || tcp_service(80).servers([server(1), server(2), server(3).down()]);
+    let ends = |state| {
+        down()
+            .turns(&[1, 2])
+            .flags(SERVICE_EXPIRE_NODEST)
+            .into_before()
+            .flow(3, state)
+    };
     // Taken out of the table by the daemon when it went down.
     let known = |state| down().turns(&[1, 2]).into_before().flow(3, state);
     vec![
@@ -336,5 +343,35 @@ fn servers_that_go() -> Vec<Row> {
         )
         .ends()
         .because(Reason::BackendUnresolved),
+        row(
+            "expire_nodest_conn: ACK to a server that is down",
+            ends(Established),
+            tcp(80, ACK),
+        )
+        .ends()
+        .because(Reason::TcpNoFlow),
+        row(
+            "expire_nodest_conn: FIN to a server that is down",
+            ends(Established),
+            tcp(80, FIN | ACK),
+        )
+        .ends()
+        .because(Reason::TcpNoFlow),
+        row(
+            "expire_nodest_conn: SYN to a server that is down",
+            ends(Established),
+            tcp(80, SYN),
+        )
+        .opens(1, SynRecv)
+        .noted(Reason::Rescheduled),
+        row(
+            "expire_nodest_conn: a server that is up",
+            web()
+                .flags(SERVICE_EXPIRE_NODEST)
+                .into_before()
+                .flow(3, Established),
+            tcp(80, ACK),
+        )
+        .stays(3, Established),
     ]
 }

@@ -6,7 +6,7 @@ use lb_common::reason::Reason;
 use lb_common::tcp::State::{Established, SynRecv, Udp};
 
 use crate::before::{Server, server, tcp_service, udp_service};
-use crate::frame::{ACK, Frame, SYN, tcp, udp};
+use crate::frame::{ACK, Frame, SERVICE_VLAN, SYN, VLAN, tcp, udp};
 use crate::row::{Row, row};
 
 pub(crate) fn rows() -> Vec<Row> {
@@ -103,6 +103,12 @@ fn headers() -> Vec<Row> {
             syn().with(|f| f.dont_fragment = false),
         ),
         opens("IP options stay inside", syn().options(&[1; 8])),
+        opens("a VLAN tag stays in front", syn().tag(VLAN, 0x6005)),
+        opens(
+            "two VLAN tags stay in front",
+            syn().tag(SERVICE_VLAN, 7).tag(VLAN, 8),
+        ),
+        row("a VLAN tag before GUE", gue(), syn().tag(VLAN, 9)).opens(1, SynRecv),
         row("padding", gue(), syn().padding(6)).opens(1, SynRecv),
         row("TTL 1", ipip(), syn().ttl(1))
             .opens(1, SynRecv)

@@ -267,7 +267,7 @@ fn from_table(request: &Request) -> Result<u16, Reason> {
     } else if request.is(Sched::DestHash) {
         0
     } else if !request.is(Sched::Turn) || counts {
-        return scanned(request);
+        return scanned();
     } else {
         let Some(cursor) = SERVICE_CURSOR.get_ptr_mut(u32::from(request.id) % MAX_SERVICES) else {
             return Err(Reason::Internal);
@@ -282,7 +282,7 @@ fn from_table(request: &Request) -> Result<u16, Reason> {
             if request.flags & SERVICE_HASH_FALLBACK == 0 || request.is(Sched::DestHash) {
                 return Err(Reason::NoServer);
             }
-            return scanned(request);
+            return scanned();
         }
     }
     // Far enough apart that a server with many entries in a row is left behind.
@@ -329,7 +329,7 @@ fn is_full(backend: u16) -> bool {
 }
 
 #[inline(always)]
-fn scanned(request: &Request) -> Result<u16, Reason> {
+fn scanned() -> Result<u16, Reason> {
     unpack(lb_scan())
 }
 

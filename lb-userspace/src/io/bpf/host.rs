@@ -13,8 +13,8 @@ use super::error::BpfError;
 
 /// Where bpffs belongs.
 const BPFFS: &str = "/sys/fs/bpf";
-/// Compare-and-swap in BPF came with 5.12; 5.15 is the oldest long-term kernel that has it.
-const MIN_KERNEL: ((u32, u32), &str) = ((5, 15), "5.15");
+/// `bpf_loop`, which the schedulers use, came with 5.17.
+const MIN_KERNEL: ((u32, u32), &str) = ((5, 17), "5.17");
 
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;

@@ -247,6 +247,15 @@ pub enum Sched {
     Lblcr = 13,
 }
 
+impl Sched {
+    /// Whether the scheduler of this number gives a client to the same server on every director.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_hash(number: u8) -> bool {
+        number >= Sched::SourceHash as u8 && number <= Sched::DestHash as u8
+    }
+}
+
 /// How many ticks a flow in each [`State`](crate::tcp::State) may be silent.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

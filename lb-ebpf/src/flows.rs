@@ -147,8 +147,9 @@ pub(crate) fn is_usable(backend: u16, service: u16) -> bool {
     owner == service && flags & BACKEND_DOWN == 0 && flags & (BACKEND_RESOLVED | BACKEND_LOCAL) != 0
 }
 
+/// Whether a backend is still this service's.
 #[inline(always)]
-fn is_owned(backend: u16, service: u16) -> bool {
+pub(crate) fn is_owned(backend: u16, service: u16) -> bool {
     // SAFETY: an element of the map.
     BACKENDS
         .get_ptr(u32::from(backend))
@@ -344,7 +345,7 @@ fn about(session: &Session, found: Option<FlowValue>) -> Result<u32, Reason> {
 fn is_hashed(session: &Session) -> bool {
     // SAFETY: an element of the map.
     let sched = unsafe { (*session.service).sched };
-    sched >= Sched::SourceHash as u8 && sched <= Sched::DestHash as u8
+    Sched::is_hash(sched)
 }
 
 /// Whether a packet begins a connection.

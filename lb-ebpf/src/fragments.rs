@@ -5,7 +5,8 @@ use lb_common::maps::{FragmentKey, Template};
 use lb_common::reason::Reason;
 
 use crate::atomic;
-use crate::maps::{BACKENDS, FRAGMENTS, tick};
+use crate::flows::is_owned;
+use crate::maps::{FRAGMENTS, tick};
 use crate::packet::{bounds, field};
 use crate::session::{IS_V6, Session};
 
@@ -25,11 +26,7 @@ pub(crate) fn follow(key: &FragmentKey) -> Result<(u16, u16), Reason> {
     let found = Template(word);
     let is_fresh = tick().wrapping_sub(found.used()) <= PATIENCE;
     let (backend, service) = (found.backend(), (word >> 48) as u16);
-    let is_owned = BACKENDS
-        .get_ptr(u32::from(backend))
-        // SAFETY: an element of the map.
-        .is_some_and(|at| unsafe { (*at).service } == service);
-    if !is_fresh || !is_owned {
+    if !is_fresh || !is_owned(backend, service) {
         return Err(Reason::LaterFragment);
     }
     Ok((backend, service))

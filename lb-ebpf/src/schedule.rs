@@ -109,7 +109,7 @@ impl Request {
     /// Whether every director chooses the same server.
     #[inline(always)]
     fn is_hashed(&self) -> bool {
-        self.sched >= Sched::SourceHash as u32 && self.sched <= Sched::DestHash as u32
+        Sched::is_hash(self.sched as u8)
     }
 }
 
@@ -350,7 +350,7 @@ pub(crate) fn without_entry(session: &Session, is_entered: bool) -> Result<u16, 
     // SAFETY: an element of the map.
     let (sched, persist_ticks) =
         unsafe { ((*session.service).sched, (*session.service).persist_ticks) };
-    if sched >= Sched::SourceHash as u8 && sched <= Sched::DestHash as u8 {
+    if Sched::is_hash(sched) {
         // Every packet comes here: none of them is a connection to count.
         return if is_entered || persist_ticks != 0 {
             choose(session)

@@ -8,11 +8,10 @@ use crate::maps::settings;
 use crate::packet::bounds;
 use crate::session::veil;
 use crate::sum::{fold, of_frame};
-use crate::tunnel::store;
+use crate::tunnel::{DF, store};
 
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
-const DF: u16 = 0x4000u16.to_be();
 const FRAGMENT_OFFSET: u16 = 0x1fffu16.to_be();
 /// IPv4 and ICMP header of the answer.
 const HEAD_V4: u32 = 20 + 8;

@@ -11,16 +11,13 @@ use lb_common::maps::{Backend, Forward, REMOTE_CHECKSUM, REMOTE_V6, Remote};
 use lb_common::reason::Reason;
 
 use crate::maps::{REMOTES, settings};
-use crate::packet::bounds;
+use crate::packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, UDP, bounds};
 use crate::session::{pack, unpack};
 use crate::sum::{fold, of_frame};
-use crate::too_big;
+use crate::{rewrite, too_big};
 
-const ETHERTYPE_IPV4: u16 = 0x0800u16.to_be();
-const ETHERTYPE_IPV6: u16 = 0x86ddu16.to_be();
 const PROTO_IPIP: u8 = 4;
 const PROTO_IPV6: u8 = 41;
-const PROTO_UDP: u8 = 17;
 const PROTO_GRE: u8 = 47;
 const UDP_LEN: u32 = 8;
 const GUE_LEN: u32 = 4;
@@ -28,7 +25,8 @@ const GRE_LEN: u32 = 4;
 /// GRE's checksum and the 16 reserved bits behind it.
 const GRE_CHECKSUM_LEN: u32 = 4;
 const GRE_CHECKSUM: u16 = 0x8000u16.to_be();
-const DF: u16 = 0x4000u16.to_be();
+/// The DF bit as it lies in an IPv4 header.
+pub(crate) const DF: u16 = 0x4000u16.to_be();
 
 /// The same for all packets of a flow.
 #[inline(always)]
@@ -96,25 +94,13 @@ pub(crate) fn send_plain(
         return false;
     };
     // SAFETY: elements of the maps.
-    let (forward, mtu, remote_flags) = unsafe {
-        (
-            (*backend).forward,
-            u32::from((*backend).mtu.wrapping_sub(1)) + 1,
-            (*remote).flags,
-        )
-    };
-    // The lengths are numbers to the verifier, or it would not take them.
-    let (proto, shim) = if forward == Forward::Ipip as u8 {
-        (PROTO_IPIP, 0)
-    } else if forward == Forward::Gre as u8 {
-        (PROTO_GRE, GRE_LEN)
-    } else if forward == Forward::Gue as u8 {
-        (PROTO_UDP, UDP_LEN + GUE_LEN)
-    } else {
+    let (forward, remote_flags) = unsafe { ((*backend).forward, (*remote).flags) };
+    if forward == Forward::Direct as u8 || remote_flags & (REMOTE_V6 | REMOTE_CHECKSUM) != 0 {
         return false;
-    };
+    }
+    let shim = shim_len(forward, 0);
     let len = ip_len + 20 + shim;
-    if remote_flags & (REMOTE_V6 | REMOTE_CHECKSUM) != 0 || len > mtu {
+    if !rewrite::fits(len, backend) {
         return false;
     }
     let (frame, end) = bounds(ctx);
@@ -124,17 +110,13 @@ pub(crate) fn send_plain(
     // SAFETY: just compared.
     let (tos, df, ttl) = unsafe {
         let ip = frame + IP;
-        let ttl = *((ip + 8) as *const u8);
-        if ttl <= 1 {
+        let Ok(ttl) = rewrite::pass_hop::<false>(ip) else {
             return false;
-        }
-        *((ip + 8) as *mut u8) = ttl - 1;
-        let check = (ip + 10) as *mut u16;
-        *check = after_ttl_decrement(*check);
+        };
         (
             *((ip + 1) as *const u8),
             *((ip + 6) as *const u16) & DF,
-            ttl - 1,
+            ttl,
         )
     };
     // SAFETY: the context; the frame is looked at anew after this.
@@ -149,13 +131,12 @@ pub(crate) fn send_plain(
         tos,
         ttl,
         df,
-        proto,
+        proto: outer_proto(forward, PROTO_IPIP),
         len: len as u16,
     };
     // SAFETY: just compared; `backend` and `remote` are elements of the maps.
     unsafe {
-        *(frame as *mut u64) = *backend.cast::<u64>();
-        *((frame + 8) as *mut u32) = *backend.cast::<u32>().add(2);
+        rewrite::set_macs(frame, backend);
         *((frame + 12) as *mut u16) = ETHERTYPE_IPV4;
         ipv4(frame + IP, remote, &head);
         let at = frame + IP + 20;
@@ -225,6 +206,18 @@ impl Outer {
     #[inline(always)]
     fn shim_len(&self) -> u32 {
         shim_len(self.forward, self.remote_flags)
+    }
+}
+
+/// What the outer IP header says is behind it.
+#[inline(always)]
+fn outer_proto(forward: u8, inner: u8) -> u8 {
+    if forward == Forward::Gue as u8 {
+        UDP
+    } else if forward == Forward::Gre as u8 {
+        PROTO_GRE
+    } else {
+        inner
     }
 }
 
@@ -349,17 +342,10 @@ fn write(
     if data + 22 > end || ip + 32 > bounds(ctx).1 {
         return Err(Reason::Internal);
     }
-    let proto = if outer.forward == Forward::Gue as u8 {
-        PROTO_UDP
-    } else if outer.forward == Forward::Gre as u8 {
-        PROTO_GRE
-    } else {
-        outer.inner.0
-    };
+    let proto = outer_proto(outer.forward, outer.inner.0);
     // SAFETY (of the whole function): what is written was compared with `end`.
     unsafe {
-        *(data as *mut u64) = *backend.cast::<u64>();
-        *((data + 8) as *mut u32) = *backend.cast::<u32>().add(2);
+        rewrite::set_macs(data, backend);
         if l3 >= 18 {
             *((data + 12) as *mut u32) = tags.0;
         }
@@ -480,7 +466,7 @@ unsafe fn shim(
                 let sum = checked(ctx, offset, len)?
                     + addresses(outer)
                     + u64::from((len as u16).to_be())
-                    + u64::from(u16::from(PROTO_UDP).to_be());
+                    + u64::from(u16::from(UDP).to_be());
                 let check = match !fold(sum) {
                     // 0 would mean that there is none.
                     0 => 0xffff,

@@ -1,8 +1,10 @@
 //! Real servers behind a tunnel: the packet in an outer IP packet to the real server, by itself
 //! (IPIP), in UDP with a GUE header, or in GRE. Any family in any.
 //!
-//! The fields of the outer header are what IPVS makes of them: DSCP, ECN and TTL are those of the
-//! packet (its TTL already one less), and so is DF, IPv4 in IPv4.
+//! The fields of the outer header are what IPVS makes of them, but for ECN: DSCP and TTL are those of
+//! the packet (its TTL already one less), and so is DF, IPv4 in IPv4. ECN is copied too, as RFC 6040
+//! has it in normal mode, so that a mark of congestion stays to be seen on the way; IPVS clears it to
+//! ECT(0) as RFC 3168 did. To the packet that is taken out it makes no difference, it has its own mark.
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_xdp_adjust_head};

@@ -81,6 +81,8 @@ pub struct Engine {
     attached: bool,
     meter: Meter,
     refused: Vec<Refusal>,
+    /// The real servers of which [`Action::Routed`] was told.
+    routed: BTreeMap<IpAddr, [u8; 6]>,
     /// The last transition of each instance, by its name.
     transitions: BTreeMap<String, (vrrp::Transition, Time)>,
     actions: VecDeque<Action>,
@@ -131,6 +133,7 @@ impl Engine {
             attached,
             meter: Meter::default(),
             refused: Vec::new(),
+            routed: BTreeMap::new(),
             transitions: BTreeMap::new(),
             actions: VecDeque::new(),
             stopping: false,
@@ -183,6 +186,7 @@ impl Engine {
         self.actions
             .push_back(Action::Follow(desired::to_resolve(&self.model)));
         self.due = Due::All;
+        self.tell_routed();
         self.pump(now);
     }
 
@@ -206,6 +210,7 @@ impl Engine {
                         self.due.add(self.index.at(&addr));
                     }
                 }
+                self.tell_routed();
             }
             Event::HostAddresses(own) => {
                 for addr in self.own.symmetric_difference(&own) {
@@ -425,6 +430,14 @@ impl Engine {
             self.actions.push_back(Action::Fellows(fellows.clone()));
             self.fellows = Some(fellows);
         }
+    }
+
+    fn tell_routed(&mut self) {
+        let routed = desired::routed(&self.model, &self.neighbours);
+        for (addr, mac) in routed.iter().filter(|(a, _)| !self.routed.contains_key(*a)) {
+            self.actions.push_back(Action::Routed(*addr, *mac));
+        }
+        self.routed = routed;
     }
 
     /// Takes over what holds for all services.

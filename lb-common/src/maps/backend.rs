@@ -125,6 +125,8 @@ pub struct Remote {
 pub const REMOTE_V6: u32 = 1;
 /// The tunnel header has a checksum (`csum`).
 pub const REMOTE_CHECKSUM: u32 = 2;
+/// A router before it has the MAC; user space's own.
+pub const REMOTE_ROUTED: u32 = 4;
 
 /// How many connections a backend has, as IPVS counts them. Changed with atomic additions by the
 /// program (flows that come, go, change state) and by user space (flows that expired).

@@ -219,8 +219,12 @@ pub struct BackendStatus {
     pub up: bool,
     /// Why it is not up.
     pub why: Option<String>,
-    /// Its MAC; none while it is not resolved, and then it gets no new connection.
+    /// Its MAC, or that of the router before it; none while it is not resolved, and then it gets no new
+    /// connection.
     pub mac: Option<String>,
+    /// Whether there is a router before it.
+    #[serde(default)]
+    pub routed: bool,
     /// The interface by which it is reached.
     pub interface: Option<String>,
     /// Established connections.

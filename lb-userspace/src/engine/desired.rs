@@ -151,6 +151,25 @@ pub(super) fn fellows(
     fellows
 }
 
+/// The real servers of direct routing that are behind a router, with its MAC.
+pub(super) fn routed(
+    model: &Model,
+    neighbours: &BTreeMap<IpAddr, Link>,
+) -> BTreeMap<IpAddr, [u8; 6]> {
+    if neighbours.values().all(|link| link.on_link) {
+        return BTreeMap::new();
+    }
+    let servers = model.services.iter().flat_map(|service| {
+        let sorry = service.sorry_server.iter().map(|s| (s.addr, s.method));
+        let servers = service.real_servers.iter().map(|s| (s.addr, s.method));
+        servers.chain(sorry)
+    });
+    servers
+        .filter(|(_, method)| *method == ForwardMethod::Dr)
+        .filter_map(|(addr, _)| Some((addr, neighbours.get(&addr).filter(|l| !l.on_link)?.dmac)))
+        .collect()
+}
+
 /// How real servers were reached when the maps were last written, so that adopting them stops no
 /// packet.
 pub(super) fn known_links(tables: &Tables) -> BTreeMap<IpAddr, Link> {
@@ -267,7 +286,7 @@ mod tests {
     #[test]
     fn fellows_are_the_servers_of_the_services_that_are_also_here() {
         let mut model = Model {
-            services: vec![service(&[1, 2, 9]), service(&[2, 3])],
+            services: vec![service(&[1, 2, 4, 9]), service(&[2, 3])],
             ..Model::default()
         };
         model.services[1].key.port = 81;
@@ -278,8 +297,10 @@ mod tests {
                 Link::new([2, 0, 0, 0, 0, last], [2, 1, 1, 1, 1, 1], 2),
             )
         };
-        // The third is not resolved.
-        let neighbours = [link(1), link(2), link(3)].into();
+        // A router's MAC is also that of the clients behind it.
+        let (addr, mut routed) = link(4);
+        routed.on_link = false;
+        let neighbours = [link(1), link(2), link(3), (addr, routed)].into();
         let own = |last: u8| [IpAddr::from([10, 0, 0, last])].into();
         let mut tables = Tables::new(250);
         let view = View {

@@ -60,6 +60,9 @@ pub enum Action {
     Health(health::Transition),
     /// A service could not be brought into the maps, to be told (once until it changes).
     Refused(plan::Refusal),
+    /// A real server of direct routing is behind a router, to be told (once while it is): its address
+    /// and the router's MAC.
+    Routed(IpAddr, [u8; 6]),
     /// Everything was handed over: exit.
     Stopped,
 }

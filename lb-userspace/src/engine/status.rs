@@ -150,6 +150,7 @@ impl Engine {
             } else {
                 link.map(|l| mac_text(l.dmac))
             },
+            routed: link.is_some_and(|l| !l.on_link),
             interface: link.map(|l| {
                 around
                     .interfaces

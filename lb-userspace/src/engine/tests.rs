@@ -171,6 +171,7 @@ impl Host {
                 Action::Follow(_) | Action::Peers(_) | Action::Fellows(_) => {}
                 Action::Health(t) => self.did.push(t.to_string()),
                 Action::Refused(r) => self.did.push(r.to_string()),
+                Action::Routed(addr, _) => self.did.push(format!("routed {addr}")),
                 Action::Stopped => self.did.push("stopped".into()),
             }
         }
@@ -347,6 +348,26 @@ fn a_dead_real_server_leaves_the_maps_and_comes_back() {
         "{:?}",
         host.did
     );
+}
+
+#[test]
+fn a_server_behind_a_router_is_told_of_once_while_it_is() {
+    let mut host = Host::start(model(vec![service(80, &[1, 2])]), true);
+    let mut tell = |on_link| {
+        let mut links = neighbours(&[1, 2]);
+        links.get_mut(&server(2).into()).unwrap().on_link = on_link;
+        host.did.clear();
+        host.engine.handle(Event::Neighbours(links), host.now);
+        host.turn();
+        host.did.retain(|d| d.starts_with("routed"));
+        host.did.clone()
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(tell(true), none);
+    assert_eq!(tell(false), ["routed 10.0.0.2"]);
+    assert_eq!(tell(false), none);
+    assert_eq!(tell(true), none);
+    assert_eq!(tell(false), ["routed 10.0.0.2"]);
 }
 
 #[test]

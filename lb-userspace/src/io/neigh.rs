@@ -161,9 +161,9 @@ impl Resolver {
         hop.is_none_or(|h| !h.local && !self.macs.contains_key(&key(h)))
     }
 
-    /// How each server is reached, those that are.
+    /// How each server is reached, those that are. `joined_above` as in [`Link`].
     #[must_use]
-    pub fn links(&self, table: &LinkTable) -> BTreeMap<IpAddr, Link> {
+    pub fn links(&self, table: &LinkTable, joined_above: u16) -> BTreeMap<IpAddr, Link> {
         self.followed
             .iter()
             .filter_map(|(addr, hop)| {
@@ -177,6 +177,7 @@ impl Resolver {
                     mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
                     source: hop.source,
                     on_link: hop.addr == *addr,
+                    joined_above,
                 };
                 Some((*addr, link))
             })

@@ -133,8 +133,12 @@ pub struct Link {
     pub mtu: u16,
     /// This host's address on the way: the outer source of a tunnel.
     pub source: Option<IpAddr>,
-    /// There is no router in between: direct routing needs that.
+    /// The MAC is the real server's own; otherwise a router's, to which direct routing leaves it to find
+    /// the server.
     pub on_link: bool,
+    /// The longest packet that reaches the program by itself, where the kernel may have joined several
+    /// to a longer one (GRO, in generic mode); 0: they come as they were sent.
+    pub joined_above: u16,
 }
 
 impl Link {
@@ -148,6 +152,7 @@ impl Link {
             mtu: 0,
             source: None,
             on_link: true,
+            joined_above: 0,
         }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use lb_common::hash::service_slot;
 use lb_common::maps::{
-    BACKEND_DOWN, Forward, MAX_SERVICES, REMOTE_CHECKSUM, SERVICE_ANY_PORT, SERVICE_COUNTS,
-    SERVICE_TUNNEL, SERVICE_V6, SERVICE_WIDE,
+    BACKEND_DOWN, Forward, MAX_SERVICES, REMOTE_CHECKSUM, REMOTE_ROUTED, SERVICE_ANY_PORT,
+    SERVICE_COUNTS, SERVICE_TUNNEL, SERVICE_V6, SERVICE_WIDE,
 };
 
 use super::fake::{FakeMaps, HZ};
@@ -464,7 +464,7 @@ fn two_ipv6_services_of_one_key_both_have_a_place() {
 }
 
 #[test]
-fn a_tunnel_needs_its_source_and_direct_routing_no_router() {
+fn a_tunnel_needs_its_source_and_direct_routing_takes_a_router() {
     let mut world = World::new();
     let mut desired = service(80, &[1, 2, 3]);
     let way = |source: Option<&str>, on_link| Link {
@@ -486,27 +486,51 @@ fn a_tunnel_needs_its_source_and_direct_routing_no_router() {
     let (_, slot) = world.maps.lookup(key(80)).unwrap();
     assert_eq!(slot.flags, SERVICE_TUNNEL | SERVICE_COUNTS);
     let table = world.maps.table(&slot);
-    let [index] = table[..] else {
-        panic!("one can be reached: {table:?}")
+    let [direct, index] = table[..] else {
+        panic!("two can be reached: {table:?}")
     };
+    let (value, remote) = world.maps.backends[&direct];
+    assert_eq!((value.dmac[5], value.mtu), (9, 1400));
+    assert_eq!(remote.flags, REMOTE_ROUTED);
     let (value, remote) = world.maps.backends[&index];
     assert_eq!((value.forward, value.mtu), (Forward::Gue as u8, 1400));
     assert_eq!(remote.tunnel_port, 5555u16.to_be());
-    assert_eq!(remote.flags, REMOTE_CHECKSUM);
+    assert_eq!(remote.flags, REMOTE_CHECKSUM | REMOTE_ROUTED);
     assert_eq!(remote.source[0], u32::from_ne_bytes([10, 0, 0, 254]));
     assert_eq!((remote.upper, remote.lower), (9, 0));
     let links: BTreeMap<IpAddr, Link> = world.tables.links().collect();
     assert_eq!(
         links,
-        [(
-            desired.backends[1].addr,
-            Link {
-                on_link: true,
-                ..way(Some("10.0.0.254"), true)
-            }
-        )]
+        [
+            (desired.backends[0].addr, way(None, false)),
+            (desired.backends[1].addr, way(Some("10.0.0.254"), false))
+        ]
         .into()
     );
+}
+
+#[test]
+fn joined_segments_are_too_long_for_a_tunnel_and_for_a_narrower_way_only() {
+    let tunnel = ForwardMethod::Tun(Tunnel::Ipip);
+    let judged_by = |mtu, joined_above, method| {
+        let mut world = World::new();
+        let mut desired = service(80, &[1]);
+        desired.backends[0].method = method;
+        desired.backends[0].link = Some(Link {
+            mtu,
+            joined_above,
+            source: Some([10, 0, 0, 254].into()),
+            ..Link::new([2, 0, 0, 0, 0, 9], [2, 1, 0, 0, 0, 0], 3)
+        });
+        world.to(std::slice::from_ref(&desired));
+        let (_, slot) = world.maps.lookup(key(80)).unwrap();
+        let (value, _) = world.maps.backends[&world.maps.table(&slot)[0]];
+        value.mtu
+    };
+    assert_eq!(judged_by(1500, 0, ForwardMethod::Dr), 1500);
+    assert_eq!(judged_by(1500, 1500, ForwardMethod::Dr), 0);
+    assert_eq!(judged_by(1400, 1500, ForwardMethod::Dr), 1400);
+    assert_eq!(judged_by(1500, 1500, tunnel), 1500);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::maps::{
-    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, Forward, REMOTE_CHECKSUM, REMOTE_V6,
-    Remote, SERVICE_KEY_V6, ServiceSlot, TIMEOUTS, Timeouts, service_key, service_key_v6, ticks,
+    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, Forward, REMOTE_CHECKSUM,
+    REMOTE_ROUTED, REMOTE_V6, Remote, SERVICE_KEY_V6, ServiceSlot, TIMEOUTS, Timeouts, service_key,
+    service_key_v6, ticks,
 };
 use lb_common::tcp::State;
 
@@ -120,7 +121,10 @@ pub(super) fn backend_value(
         value.dmac = link.dmac;
         value.smac = link.smac;
         value.ifindex = link.ifindex;
-        value.mtu = link.mtu;
+        value.mtu = mtu(&link, is_tunnel(backend));
+        if !link.on_link {
+            remote.flags |= REMOTE_ROUTED;
+        }
         if let (Some(source), true) = (link.source, is_tunnel(backend)) {
             remote.source = self::words(source);
         }
@@ -129,11 +133,23 @@ pub(super) fn backend_value(
     (value, remote)
 }
 
-/// The link, if it serves the method: no router before a server of direct routing, a source of the
-/// server's family for a tunnel.
+/// The MTU by which the program judges; 0: it does not.
+fn mtu(link: &Link, is_tunnel: bool) -> u16 {
+    // What is longer than anything that arrives by itself was joined and is cut again on its way out.
+    // A tunnel's header would not be repeated then.
+    let only_joined = link.joined_above != 0 && link.joined_above <= link.mtu;
+    if only_joined && !is_tunnel {
+        0
+    } else {
+        link.mtu
+    }
+}
+
+/// The link, if it serves the method: a source of the server's family for a tunnel. By direct routing a
+/// router before the server gets the frames, as with IPVS.
 pub(super) fn usable_link(backend: &DesiredBackend) -> Option<Link> {
     backend.link.filter(|link| match backend.method {
-        ForwardMethod::Dr => link.on_link,
+        ForwardMethod::Dr => true,
         ForwardMethod::Tun(_) => link
             .source
             .is_some_and(|s| s.is_ipv6() == backend.addr.is_ipv6()),
@@ -147,6 +163,7 @@ pub(super) fn link_of(value: &Backend, remote: &Remote) -> Option<Link> {
     is_resolved.then_some(Link {
         mtu: value.mtu,
         source: (remote.source != [0; 4]).then(|| address(remote.source, is_v6)),
+        on_link: remote.flags & REMOTE_ROUTED == 0,
         ..Link::new(value.dmac, value.smac, value.ifindex)
     })
 }

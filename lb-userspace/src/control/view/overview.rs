@@ -6,6 +6,7 @@ use super::table::Table;
 use super::vrrp::tone;
 use super::{Color, Tone, count, service, span};
 use crate::control::status::{Status, VrrpState, XdpMode};
+use crate::model::ForwardMethod;
 
 /// `lbctl show status`.
 #[must_use]
@@ -107,6 +108,14 @@ pub fn overview(status: &Status, color: Color) -> String {
                     table.note(
                         format!("{at} gets no connection: its MAC is not known"),
                         Tone::Bad,
+                    );
+                } else if b.routed && b.method == ForwardMethod::Dr {
+                    table.note(
+                        format!(
+                            "{at} is behind a router, which must know the way to it for the virtual \
+                             address (lb_kind TUN needs none, or the route is wrong)"
+                        ),
+                        Tone::Fair,
                     );
                 }
             }

@@ -28,6 +28,7 @@ fn backend(last: u8, port: u16, n: u64) -> BackendStatus {
         up: true,
         why: None,
         mac: Some(format!("02:00:00:00:00:{last:02x}")),
+        routed: false,
         interface: Some("eth1".into()),
         active_conns: n,
         inactive_conns: 2 * n,
@@ -286,7 +287,10 @@ fn sample() -> Status {
                         mac: None,
                         ..backend(11, 80, 7)
                     },
-                    backend(10, 80, 123_456),
+                    BackendStatus {
+                        routed: true,
+                        ..backend(10, 80, 123_456)
+                    },
                     down,
                 ],
             ),

@@ -1,8 +1,11 @@
 //! What is looked at from time to time, whatever events say.
 
+use std::collections::BTreeSet;
+
 use super::interfaces;
 use super::run::{Daemon, Found, HOUSEKEEPING};
 use crate::engine::{Event, Watched};
+use crate::io::bpf::{Attachment, DataPlane, XdpMode};
 use crate::io::clock::now;
 
 /// Every so many of them, routes, neighbours and addresses are read again.
@@ -38,11 +41,26 @@ impl Daemon<'_> {
         if let Err(error) = plane.set_ports(ports) {
             tracing::warn!("{error}");
         }
-        self.running = wanted
+        let running: BTreeSet<String> = wanted
             .into_iter()
             .filter(|name| plane.is_attached(name))
             .collect();
+        // How it runs has a part in how servers are reached.
+        self.untold |= running != self.running;
+        self.running = running;
         self.engine.handle(Event::Attached(attached), now());
+    }
+
+    /// [`Link::joined_above`](crate::plan::Link::joined_above) of all real servers.
+    pub(super) fn joined_above(&self) -> u16 {
+        let attached = self.plane.iter().flat_map(DataPlane::attachments);
+        let attached: Vec<_> = attached.collect();
+        if attached.iter().all(|a| a.mode == XdpMode::Native) {
+            return 0;
+        }
+        let mtu = |a: &Attachment| self.links.get(a.ifindex).map(|l| l.mtu);
+        let longest = attached.iter().filter_map(mtu).max().unwrap_or(0);
+        u16::try_from(longest).unwrap_or(u16::MAX)
     }
 
     /// What is looked at every [`HOUSEKEEPING`].

@@ -2,7 +2,7 @@
 
 use super::run::Daemon;
 use crate::control::status::Counts;
-use crate::engine::{Action, Event};
+use crate::engine::{Action, Event, mac_text};
 use crate::health::{NotRun, Verdict};
 use crate::io::clock::now;
 use crate::io::state::{Held, Record};
@@ -53,6 +53,12 @@ impl Daemon<'_> {
                 }
             }
             Action::Refused(refusal) => tracing::error!("{refusal}"),
+            Action::Routed(server, router) => tracing::warn!(
+                "real server {server} is behind a router ({}), which gets its packets and must know the \
+                 way to it for the virtual address; if it does not, use lb_kind TUN, or mend the route \
+                 if the server is in a network of this host",
+                mac_text(router)
+            ),
             Action::Stopped => self.stopped = true,
         }
     }

@@ -470,7 +470,7 @@ impl<'o> Daemon<'o> {
         if self.untold && self.told.is_none_or(|told| told + TELL_GAP <= at) {
             self.untold = false;
             self.told = Some(at);
-            let links = self.resolver.links(&self.links);
+            let links = self.resolver.links(&self.links, self.joined_above());
             self.engine.handle(Event::Neighbours(links), at);
         }
     }

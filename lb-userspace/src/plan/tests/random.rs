@@ -91,7 +91,7 @@ fn arb_service() -> impl Strategy<Value = DesiredService> {
 fn is_scheduled(service: &DesiredService, b: &DesiredBackend) -> bool {
     let reachable = b.local
         || b.link.is_some_and(|l| match b.method {
-            ForwardMethod::Dr => l.on_link,
+            ForwardMethod::Dr => true,
             ForwardMethod::Tun(_) => l.source.is_some(),
         });
     let is_hash = [Scheduler::Sh, Scheduler::Mh, Scheduler::Dh].contains(&service.scheduler);

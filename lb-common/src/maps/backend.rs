@@ -117,8 +117,41 @@ pub struct Remote {
     pub upper: u32,
     /// `lthreshold`: below so many it does again; 0: below three quarters of `upper`.
     pub lower: u32,
-    /// Reserved.
-    pub reserved2: [u64; 2],
+    /// What the outer headers of the usual tunnel (IPv4, no checksum) have in common: bytes of them,
+    /// protocol << 8, checksum of the fields that never change << 16. 0 where the tunnel is not of
+    /// that kind. See [`Remote::prepared`].
+    pub plain: u64,
+    /// Source and destination of that outer header, as they lie in it. See [`Remote::prepared`].
+    pub ends: u64,
+}
+
+impl Remote {
+    /// The same with what the short way reads of it; to be called when all else is there.
+    #[must_use]
+    pub const fn prepared(mut self, forward: Forward) -> Remote {
+        self.plain = 0;
+        self.ends = self.source[0] as u64 | (self.addr[0] as u64) << 32;
+        let (proto, len) = match forward {
+            Forward::Direct => return self,
+            Forward::Ipip => (4, 20),
+            Forward::Gue => (17, 20 + 8 + 4),
+            Forward::Gre => (47, 20 + 4),
+        };
+        if self.flags & (REMOTE_V6 | REMOTE_CHECKSUM) != 0 {
+            return self;
+        }
+        let mut sum = u16::from_ne_bytes([0x45, 0]) as u64 + u16::from_ne_bytes([0, proto]) as u64;
+        let mut rest = self.ends;
+        while rest != 0 {
+            sum += rest & 0xffff;
+            rest >>= 16;
+        }
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        self.plain = sum << 16 | (proto as u64) << 8 | len;
+        self
+    }
 }
 
 /// The real server's address is IPv6.

@@ -130,7 +130,7 @@ pub(super) fn backend_value(
         }
     }
     value.flags = flags;
-    (value, remote)
+    (value, remote.prepared(forward))
 }
 
 /// The MTU by which the program judges; 0: it does not.

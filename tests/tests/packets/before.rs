@@ -158,6 +158,7 @@ impl Server {
             lower: self.thresholds.1,
             ..Remote::default()
         }
+        .prepared(self.forward)
     }
 
     /// Destination and source MAC of what it gets.

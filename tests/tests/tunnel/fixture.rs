@@ -138,7 +138,8 @@ pub(crate) fn set_way(director: &Director, way: Way, mtu: u16) {
                 flags,
                 tunnel_port: GUE_PORT.to_be(),
                 ..Remote::default()
-            },
+            }
+            .prepared(way.forward),
         );
         director.set_backend(
             index,

@@ -35,7 +35,7 @@ pub use event::{Change, Transition};
 pub use pool::Target;
 
 use checker::Checker;
-use pool::Pool;
+use pool::{Name, Pool};
 
 /// Identifies one run of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,12 +88,12 @@ impl Health {
     /// A check keeps its state when its service, its real server and what it connects to are as
     /// before; its timings may change.
     pub fn apply(&mut self, services: &[Service], now: Time, random: &mut dyn FnMut() -> u64) {
-        let mut old: BTreeMap<ServiceKey, Pool> = std::mem::take(&mut self.pools)
+        let mut old: BTreeMap<Name, Pool> = std::mem::take(&mut self.pools)
             .into_iter()
-            .map(|p| (p.key, p))
+            .map(|p| (p.name.clone(), p))
             .collect();
         for service in services {
-            let before = old.remove(&service.key);
+            let before = old.remove(&Name::of(service));
             let mut make = |check: &Check| {
                 self.next_id += 1;
                 let checker = Checker::new(check, now, random());

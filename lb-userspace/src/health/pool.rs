@@ -7,7 +7,9 @@ use std::time::Duration;
 use crate::health::CheckerId;
 use crate::health::checker::{Checker, Last, Step, Verdict};
 use crate::health::event::{Change, Transition};
-use crate::model::{Check, CheckKind, ForwardMethod, RealServer, Service, ServiceKey, SorryServer};
+use crate::model::{
+    Check, CheckKind, ForwardMethod, Protocol, RealServer, Service, ServiceKey, SorryServer,
+};
 use crate::time::Time;
 
 /// A real server, or the sorry server, as the service should use it now.
@@ -48,8 +50,26 @@ pub(super) struct Server {
     pub(super) checkers: Vec<(CheckerId, Checker)>,
 }
 
+/// What a service is known by from one configuration to the next, as in keepalived: the addresses of
+/// a group may change.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Name {
+    Address(ServiceKey),
+    Group(String, Protocol),
+}
+
+impl Name {
+    pub(super) fn of(service: &Service) -> Name {
+        match &service.group {
+            Some(group) => Name::Group(group.name.clone(), service.key.protocol),
+            None => Name::Address(service.key),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
+    pub(super) name: Name,
     pub(super) key: ServiceKey,
     quorum: u64,
     hysteresis: u64,
@@ -156,6 +176,9 @@ impl Pool {
         make: &mut dyn FnMut(&Check) -> (CheckerId, Checker),
     ) -> Pool {
         let addrs: BTreeSet<IpAddr> = service.keys().map(|k| k.addr).collect();
+        // The servers of a group have the port of its first address, which may be another one now.
+        let grouped = service.group.is_some();
+        let same = |a: (IpAddr, u16), b: (IpAddr, u16)| a.0 == b.0 && (grouped || a.1 == b.1);
         let (mut old_servers, quorum_up, old_sorry, here) = match old {
             Some(p) => (
                 p.servers,
@@ -171,7 +194,7 @@ impl Pool {
             .map(|rs| {
                 let at = old_servers
                     .iter()
-                    .position(|s| s.at() == (rs.addr, rs.port));
+                    .position(|s| same(s.at(), (rs.addr, rs.port)));
                 let old = at.map(|i| old_servers.swap_remove(i));
                 Server::build(rs, old, now, make)
             })
@@ -179,10 +202,11 @@ impl Pool {
         // A sorry server that is replaced by another one, or no more wanted, goes; `settle` lets
         // the new one in.
         let sorry_in = match (service.sorry_server, old_sorry) {
-            (Some(new), Some(old)) => (new.addr, new.port) == (old.addr, old.port),
+            (Some(new), Some(old)) => same((new.addr, new.port), (old.addr, old.port)),
             (Some(_) | None, None) | (None, Some(_)) => false,
         };
         Pool {
+            name: Name::of(service),
             key: service.key,
             quorum: u64::from(service.quorum),
             hysteresis: u64::from(service.hysteresis),

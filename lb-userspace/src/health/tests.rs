@@ -498,6 +498,38 @@ fn a_group_rests_until_one_of_its_addresses_is_here() {
 }
 
 #[test]
+fn a_group_keeps_what_is_known_when_its_addresses_change() {
+    let group = |members: &[ServiceKey]| {
+        let mut s = service(vec![server(1, 1, vec![check(1)]), server(2, 1, vec![])]);
+        s.key = members[0];
+        // A real server's port is the service's, which for a group is the first one's.
+        for server in &mut s.real_servers {
+            server.port = s.key.port;
+        }
+        s.group = Some(crate::model::Group {
+            name: "G".to_owned(),
+            others: members[1..].to_vec(),
+        });
+        s
+    };
+    let secure = ServiceKey { port: 443, ..key() };
+    let mut h = health(&group(&[key(), secure]));
+    for t in [0, 10, 20] {
+        run(&mut h, at(t), fails);
+    }
+    let up = |h: &Health, key| -> Vec<_> {
+        let targets = h.targets(&key).unwrap_or_default();
+        let listed = targets.iter().filter(|t| t.listed);
+        listed.map(|t| t.addr).collect()
+    };
+    assert_eq!(up(&h, key()), [ip(2)]);
+    h.apply(&[group(&[secure, key()])], at(21), &mut || 0);
+    assert_eq!(up(&h, secure), [ip(2)], "another order");
+    h.apply(&[group(&[key()])], at(22), &mut || 0);
+    assert_eq!(up(&h, key()), [ip(2)], "one address less");
+}
+
+#[test]
 fn what_a_predecessor_took_out_stays_out_until_checked() {
     let unhurried = Check {
         warmup: 60 * SECOND,

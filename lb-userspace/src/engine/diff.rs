@@ -73,7 +73,12 @@ pub fn diff(old: &Model, new: &Model) -> Vec<Line> {
         let name = service_name(service);
         if let Some(before) = before.get(&name) {
             members(before, service, &name, &mut lines);
-            let label = |rs: &RealServer| format!("real_server {} {} of {name}", rs.addr, rs.port);
+            // With the port of the service; those of a group have several.
+            let port = match service.group {
+                Some(_) => String::new(),
+                None => format!(" {}", service.key.port),
+            };
+            let label = |rs: &RealServer| format!("real_server {}{port} of {name}", rs.addr);
             blocks(
                 &before.real_servers,
                 &service.real_servers,
@@ -81,6 +86,12 @@ pub fn diff(old: &Model, new: &Model) -> Vec<Line> {
                 &["addr", "port"],
                 &mut lines,
             );
+            if moved(&before.real_servers, &service.real_servers) {
+                lines.push(Line {
+                    kind: Kind::Change,
+                    what: format!("{name}: order of the real servers"),
+                });
+            }
         }
     }
     lines
@@ -128,7 +139,17 @@ fn members(old: &Service, new: &Service, name: &str, lines: &mut Vec<Line>) {
     }
 }
 
-/// Compares two lists of named blocks: removed, added, changed, moved.
+/// Whether those in both lists stand in another order, which schedulers go by.
+fn moved(old: &[RealServer], new: &[RealServer]) -> bool {
+    let rest = |these: &[RealServer], others: &[RealServer]| -> Vec<_> {
+        let others: BTreeSet<_> = others.iter().map(|s| s.addr).collect();
+        let addrs = these.iter().map(|s| s.addr);
+        addrs.filter(|a| others.contains(a)).collect()
+    };
+    rest(old, new) != rest(new, old)
+}
+
+/// Compares two lists of named blocks: removed, added, changed.
 fn blocks<T: Serialize>(
     old: &[T],
     new: &[T],
@@ -175,7 +196,7 @@ fn fields<T: Serialize>(what: &str, old: &T, new: &T, skip: &[&str], lines: &mut
         let change = if key == "auth" {
             "auth changed".to_owned() // a password has no place in a terminal or a log
         } else {
-            format!("{key} {} -> {}", show(before), show(after))
+            format!("{} {} -> {}", word(key), show(before), show(after))
         };
         lines.push(Line {
             kind: Kind::Change,
@@ -191,7 +212,17 @@ fn object<T: Serialize>(value: &T) -> Option<serde_json::Map<String, Value>> {
     }
 }
 
-/// A value for people: durations in seconds, nothing as "none".
+/// The word of keepalived.conf for a field of the model.
+fn word(field: &str) -> &str {
+    match field {
+        "scheduler" => "lb_algo",
+        "sched_flags" => "flags of lb_algo",
+        "method" => "lb_kind",
+        other => other,
+    }
+}
+
+/// A value for people: durations in seconds, flags as those that are set, nothing as "none".
 fn show(value: &Value) -> String {
     match value {
         Value::Null => "none".to_owned(),
@@ -207,10 +238,16 @@ fn show(value: &Value) -> String {
             }
             let inner: Vec<String> = map
                 .iter()
-                .filter(|(_, v)| !v.is_null())
-                .map(|(k, v)| format!("{k} {}", show(v)))
+                .filter(|(_, v)| !matches!(v, Value::Null | Value::Bool(false)))
+                .map(|(k, v)| match v {
+                    Value::Bool(true) => k.clone(),
+                    _ => format!("{k} {}", show(v)),
+                })
                 .collect();
-            inner.join(" ")
+            match inner.is_empty() {
+                true => "none".to_owned(),
+                false => inner.join(" "),
+            }
         }
         Value::Array(items) => {
             let inner: Vec<String> = items.iter().map(show).collect();
@@ -223,7 +260,7 @@ fn show(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Auth, Protocol, Scheduler, ServiceKey, VrrpVersion};
+    use crate::model::{Auth, ForwardMethod, Protocol, Scheduler, ServiceKey, Tunnel, VrrpVersion};
     use std::time::Duration;
 
     fn server(last: u8, weight: u16) -> RealServer {
@@ -291,9 +328,35 @@ mod tests {
                 "+ real_server 10.0.0.3 80 of virtual_server 192.0.2.1 80 TCP",
                 "- real_server 10.0.0.1 80 of virtual_server 192.0.2.1 80 TCP",
                 "~ real_server 10.0.0.2 80 of virtual_server 192.0.2.1 80 TCP: weight 1 -> 3",
-                "~ virtual_server 192.0.2.1 80 TCP: scheduler rr -> wrr",
+                "~ virtual_server 192.0.2.1 80 TCP: lb_algo rr -> wrr",
                 "~ vrrp_instance VI_1: advert_int 1s -> 2.5s",
                 "~ vrrp_instance VI_1: priority 100 -> 150",
+            ]
+        );
+    }
+
+    #[test]
+    fn flags_timeouts_and_tunnels_read_well_and_an_order_is_a_change() {
+        let mut new = model();
+        let s = &mut new.services[0];
+        s.scheduler = Scheduler::Mh;
+        s.sched_flags.port = true;
+        s.timeouts.udp = Some(33);
+        s.method = ForwardMethod::Tun(Tunnel::Gre { csum: true });
+        s.real_servers.reverse();
+        let mut lines: Vec<String> = diff(&model(), &new)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        lines.sort();
+        assert_eq!(
+            lines,
+            [
+                "~ virtual_server 192.0.2.1 80 TCP: flags of lb_algo none -> port",
+                "~ virtual_server 192.0.2.1 80 TCP: lb_algo rr -> mh",
+                "~ virtual_server 192.0.2.1 80 TCP: lb_kind DR -> TUN gre csum",
+                "~ virtual_server 192.0.2.1 80 TCP: order of the real servers",
+                "~ virtual_server 192.0.2.1 80 TCP: timeouts none -> udp 33",
             ]
         );
     }
@@ -324,7 +387,7 @@ mod tests {
             [
                 "- 192.0.2.1 81 of virtual_server group web TCP",
                 "+ 192.0.2.1 79 of virtual_server group web TCP",
-                "~ real_server 10.0.0.1 80 of virtual_server group web TCP: uthreshold 0 -> 9",
+                "~ real_server 10.0.0.1 of virtual_server group web TCP: uthreshold 0 -> 9",
             ]
         );
     }

@@ -26,6 +26,12 @@ pub use write::{to_keepalived, to_toml};
 
 use crate::model::Model;
 
+/// What a word that is no keyword was perhaps meant to be, for people.
+#[must_use]
+pub fn did_you_mean(word: &str) -> Vec<String> {
+    lower::did_you_mean(word, keywords::Block::Top)
+}
+
 /// How files are reached.
 pub trait FileSource {
     /// The contents of a file.
@@ -49,7 +55,7 @@ pub trait FileSource {
     /// The directory that relative names start from.
     fn current_dir(&self) -> String;
 
-    /// Any number, for `${_RANDOM}`.
+    /// A uniform 64-bit number, for `${_RANDOM}`.
     fn random(&self) -> u64;
 }
 

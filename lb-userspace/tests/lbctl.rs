@@ -240,6 +240,8 @@ fn wrong_usage_is_exit_status_2() {
         &["shew"],
         &["show", "everything"],
         &["show", "vrrp", "--stats"],
+        &["show", "--service", "192.0.2.1:80"],
+        &["show", "vrrp", "--limit", "3"],
         &["watch", "-n", "0"],
     ] {
         assert_eq!(
@@ -248,4 +250,28 @@ fn wrong_usage_is_exit_status_2() {
             "{args:?}"
         );
     }
+}
+
+#[test]
+fn what_is_said_of_a_file_has_the_colour_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.conf");
+    std::fs::write(&file, "global_defs {\n  nonsense\n}\n").unwrap();
+    let file = file.to_str().unwrap();
+    for args in [&["check", file][..], &["convert", file, "--to", "toml"]] {
+        for (when, coloured) in [("always", true), ("auto", false), ("never", false)] {
+            let o = command(args).args(["--color", when]).output().unwrap();
+            let said = text(&o.stdout) + &text(&o.stderr);
+            assert!(said.contains("nonsense"), "{said}");
+            assert_eq!(said.contains('\x1b'), coloured, "{args:?} {when}");
+        }
+    }
+}
+
+#[test]
+fn a_mistyped_word_is_explained_by_the_nearest() {
+    let o = command(&["explain", "lthresold"]).output().unwrap();
+    assert_eq!(o.status.code(), Some(1));
+    let said = text(&o.stderr);
+    assert!(said.contains("did you mean `lthreshold`?"), "{said}");
 }

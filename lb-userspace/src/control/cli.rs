@@ -110,7 +110,7 @@ struct ShowArgs {
     filter: FilterArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Which connections")]
 struct FilterArgs {
     /// Of this service.
@@ -123,8 +123,8 @@ struct FilterArgs {
     #[arg(long, value_name = "ADDR")]
     server: Option<IpAddr>,
     /// At most so many.
-    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
-    limit: u64,
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -241,8 +241,8 @@ impl CliError {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
-        Command::Check(args) => return config_cli::check(args),
-        Command::Convert(args) => return config_cli::convert(args),
+        Command::Check(args) => return config_cli::check(args, cli.color(&io::stdout())),
+        Command::Convert(args) => return config_cli::convert(args, cli.color(&io::stderr())),
         Command::Explain(args) => return config_cli::explain(args),
         Command::Realserver(command) => return realserver_cli::run(command),
         Command::Show(args) => show(&cli, args),
@@ -260,14 +260,15 @@ pub fn main() -> ExitCode {
 }
 
 impl Cli {
-    fn color(&self) -> Color {
+    /// Whether to colour what goes to `out`.
+    fn color(&self, out: &impl IsTerminal) -> Color {
         let wanted = match self.color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
             ColorChoice::Auto => {
                 let no = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
                 let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-                io::stdout().is_terminal() && !no && !dumb
+                out.is_terminal() && !no && !dumb
             }
         };
         if wanted { Color::On } else { Color::Off }
@@ -283,6 +284,13 @@ fn show(cli: &Cli, args: &ShowArgs) -> Result<u8, CliError> {
     if args.what != What::Services && mode {
         eprintln!(
             "lbctl: --stats, --rate, --thresholds and --connections go with `show` or `show services` only"
+        );
+        return Ok(2);
+    }
+    let listed = args.connections || args.what == What::Connections;
+    if !listed && args.filter != FilterArgs::default() {
+        eprintln!(
+            "lbctl: --service, --client, --server and --limit go with `show connections` only"
         );
         return Ok(2);
     }
@@ -304,7 +312,7 @@ fn show(cli: &Cli, args: &ShowArgs) -> Result<u8, CliError> {
         serde_json::to_writer_pretty(&mut out, &view::part(view, &status))?;
         out.write_all(b"\n")?;
     } else {
-        out.write_all(view::render(view, &status, cli.color()).as_bytes())?;
+        out.write_all(view::render(view, &status, cli.color(&io::stdout())).as_bytes())?;
     }
     out.flush()?;
     Ok(0)
@@ -328,7 +336,7 @@ fn connections(cli: &Cli, args: &ShowArgs) -> Result<u8, CliError> {
     if !args.json {
         out.write_all(ipvs::connections_title().as_bytes())?;
     }
-    daemon.connections(&filter, limit, |c| {
+    daemon.connections(&filter, limit.unwrap_or(u64::MAX), |c| {
         if args.json {
             out.write_all(std::mem::replace(&mut between, b",\n"))?;
             serde_json::to_writer(&mut out, &c)?;
@@ -351,7 +359,7 @@ fn reload(cli: &Cli, args: &ReloadArgs) -> Result<u8, CliError> {
         serde_json::to_writer_pretty(&mut out, &report)?;
         out.write_all(b"\n")?;
     } else {
-        out.write_all(view::reload::reload(&report, cli.color()).as_bytes())?;
+        out.write_all(view::reload::reload(&report, cli.color(&io::stdout())).as_bytes())?;
     }
     out.flush()?;
     Ok(match report.outcome {
@@ -414,11 +422,11 @@ fn picture(
             out.write_all(b"\n")?;
         }
         Ok(status) if screen => {
-            let text = view::render(view, status, cli.color());
+            let text = view::render(view, status, cli.color(&io::stdout()));
             out.write_all(terminal::frame(&text, terminal::rows()).as_bytes())?;
         }
         Ok(status) => {
-            out.write_all(view::render(view, status, cli.color()).as_bytes())?;
+            out.write_all(view::render(view, status, cli.color(&io::stdout())).as_bytes())?;
             out.write_all(b"\n")?;
         }
         Err(e) if screen => {

@@ -1,12 +1,13 @@
 //! `lbctl check`, `convert` and `explain`: what needs only files and no daemon.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use serde::Serialize;
 
 use crate::config::keywords::{Block, Body, Keyword, Status};
 use crate::config::{self, JsonDiagnostic, Loaded, Options, Severity};
+use crate::control::view::Color;
 use crate::io::files::RealFiles;
 
 /// `lbctl check FILE...`.
@@ -21,7 +22,7 @@ pub struct CheckArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
-    /// Leave out what is not supported yet, as lbd does with the same switch.
+    /// Leave out what is not supported, as lbd does with the same switch.
     #[arg(long)]
     pub skip_unsupported: bool,
     /// The id that `@id` lines are compared with [default: the host's name].
@@ -60,12 +61,11 @@ fn report(file: &str, loaded: &Loaded) -> FileReport {
 
 /// Checks files. Exit status: 0 clean or with warnings, 1 with warnings under `--strict`, 2 refused.
 #[must_use]
-pub fn check(args: &CheckArgs) -> ExitCode {
+pub fn check(args: &CheckArgs, color: Color) -> ExitCode {
     let options = Options {
         config_id: args.config_id.clone(),
         skip_unsupported: args.skip_unsupported,
     };
-    let color = std::io::stdout().is_terminal();
     let mut worst = 0;
     let mut reports = Vec::new();
     let mut out = String::new();
@@ -78,7 +78,7 @@ pub fn check(args: &CheckArgs) -> ExitCode {
             (true, _) => 0,
         });
         if !args.json {
-            out.push_str(&loaded.render(color));
+            out.push_str(&loaded.render(color == Color::On));
             out.push_str(&summary(&r));
         }
         reports.push(r);
@@ -112,11 +112,7 @@ fn summary(r: &FileReport) -> String {
         s.push_str(&format!(
             "{}: {}: {l}\n",
             r.file,
-            if r.ok {
-                "left out"
-            } else {
-                "not supported yet"
-            }
+            if r.ok { "left out" } else { "not supported" }
         ));
     }
     s
@@ -139,7 +135,7 @@ pub struct ConvertArgs {
     /// What to write.
     #[arg(long)]
     pub to: Format,
-    /// Leave out what is not supported yet.
+    /// Leave out what is not supported.
     #[arg(long)]
     pub skip_unsupported: bool,
     /// The id that `@id` lines are compared with [default: the host's name].
@@ -149,13 +145,13 @@ pub struct ConvertArgs {
 
 /// Converts a file; what is said about it goes to standard error. Exit status 2 when it is refused.
 #[must_use]
-pub fn convert(args: &ConvertArgs) -> ExitCode {
+pub fn convert(args: &ConvertArgs, color: Color) -> ExitCode {
     let options = Options {
         config_id: args.config_id.clone(),
         skip_unsupported: args.skip_unsupported,
     };
     let loaded = config::load(&args.file, &RealFiles, &options);
-    eprint!("{}", loaded.render(std::io::stderr().is_terminal()));
+    eprint!("{}", loaded.render(color == Color::On));
     let Some(model) = &loaded.model else {
         return ExitCode::from(2);
     };
@@ -189,10 +185,11 @@ pub fn explain(args: &ExplainArgs) -> ExitCode {
         }
     }
     if out.is_empty() {
-        eprintln!(
-            "lbctl: keepalived 2.2.7 has no keyword `{}`",
-            args.keyword.as_deref().unwrap_or_default()
-        );
+        let word = args.keyword.as_deref().unwrap_or_default();
+        eprintln!("lbctl: neither keepalived 2.2.7 nor lbd has a keyword `{word}`");
+        for hint in config::did_you_mean(word) {
+            eprintln!("lbctl: {hint}");
+        }
         return ExitCode::from(1);
     }
     print(&out);

@@ -153,11 +153,12 @@ pub(crate) fn did_you_mean(word: &str, block: Block) -> Vec<String> {
         return vec![format!("did you mean `{k}`?")];
     }
     match best(&mut Block::ALL.iter().copied().filter(|b| *b != block)) {
-        Some((d, b, k)) if d <= 1 => vec![format!(
+        Some((0, b, _)) => vec![format!("it belongs in {}", super::in_block(b.name()))],
+        Some((1, b, k)) => vec![format!(
             "did you mean `{k}`? It belongs in {}",
             super::in_block(b.name())
         )],
-        _ => Vec::new(),
+        Some(_) | None => Vec::new(),
     }
 }
 

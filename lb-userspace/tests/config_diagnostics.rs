@@ -277,7 +277,7 @@ const CASES: &[Case] = &[
         "thresholds",
         "a.conf",
         &[],
-        "virtual_server 192.0.2.1 80 {\n  lb_algo lc\n  lb_kind DR\n  protocol TCP\n  real_server 10.0.0.1 80 {\n    uthreshold 10\n    lthreshold 20\n  }\n}\n",
+        "virtual_server 192.0.2.1 80 {\n  lb_algo lc\n  lb_kind DR\n  protocol TCP\n  real_server 10.0.0.1 80 {\n    uthreshold 10\n    lthreshold 20\n  }\n  real_server 10.0.0.2 80 {\n    lthreshold 5\n  }\n  real_server 10.0.0.3 80 {\n    uthreshold 4294967296\n  }\n}\n",
         Code::Conflict,
     ),
     (
@@ -299,6 +299,20 @@ const CASES: &[Case] = &[
         "a.conf",
         &[],
         "virtual_server_group G {\n  192.0.2.1 80\n  2001:db8::1 80\n}\nvirtual_server group G {\n  lb_algo rr\n  lb_kind TUN\n  protocol TCP\n  persistence_timeout\n  real_server 10.0.0.1 80 {\n  }\n}\nvirtual_server 2001:db8::2 80 {\n  lb_algo rr\n  lb_kind DR\n  protocol TCP\n  persistence_granularity 255.255.255.0\n  real_server 2001:db8::1 80 {\n  }\n}\n",
+        Code::Unsupported,
+    ),
+    (
+        "group-without-a-name",
+        "a.conf",
+        &[],
+        "virtual_server group {\n  lb_algo rr\n  lb_kind DR\n  protocol TCP\n  real_server 10.0.0.1 80 {\n  }\n}\n",
+        Code::MissingParameter,
+    ),
+    (
+        "toml-fwmark",
+        "a.toml",
+        &[],
+        "[[virtual_server]]\nfwmark = 3\nprotocol = \"TCP\"\nlb_algo = \"rr\"\nlb_kind = \"DR\"\nuthreshold = 3\nreal_server = [{ address = \"10.0.0.1\" }]\n",
         Code::Unsupported,
     ),
     (

@@ -392,6 +392,10 @@ impl Toml {
         let lead: &[(&str, bool)] = match k.name {
             "vrrp_instance" | "vrrp_sync_group" | "vrrp_script" | "track_file"
             | "vrrp_track_process" | "bfd_instance" | "track_group" => &[("name", true)],
+            "virtual_server" if table.iter().any(|(k, _)| k.get_ref() == "fwmark") => {
+                words.push(tree::word("fwmark".to_owned(), at));
+                &[("fwmark", true)]
+            }
             "virtual_server" if table.iter().any(|(k, _)| k.get_ref() == "group") => {
                 words.push(tree::word("group".to_owned(), at));
                 &[("group", true)]

@@ -75,7 +75,7 @@ pub(super) const VIRTUAL_SERVER: &[Keyword] = &[
         "[BOOL]",
         Own,
         "off",
-        "TCP in mid-stream without an entry is scheduled instead of passed on",
+        "TCP in mid-stream without an entry is scheduled instead of dropped",
     ),
     b(
         "timeouts",
@@ -423,14 +423,14 @@ pub(super) const REAL_SERVER: &[Keyword] = &[
     ),
     k(
         "uthreshold",
-        "0..",
+        "0..4294967295",
         Acted,
         "0",
         "connections from which on it gets nothing new",
     ),
     k(
         "lthreshold",
-        "0..",
+        "0..4294967295",
         Acted,
         "0",
         "connections below which it gets new ones again",

@@ -197,16 +197,16 @@ impl Lower {
         if let Some((n, v)) = lower
             && v > most
         {
-            let mut d = Diagnostic::new(
-                Code::Conflict,
-                Severity::Error,
-                format!("`lthreshold {v}` is above `uthreshold {most}`"),
-            )
-            .at(n.whole(), "IPVS takes no such server");
-            if let Some((n, _)) = upper {
-                d = d.also(n.whole(), "from so many connections on it gets nothing new");
-            }
-            self.push(d);
+            let refused = |message| {
+                Diagnostic::new(Code::Conflict, Severity::Error, message)
+                    .at(n.whole(), "IPVS takes no such server")
+            };
+            self.push(match upper {
+                Some((n, _)) => refused(format!("`lthreshold {v}` is above `uthreshold {most}`"))
+                    .also(n.whole(), "from so many connections on it gets nothing new"),
+                None => refused(format!("`lthreshold {v}` has no `uthreshold`"))
+                    .help("add `uthreshold`: from so many connections on it gets nothing new"),
+            });
         }
         (most, lower.map_or(0, |(_, v)| v))
     }

@@ -136,7 +136,14 @@ impl Lower {
         match node.args() {
             [w, ..] if w.text == "fwmark" => bad.push(group::fwmark(node.whole())),
             [w, rest @ ..] if w.text == "group" => {
-                let name = rest.first()?;
+                let Some(name) = rest.first() else {
+                    let what = "`virtual_server group` needs the name of a group";
+                    self.push(
+                        Diagnostic::new(Code::MissingParameter, Severity::Error, what)
+                            .at(node.whole(), "a parameter is missing"),
+                    );
+                    return None;
+                };
                 match groups.get(&name.text) {
                     Some(group) => {
                         bad.extend(group.bad.iter().cloned());

@@ -82,7 +82,7 @@ impl Lower {
     }
 
     fn out_of_range(&mut self, n: &Node, word: &Word, min: u64, max: u64, instead: &str) {
-        let range = if max >= u64::from(u32::MAX) {
+        let range = if max > u64::from(u32::MAX) {
             format!("at least {min}")
         } else {
             format!("{min} to {max}")

@@ -177,7 +177,8 @@ impl std::fmt::Display for Op {
             Op::Know { entries } => {
                 let is_vip = |entry: &&Entry| entry.tunnel.is_some();
                 let vips = entries.values().filter(is_vip).count();
-                write!(f, "take tunnels off for {vips} virtual addresses")
+                let s = if vips == 1 { "" } else { "es" };
+                write!(f, "take tunnels off for {vips} virtual address{s}")
             }
             Op::Add { dev, addr } => write!(f, "add {addr}/{} to {dev}", host_prefix(*addr)),
             Op::Remove { dev, addr } => {

@@ -133,6 +133,16 @@ pub struct Counts {
     pub bytes: u64,
 }
 
+impl From<lb_common::maps::Counters> for Counts {
+    fn from(counters: lb_common::maps::Counters) -> Self {
+        Counts {
+            conns: counters.conns,
+            packets: counters.packets,
+            bytes: counters.bytes,
+        }
+    }
+}
+
 /// [`Counts`] in a second, smoothed as IPVS does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rates {

@@ -20,7 +20,6 @@ use serde::Serialize;
 use crate::control::status::{
     CheckStatus, ReasonStatus, ServiceStatus, Status, SyncGroupStatus, VrrpStatus,
 };
-use crate::model::ServiceKey;
 
 /// Whether to use colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,10 +144,6 @@ pub fn part(view: View, status: &Status) -> Part<'_> {
 /// `10.0.0.1:80`, `[2001:db8::1]:80`.
 fn endpoint(addr: IpAddr, port: u16) -> String {
     SocketAddr::new(addr, port).to_string()
-}
-
-fn service(key: &ServiceKey) -> String {
-    format!("{} {}", key.protocol.name(), endpoint(key.addr, key.port))
 }
 
 /// A span of time in at most two units: `3d 4h`, `2m 5s`, `12s`, `1.25s`, `40ms`.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use super::table::Table;
-use super::{Color, Tone, count, endpoint, service, span};
+use super::{Color, Tone, count, endpoint, span};
 use crate::control::status::{CheckState, CheckStatus, ServiceStatus, Status};
 use crate::model::ServiceKey;
 
@@ -105,7 +105,7 @@ fn headline(s: &ServiceStatus, status: &Status, color: Color) -> String {
         true => color.paint(Tone::Good, "held"),
         false => color.paint(Tone::Bad, "LOST"),
     };
-    let mut name = color.paint(Tone::Title, &service(&s.key));
+    let mut name = color.paint(Tone::Title, &s.key.to_string());
     if let Some(group) = &s.group {
         let same = |o: &&ServiceStatus| {
             o.group.as_ref() == Some(group) && o.key.protocol == s.key.protocol

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::table::Table;
 use super::vrrp::tone;
-use super::{Color, Tone, count, service, span};
+use super::{Color, Tone, count, span};
 use crate::control::status::{Status, VrrpState, XdpMode};
 use crate::model::ForwardMethod;
 
@@ -73,8 +73,8 @@ pub fn overview(status: &Status, color: Color) -> String {
                 .iter()
                 .any(|b| b.sorry && b.listed && b.effective_weight > 0);
             let name = match &s.group {
-                Some(group) => format!("{} ({group})", service(&s.key)),
-                None => service(&s.key),
+                Some(group) => format!("{} ({group})", s.key),
+                None => s.key.to_string(),
             };
             table.row([
                 plain(name),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::control::protocol::{Connection, ReloadOutcome, ReloadReport};
 use crate::control::status::*;
-use crate::model::{ForwardMethod, Protocol, SchedFlags, Scheduler};
+use crate::model::{ForwardMethod, Protocol, SchedFlags, Scheduler, ServiceKey};
 
 fn key(last: u8, port: u16, protocol: Protocol) -> ServiceKey {
     ServiceKey {

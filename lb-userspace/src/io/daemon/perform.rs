@@ -211,14 +211,7 @@ impl Daemon<'_> {
                 let freed: Vec<(u16, u16, Counts)> = applied
                     .freed
                     .iter()
-                    .map(|(index, service, c)| {
-                        let counts = Counts {
-                            conns: c.conns,
-                            packets: c.packets,
-                            bytes: c.bytes,
-                        };
-                        (*index, *service, counts)
-                    })
+                    .map(|&(index, service, counts)| (index, service, counts.into()))
                     .collect();
                 self.engine.freed(&freed);
             }

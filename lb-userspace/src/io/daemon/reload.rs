@@ -1,11 +1,13 @@
 //! A new configuration while the daemon runs: all of it or nothing.
 
-use super::run::{Daemon, next, open_plane, say_diagnostics};
+use super::run::{Daemon, open_plane, say_diagnostics};
 use super::sweep::Sweeping;
 use super::{interfaces, load};
+use crate::config::FileSource as _;
 use crate::control::protocol::{ReloadOutcome, ReloadReport};
 use crate::engine::{Event, diff};
 use crate::io::clock::now;
+use crate::io::files::RealFiles;
 use crate::model::Model;
 
 /// What came of a reload, for the log.
@@ -70,8 +72,7 @@ impl Daemon<'_> {
         for line in &report.plan {
             tracing::info!("reload: {line}");
         }
-        let random = &mut self.random;
-        self.engine.reload(model, now(), &mut || next(random));
+        self.engine.reload(model, now(), &mut || RealFiles.random());
         self.resync();
         self.check_attached();
         self.config.reloads += 1;

@@ -9,7 +9,7 @@ use crate::control::protocol::{
     Connection, ConnectionsPage, ConnectionsRequest, ErrorKind, ErrorReply, MAX_CONNECTIONS,
     Request, Response,
 };
-use crate::control::status::{self, Counts, InterfaceStatus, ReasonAction, ReasonStatus, XdpMode};
+use crate::control::status::{self, InterfaceStatus, ReasonAction, ReasonStatus, XdpMode};
 use crate::engine::{Sample, Surroundings, mac_text};
 use crate::io::bpf::{self, FlowScanner};
 use crate::io::clock::now;
@@ -133,16 +133,7 @@ impl Daemon<'_> {
         let backends = counts
             .backends
             .iter()
-            .map(|(index, c)| {
-                (
-                    *index,
-                    Counts {
-                        conns: c.conns,
-                        packets: c.packets,
-                        bytes: c.bytes,
-                    },
-                )
-            })
+            .map(|(&index, &counts)| (index, counts.into()))
             .collect();
         let reasons = counts
             .reasons

@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::sweep::Sweeping;
 use super::{load, reload, report, strays};
+use crate::config::FileSource as _;
 use crate::control::protocol::SOCKET_GROUP;
 use crate::control::status::{ConfigStatus, LeftOut};
 use crate::engine::{Alarm, Engine, Event, Start};
@@ -20,6 +21,7 @@ use crate::io::bpf::{self, DataPlane, PinLock};
 use crate::io::check::{Finished, Prober};
 use crate::io::clock::now;
 use crate::io::control::{Call, Limits, Server};
+use crate::io::files::RealFiles;
 use crate::io::neigh::Resolver;
 use crate::io::netlink::{Change, Control, LinkTable, Watch};
 use crate::io::options::Options;
@@ -97,7 +99,6 @@ pub(super) struct Daemon<'o> {
     pub(super) config: ConfigStatus,
     pub(super) started: Time,
     pub(super) stopped: bool,
-    pub(super) random: u64,
 }
 
 /// Runs until it is asked to stop.
@@ -211,7 +212,6 @@ impl<'o> Daemon<'o> {
         found: mpsc::Sender<Found>,
         prober: Prober,
     ) -> anyhow::Result<Self> {
-        let mut random = seed();
         let (state, left) = StateFile::open(&options.state_dir)?;
         let mut control = Control::open()?;
         let mut plane = None;
@@ -256,7 +256,7 @@ impl<'o> Daemon<'o> {
             attached,
         };
         let begun = now();
-        let engine = Engine::new(start, begun, &mut || next(&mut random));
+        let engine = Engine::new(start, begun, &mut || RealFiles.random());
         let mut daemon = Daemon {
             options,
             engine,
@@ -282,7 +282,6 @@ impl<'o> Daemon<'o> {
             config: ConfigStatus::default(),
             started: begun,
             stopped: false,
-            random,
         };
         for (name, record) in left {
             daemon.note(&name, record);
@@ -537,17 +536,4 @@ pub(super) fn open_plane(options: &Options) -> Result<(PinLock, DataPlane), bpf:
         }
     }
     Ok((lock, plane))
-}
-
-/// A seed that differs between starts and hosts; it only spreads the first health checks.
-fn seed() -> u64 {
-    now().as_nanos() ^ (u64::from(std::process::id()) << 32) | 1
-}
-
-/// xorshift64*: uniform enough to spread health checks.
-pub(super) fn next(state: &mut u64) -> u64 {
-    *state ^= *state >> 12;
-    *state ^= *state << 25;
-    *state ^= *state >> 27;
-    state.wrapping_mul(0x2545_f491_4f6c_dd1d)
 }

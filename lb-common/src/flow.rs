@@ -102,6 +102,15 @@ pub const fn split_tag(tag: u64) -> (u32, u16, u16) {
     ((tag >> 32) as u32, (tag >> 16) as u16, tag as u16)
 }
 
+/// Ticks from `then` to `now`; ticks wrap. 0 when `then` is later: another CPU, which looked at the
+/// clock a moment after this one, wrote it.
+#[inline(always)]
+#[must_use]
+pub const fn elapsed(now: u32, then: u32) -> u32 {
+    let ticks = now.wrapping_sub(then);
+    if ticks > i32::MAX as u32 { 0 } else { ticks }
+}
+
 /// `backend << 48 | state << 40 | set of timeouts << 32 | last seen`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowValue(pub u64);
@@ -162,12 +171,11 @@ impl FlowValue {
         self.0 as u32
     }
 
-    /// How many ticks it has been silent at `now`. One that another CPU saw a tick later is 0.
+    /// How many ticks it has been silent at `now`.
     #[inline(always)]
     #[must_use]
     pub const fn idle(self, now: u32) -> u32 {
-        let idle = now.wrapping_sub(self.seen());
-        if idle > i32::MAX as u32 { 0 } else { idle }
+        elapsed(now, self.seen())
     }
 }
 
@@ -198,6 +206,13 @@ pub mod shared {
             let value = self.value.load(Ordering::Acquire);
             let same = self.tag.load(Ordering::Acquire) == tag;
             (same && value != 0 && value != PENDING).then_some((tag, FlowValue(value)))
+        }
+
+        /// The tag of a way that is being written, or of the flow that it had.
+        #[must_use]
+        pub fn pending(&self) -> Option<u64> {
+            let tag = self.tag.load(Ordering::Acquire);
+            (self.value.load(Ordering::Acquire) == PENDING).then_some(tag)
         }
 
         /// Frees the way if it still holds this flow with this value.

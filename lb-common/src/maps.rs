@@ -445,6 +445,13 @@ impl Template {
     pub const fn used(self) -> u32 {
         self.0 as u32
     }
+
+    /// How many ticks before `now` that was.
+    #[inline(always)]
+    #[must_use]
+    pub const fn idle(self, now: u32) -> u32 {
+        crate::flow::elapsed(now, self.used())
+    }
 }
 
 /// What is fixed for the life of a loaded program: its read-only global.

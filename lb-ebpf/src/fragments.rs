@@ -24,7 +24,7 @@ pub(crate) fn follow(key: &FragmentKey) -> Result<(u16, u16), Reason> {
     // SAFETY: read as one word; should the element be another packet's by now, it is younger.
     let word = unsafe { atomic::load(word) };
     let found = Template(word);
-    let is_fresh = tick().wrapping_sub(found.used()) <= PATIENCE;
+    let is_fresh = found.idle(tick()) <= PATIENCE;
     let (backend, service) = (found.backend(), (word >> 48) as u16);
     if !is_fresh || !is_owned(backend, service) {
         return Err(Reason::LaterFragment);

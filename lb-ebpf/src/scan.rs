@@ -396,9 +396,7 @@ fn last(request: &Request) -> Option<(u16, bool)> {
     unsafe {
         let last = Template(atomic::load(word(u32::from(request.id))?));
         let index = u32::from(last.backend());
-        if request.now.wrapping_sub(last.used()) > expiration()
-            || !is_usable(last.backend(), request.id)
-        {
+        if last.idle(request.now) > expiration() || !is_usable(last.backend(), request.id) {
             return None;
         }
         let weight = u32::from((*BACKENDS.get_ptr(index)?).weight);

@@ -196,7 +196,7 @@ fn template(request: &Request, key: &TemplateKey, how: &mut u64) -> Option<u16> 
     // what the age and the owner of the backend are checked for.
     let found = Template(unsafe { atomic::load(TEMPLATES.get_ptr(key)?) });
     *how = BPF_ANY;
-    let is_fresh = request.now.wrapping_sub(found.used()) <= request.persist_ticks;
+    let is_fresh = found.idle(request.now) <= request.persist_ticks;
     let leaves = request.flags & SERVICE_EXPIRE_QUIESCENT != 0 && has_no_weight(found.backend());
     (is_fresh && !leaves && is_usable(found.backend(), request.id)).then_some(found.backend())
 }

@@ -16,6 +16,13 @@ pub struct ServerSet(pub u64);
 /// Times are ticks modulo this: some eight years.
 const TICKS: u32 = 1 << 28;
 
+/// As [`flow::elapsed`](crate::flow::elapsed), of such times.
+#[inline(always)]
+const fn elapsed(now: u32, then: u32) -> u32 {
+    let ticks = now.wrapping_sub(then) % TICKS;
+    if ticks >= TICKS / 2 { 0 } else { ticks }
+}
+
 impl ServerSet {
     /// A set used and changed at these ticks, into which `number` servers were taken so far.
     #[inline(always)]
@@ -42,14 +49,14 @@ impl ServerSet {
     #[inline(always)]
     #[must_use]
     pub const fn is_forgotten(self, now: u32, ticks: u32) -> bool {
-        self.0 == 0 || now.wrapping_sub((self.0 >> 28) as u32) % TICKS > ticks
+        self.0 == 0 || elapsed(now, (self.0 >> 28) as u32) > ticks
     }
 
     /// Whether it was not changed in `ticks` before `now`.
     #[inline(always)]
     #[must_use]
     pub const fn is_settled(self, now: u32, ticks: u32) -> bool {
-        now.wrapping_sub(self.changed()) % TICKS > ticks
+        elapsed(now, self.changed()) > ticks
     }
 }
 
@@ -73,6 +80,10 @@ mod tests {
             assert!(!set.is_forgotten(now.wrapping_add(100), 100));
             assert!(set.is_forgotten(now.wrapping_add(101), 100));
             assert!(!set.is_settled(now, 500) && set.is_settled(now.wrapping_add(1), 500));
+            // Another CPU's clock was a tick ahead.
+            let early = now.wrapping_sub(1);
+            assert!(!ServerSet::new(7, now, now).is_forgotten(early, 100));
+            assert!(!ServerSet::new(7, now, now).is_settled(early, 100));
             let again = ServerSet::new(8, now.wrapping_add(3), set.changed());
             assert_eq!(again.changed(), set.changed());
         }

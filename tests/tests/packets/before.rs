@@ -374,6 +374,7 @@ pub(crate) struct Before {
     /// Frames that came before.
     pub(crate) earlier: Vec<Frame>,
     turn: u64,
+    chosen: Option<(u16, u32)>,
     flood_rate: u32,
 }
 
@@ -452,6 +453,12 @@ impl Before {
     /// So many turns of the first service have been taken.
     pub(crate) fn turn(mut self, turn: u64) -> Before {
         self.turn = turn;
+        self
+    }
+
+    /// The first service, of `lblc`, last chose this server, so many ticks ago.
+    pub(crate) fn chose(mut self, server: u16, idle: u32) -> Before {
+        self.chosen = Some((server, idle));
         self
     }
 
@@ -541,8 +548,11 @@ impl Before {
             }
             director.set_service(service.slot(id), &service.table())?;
         }
-        director.set_cursor(1, self.turn);
         let now = director.now()?;
+        let chosen = self
+            .chosen
+            .map(|(server, idle)| Template::new(server, now.wrapping_sub(idle)).0);
+        director.set_cursor(1, chosen.unwrap_or(self.turn));
         for flow in &self.flows {
             let frame = flow.frame.as_ref().unwrap_or(frame);
             let key = self.flow_key(frame);

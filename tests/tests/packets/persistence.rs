@@ -38,6 +38,13 @@ pub(crate) fn rows() -> Vec<Row> {
             .opens(2, SynRecv)
             .keeps(2),
         row(
+            "it comes back where another CPU was a tick ahead",
+            known(u32::MAX),
+            tcp(80, SYN),
+        )
+        .opens(2, SynRecv)
+        .keeps(2),
+        row(
             "from another port",
             known(5),
             tcp(80, SYN).with(|f| f.from.1 = 99),

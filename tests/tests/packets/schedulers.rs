@@ -280,6 +280,10 @@ fn counts() -> Vec<Row> {
     let loaded =
         |index, weight, active, inactive| server(index).weight(weight).load(active, inactive);
     let by = |sched, servers: Vec<Server>| tcp_service(80).sched(sched).servers(servers);
+    let lblc = || {
+        let servers = vec![loaded(1, 9, 2, 0), loaded(2, 9, 0, 0)];
+        by(Sched::Lblc, servers).into_before()
+    };
     let chosen =
         |name, service: Service, index| row(name, service, tcp(80, SYN)).opens(index, SynRecv);
     use Sched::{
@@ -417,6 +421,24 @@ fn counts() -> Vec<Row> {
             by(Sched::Lblc, vec![loaded(1, 1, 2, 0), loaded(2, 3, 3, 0)]),
             2,
         ),
+        row(
+            "lblc: the server of last time",
+            lblc().chose(1, 500),
+            tcp(80, SYN),
+        )
+        .opens(1, SynRecv),
+        row(
+            "lblc: another CPU chose it and was a tick ahead",
+            lblc().chose(1, u32::MAX),
+            tcp(80, SYN),
+        )
+        .opens(1, SynRecv),
+        row(
+            "lblc: chosen days ago",
+            lblc().chose(1, 500_000),
+            tcp(80, SYN),
+        )
+        .opens(2, SynRecv),
         chosen(
             "lblcr: as wlc",
             by(Sched::Lblcr, vec![loaded(1, 1, 2, 0), loaded(2, 3, 3, 0)]),

@@ -217,9 +217,7 @@ impl FlowScanner {
                 continue;
             };
             let client: [u8; 16] = zerocopy::transmute!([a, b, c, d]);
-            let idle = ticks.now.wrapping_sub(template.used());
-            let idle = if idle > i32::MAX as u32 { 0 } else { idle };
-            let Some(left) = timeout.checked_sub(idle) else {
+            let Some(left) = timeout.checked_sub(template.idle(ticks.now)) else {
                 continue;
             };
             found.push(TemplateEntry {

@@ -95,7 +95,8 @@ fn note_failure(now: u32) {
 #[inline(always)]
 fn take(way: Way, best: u64, now: u32, settings: *const Settings) -> bool {
     let value = way.value();
-    if rank(value, now, settings) | 7 > best | 7 || !way.claim(value) {
+    // Who writes it owns it: it would be "claimed" from that one.
+    if value == PENDING || rank(value, now, settings) | 7 > best | 7 || !way.claim(value) {
         return false;
     }
     left(value);
@@ -224,23 +225,22 @@ fn publish(
         if rival == NOWHERE {
             return Ok(Inserted::New(own));
         }
-        let is_lower = rival < own;
-        if is_lower {
+        let gives_up = rival < own;
+        if gives_up {
+            // Another CPU may take it at once: from here on it is not to be touched.
             way.free();
         }
-        match settled(places.way(rival), session) {
-            Settled::As(value) => {
-                if !is_lower {
-                    way.free();
-                }
-                return Ok(Inserted::Found(value));
+        let decided = settled(places.way(rival), session);
+        if !gives_up {
+            if let Settled::Gone = decided {
+                continue;
             }
-            Settled::Gone => {}
-            Settled::Not => break,
+            way.free();
         }
-        if is_lower {
-            return Err(Reason::FlowBusy);
-        }
+        return match decided {
+            Settled::As(value) => Ok(Inserted::Found(value)),
+            Settled::Gone | Settled::Not => Err(Reason::FlowBusy),
+        };
     }
     way.free();
     Err(Reason::FlowBusy)

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result};
 use lb_common::flow::shared::SharedFlow;
-use lb_common::flow::{FlowValue, split_tag};
+use lb_common::flow::{FlowValue, PENDING, split_tag};
 use lb_common::maps::{
     BACKEND_RESOLVED, Backend, FLOW_BUCKETS, SERVICE_SLOPPY, Sched, ServiceSlot, service_key,
 };
@@ -177,6 +177,30 @@ fn a_full_table_gives_up_the_closing_then_the_half_open_then_the_idle() -> Resul
             before + 1,
             "{reason:?}"
         );
+    }
+    Ok(())
+}
+
+#[test]
+fn what_other_cpus_are_writing_is_not_taken() -> Result<()> {
+    let director = director(2, Sched::Turn)?;
+    for (way, n) in director.flows().iter().zip(0..) {
+        way.put(tag(n), FlowValue(PENDING));
+    }
+    let before = director.reasons()?;
+    let mut out = [0; 128];
+    let frame = Template::new(SYN).of(100).to_vec();
+    assert_eq!(
+        test_run_into(director.program(), &frame, &mut out)?.0,
+        1,
+        "dropped"
+    );
+    let mut wanted = before;
+    wanted[Reason::FlowBusy as usize] += 1;
+    assert_eq!(director.reasons()?, wanted);
+    // Who writes them finds them as they were.
+    for (way, n) in director.flows().iter().zip(0..) {
+        assert_eq!(way.pending(), Some(tag(n)), "way {n}");
     }
     Ok(())
 }

@@ -5,7 +5,8 @@ use core::mem::MaybeUninit;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use lb_common::maps::{
-    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, SERVICE_WIDE, ServiceSlot,
+    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, SERVICE_ANY_PORT, SERVICE_WIDE,
+    ServiceSlot,
 };
 use lb_common::reason::Reason;
 use lb_common::tcp::State;
@@ -148,7 +149,9 @@ fn short_way<const V6: bool>(
     let (id, service_flags) = unsafe { ((*service).id, (*service).flags) };
     // SAFETY: the frame has an Ethernet header.
     unsafe { ifaces::check(frame, ingress, id, service_flags, V6) }?;
-    if !V6 && service_flags & SERVICE_WIDE != 0 {
+    // One for any port has the port of the VIP in its tags; this packet's is 0.
+    let other = if V6 { SERVICE_ANY_PORT } else { SERVICE_WIDE };
+    if service_flags & other != 0 {
         return Ok(Short::Unusual);
     }
     let wide = if V6 { SERVICE_WIDE } else { 0 };

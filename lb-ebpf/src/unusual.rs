@@ -242,7 +242,7 @@ fn resolve(ctx: *mut xdp_md, place: &Place, session: *mut Session) -> Result<u16
     let Some(ports) = frame.get::<u32>(outer.l4) else {
         return Err(Reason::Truncated);
     };
-    let l4_len = outer.end.wrapping_sub(outer.l4);
+    let l4_len = outer.end.saturating_sub(outer.l4);
     if flags & IS_ERROR == 0 && (l4_len < 8 || frame.get::<u64>(outer.l4).is_none()) {
         return Err(Reason::Truncated);
     }

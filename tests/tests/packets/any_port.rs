@@ -76,6 +76,7 @@ pub(crate) fn rows() -> Vec<Row> {
         .opens(2, SynRecv)
         .keeps(2),
         row("IPv6", any().v6(), v6(tcp(8080, SYN))).opens(1, SynRecv),
+        row("IPv6, port 0", any().v6(), v6(tcp(0, SYN))).opens(1, SynRecv),
         row(
             "IPv6, a known flow",
             any().v6().into_before().flow(2, Established),

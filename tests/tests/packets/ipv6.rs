@@ -364,6 +364,12 @@ fn extensions() -> Vec<Row> {
             syn().extension(HOP_BY_HOP, &PADDING).cut(14 + 40 + 3),
         )
         .because(Reason::BadTotalLength),
+        row(
+            "an extension header longer than the packet says it is",
+            web(),
+            syn().extension(HOP_BY_HOP, &PADDING).length_error(-24),
+        )
+        .because(Reason::Truncated),
     ]
 }
 

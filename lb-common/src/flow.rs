@@ -232,6 +232,15 @@ pub mod shared {
             true
         }
 
+        /// Frees a way that has been [`pending`](Self::pending) with this tag for so long that whoever
+        /// was writing it is dead.
+        pub fn give_up(&self, tag: u64) {
+            if self.pending() == Some(tag) {
+                self.tag.store(0, Ordering::Release);
+                self.value.store(0, Ordering::Release);
+            }
+        }
+
         /// Stores a flow into a way that nobody else writes (tests, restoring a table).
         pub fn put(&self, tag: u64, value: FlowValue) {
             self.value.store(PENDING, Ordering::Release);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use aya::maps::{Array, Map, MapData};
-use lb_common::flow::FlowValue;
+use lb_common::flow::{FlowValue, PENDING};
 use lb_common::maps::{Counters, load_word, name};
 use lb_common::reason::Reason;
 use lb_common::tcp::State;
@@ -416,6 +416,69 @@ fn expired_connections_leave_the_table_and_the_counts() -> anyhow::Result<()> {
         .collect::<anyhow::Result<_>>()?;
     assert_eq!(repaired, [0, 0, 2]);
     assert_eq!(b.dp.connections(), [(web, left)].into());
+    Ok(())
+}
+
+#[test]
+fn an_index_is_taken_until_the_sweeper_has_counted_its_flows_off() -> anyhow::Result<()> {
+    let mut b = Bench::new()?;
+    let dns = |servers: &[u8]| {
+        let mut dns = service(53, servers);
+        dns.key.protocol = Protocol::Udp;
+        dns.timeouts.udp = Some(1);
+        dns
+    };
+    b.to(&[dns(&[1])])?;
+    b.send(1000, 53, Kind::Udp)?;
+    let key = dns(&[]).key;
+    let index = |b: &Bench, n| b.tables.backend_index(key, server(n).addr, 80).unwrap();
+    let old = index(&b, 1);
+    b.to(&[dns(&[2])])?;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !b.dp.scanner().totals()?.is_empty() {
+        anyhow::ensure!(Instant::now() < deadline, "it does not expire");
+        std::thread::yield_now();
+    }
+    let later = |b: &Bench| b.dp.scanner().refs(clock::now() + GRACE);
+    let refs = later(&b)?;
+    assert_eq!(b.with_refs(&[dns(&[2])], &refs)?, [], "{refs:?}");
+    swept(&mut b.dp.sweeper(), 1)?;
+    let refs = later(&b)?;
+    assert_eq!(b.with_refs(&[dns(&[2])], &refs)?.len(), 1, "{refs:?}");
+    // A new owner has the connections that it has.
+    b.to(&[dns(&[2, 3])])?;
+    assert_eq!(index(&b, 3), old);
+    assert_eq!(b.dp.connections(), [].into());
+    Ok(())
+}
+
+#[test]
+fn what_a_daemon_that_was_killed_was_writing_is_free_again() -> anyhow::Result<()> {
+    let mut b = Bench::new()?;
+    b.to(&[service(80, &[1])])?;
+    b.send(1000, 80, frame::SYN)?;
+    let flows = MapData::from_pin(b.config.pin.join(name::FLOWS))?;
+    let mut flows: Array<_, [u64; 8]> = Map::Array(flows).try_into()?;
+    let (bucket, mut ways) = (0..flows.len())
+        .map(|n| Ok((n, flows.get(&n, 0)?)))
+        .collect::<anyhow::Result<Vec<_>>>()?
+        .into_iter()
+        .find(|(_, ways)| *ways != [0; 8])
+        .context("no flow")?;
+    let value = ways.iter().position(|w| *w != 0).context("no way")? | 1;
+    ways[value] = PENDING;
+    flows.set(bucket, ways, 0)?;
+    let mut sweeper = b.dp.sweeper();
+    sweeper.sweep()?;
+    assert_eq!(
+        flows.get(&bucket, 0)?,
+        ways,
+        "somebody may be writing it now"
+    );
+    assert_eq!(b.send(1000, 80, frame::SYN)?.0, XDP_DROP);
+    sweeper.sweep()?;
+    assert_eq!(flows.get(&bucket, 0)?, [0; 8]);
+    assert_eq!(b.send(1000, 80, frame::SYN)?.0, XDP_TX);
     Ok(())
 }
 

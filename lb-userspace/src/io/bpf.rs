@@ -172,6 +172,7 @@ impl DataPlane {
             scanner: self.scanner(),
             loads: self.object.maps.loads.clone(),
             drift: drift::Drift::default(),
+            pending: Vec::new(),
         }
     }
 

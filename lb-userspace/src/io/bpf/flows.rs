@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aya::maps::{HashMap, MapData};
+use lb_common::flow::shared::SharedFlow;
 use lb_common::flow::{FlowValue, split_tag};
 use lb_common::maps::{
     FLOW_WAYS, MAX_SERVICES, SERVICE_ANY_PORT, SERVICE_V6, SERVICE_WIDE, SLOT_DELETED, ServiceSlot,
@@ -235,22 +236,26 @@ impl FlowScanner {
     }
 
     /// Which ids connections and persistence entries refer to, for [`plan`](crate::plan). `now` is
-    /// the time before the call.
+    /// the time before the call. Expired connections count until the [`Sweeper`](super::Sweeper) has
+    /// taken them off their backend: the next owner of its index shall not pay for them.
     ///
     /// # Errors
-    /// As [`flows`](Self::flows) and [`templates`](Self::templates).
+    /// As [`templates`](Self::templates).
     pub fn refs(&self, now: Time) -> Result<Refs, BpfError> {
         let mut refs = Refs {
             taken_at: now,
             ..Refs::default()
         };
         let mut last = (0, 0);
-        for flow in self.flows()? {
-            refs.timeout_sets |= 1 << (u32::from(flow.timeouts) % u64::BITS);
-            if last != (flow.backend, flow.service) {
-                last = (flow.backend, flow.service);
-                refs.backends.insert(flow.backend);
-                refs.services.insert(flow.service);
+        // Twice: a flow may move to its second place behind the reader's back, but only once.
+        let ways = self.flows.flows();
+        for (tag, value) in ways.iter().chain(ways).filter_map(SharedFlow::read) {
+            let ids = (value.backend(), split_tag(tag).2);
+            refs.timeout_sets |= 1 << (u32::from(value.timeouts()) % u64::BITS);
+            if last != ids {
+                last = ids;
+                refs.backends.insert(ids.0);
+                refs.services.insert(ids.1);
             }
         }
         for template in self.templates()? {

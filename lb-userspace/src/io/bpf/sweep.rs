@@ -20,6 +20,9 @@ pub struct Sweeper {
     pub(super) scanner: FlowScanner,
     pub(super) loads: Arc<Mapped>,
     pub(super) drift: Drift,
+    /// The ways that were being written when they were looked at last, and their tags. The program
+    /// writes for microseconds; a daemon that was killed in it, for ever.
+    pub(super) pending: Vec<(usize, u64)>,
 }
 
 /// What one walk through the table found.
@@ -53,8 +56,16 @@ impl Sweeper {
         let ages = self.scanner.ages()?;
         let before = self.counts();
         let mut seen = vec![0u64; before.len()];
-        for way in self.scanner.flows.flows() {
+        let before_that = std::mem::take(&mut self.pending);
+        for (place, way) in self.scanner.flows.flows().iter().enumerate() {
             let Some((tag, value)) = way.read() else {
+                if let Some(tag) = way.pending() {
+                    if before_that.contains(&(place, tag)) {
+                        way.give_up(tag);
+                    } else {
+                        self.pending.push((place, tag));
+                    }
+                }
                 continue;
             };
             let backend = usize::from(value.backend());

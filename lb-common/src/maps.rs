@@ -237,7 +237,7 @@ pub enum Sched {
     NeverQueue = 8,
     /// The highest weight that is not overloaded.
     Failover = 9,
-    /// The highest weight whose active connections are below its weight.
+    /// The highest weight whose active connections are not above its weight.
     Overflow = 10,
     /// The less loaded of two drawn by weight.
     PowerOfTwo = 11,

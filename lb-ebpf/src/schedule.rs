@@ -16,7 +16,7 @@ use crate::flows::is_usable;
 use crate::loads::is_overloaded;
 use crate::maps::{BACKENDS, COUNTERS, LOADS, SCHED, SERVICE_CURSOR, TEMPLATES, count, params};
 use crate::scan;
-use crate::session::Session;
+use crate::session::{Session, pack, unpack};
 
 /// How many entries of the table are tried when servers in it cannot be used.
 const TRIES: u32 = 16;
@@ -117,7 +117,7 @@ impl Request {
 #[inline(always)]
 pub(crate) fn choose(session: &Session) -> Result<u16, Reason> {
     Request::ask(session);
-    unpack(lb_schedule())
+    server(lb_schedule())
 }
 
 // No argument that is not used: the compiler would leave anything in its register, which kernel 6.1
@@ -127,34 +127,15 @@ pub(crate) fn choose(session: &Session) -> Result<u16, Reason> {
 extern "C" fn lb_schedule() -> u32 {
     match request() {
         Some(request) => pack(chosen(request)),
-        None => INTERNAL,
+        None => pack(Err(Reason::Internal)),
     }
 }
 
-/// What a function returns in one register: a server, or above that a reason.
+/// The server, or the reason, that a function has [`pack`]ed.
 #[inline(always)]
-fn pack(answer: Result<u16, Reason>) -> u32 {
-    match answer {
-        Ok(backend) => u32::from(backend),
-        Err(Reason::NoServer) => NO_SERVER,
-        Err(Reason::BackendUnresolved) => UNRESOLVED,
-        Err(_) => INTERNAL,
-    }
+fn server(answer: u32) -> Result<u16, Reason> {
+    unpack(answer).map(|backend| backend as u16)
 }
-
-#[inline(always)]
-fn unpack(answer: u32) -> Result<u16, Reason> {
-    match answer {
-        NO_SERVER => Err(Reason::NoServer),
-        UNRESOLVED => Err(Reason::BackendUnresolved),
-        INTERNAL => Err(Reason::Internal),
-        backend => Ok(backend as u16),
-    }
-}
-
-const NO_SERVER: u32 = 1 << 16;
-const UNRESOLVED: u32 = NO_SERVER + 1;
-const INTERNAL: u32 = NO_SERVER + 2;
 
 #[inline(always)]
 fn chosen(request: &Request) -> Result<u16, Reason> {
@@ -309,7 +290,7 @@ fn from_table(request: &Request) -> Result<u16, Reason> {
 #[inline(always)]
 pub(crate) fn hashed(session: &Session) -> Result<u16, Reason> {
     Request::ask(session);
-    unpack(lb_hashed())
+    server(lb_hashed())
 }
 
 #[unsafe(no_mangle)]
@@ -317,7 +298,7 @@ pub(crate) fn hashed(session: &Session) -> Result<u16, Reason> {
 extern "C" fn lb_hashed() -> u32 {
     match request() {
         Some(request) => pack(from_table(request)),
-        None => INTERNAL,
+        None => pack(Err(Reason::Internal)),
     }
 }
 
@@ -330,7 +311,7 @@ fn is_full(backend: u16) -> bool {
 
 #[inline(always)]
 fn scanned() -> Result<u16, Reason> {
-    unpack(lb_scan())
+    server(lb_scan())
 }
 
 #[unsafe(no_mangle)]
@@ -338,7 +319,7 @@ fn scanned() -> Result<u16, Reason> {
 extern "C" fn lb_scan() -> u32 {
     match request() {
         Some(request) => pack(scan::choose(request)),
-        None => INTERNAL,
+        None => pack(Err(Reason::Internal)),
     }
 }
 
@@ -359,7 +340,7 @@ pub(crate) fn without_entry(session: &Session, is_entered: bool) -> Result<u16, 
         };
     }
     Request::ask(session);
-    unpack(lb_by_hash())
+    server(lb_by_hash())
 }
 
 #[unsafe(no_mangle)]
@@ -367,7 +348,7 @@ pub(crate) fn without_entry(session: &Session, is_entered: bool) -> Result<u16, 
 extern "C" fn lb_by_hash() -> u32 {
     match request() {
         Some(request) => pack(by_hash(request)),
-        None => INTERNAL,
+        None => pack(Err(Reason::Internal)),
     }
 }
 

@@ -313,8 +313,8 @@ pub struct Flood {
     pub window: u64,
     /// New flows in it.
     pub flows: u64,
-    /// The tick in which the last flow was scheduled without an entry, plus one; 0: never.
-    pub last: u64,
+    /// Flows in it of which a packet in mid-stream was the first to be seen.
+    pub strays: u64,
 }
 
 /// An interface on which the program runs.
@@ -504,7 +504,11 @@ pub struct Settings {
     /// New flows a second and CPU above which they are scheduled by hash without an entry; 0: never.
     pub flood_rate: u32,
     /// Reserved.
-    pub reserved: [u32; 7],
+    pub reserved: u32,
+    /// The program's own: the tick in which a flow was last scheduled without an entry; 0: never.
+    pub flood_tick: u64,
+    /// Reserved.
+    pub reserved2: [u32; 4],
 }
 
 /// The tick for a kernel with `hz` jiffies per second: the power of two nearest to a second, from

@@ -100,9 +100,9 @@ reasons! {
     NoServer "no_server" Drop,
     /// no usable real server's MAC address is known
     BackendUnresolved "backend_unresolved" Drop,
-    /// TCP in mid-stream without a connection entry
+    /// TCP in mid-stream without a connection entry, and no flood in the last minute
     TcpNoFlow "tcp_no_flow" Drop,
-    /// SCTP in mid-stream without a connection entry
+    /// SCTP in mid-stream without a connection entry, and no flood in the last minute
     SctpNoFlow "sctp_no_flow" Drop,
     /// another CPU was still deciding about the same connection
     FlowBusy "flow_busy" Drop,

@@ -6,7 +6,7 @@ use lb_common::flow::{FlowValue, PENDING};
 use lb_common::hash::flow_buckets;
 use lb_common::maps::{
     BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, FLOW_WAYS, SERVICE_COUNTS,
-    SERVICE_EXPIRE_NODEST, SERVICE_ONE_PACKET, SERVICE_SLOPPY, Sched, TIMEOUTS as STATES,
+    SERVICE_EXPIRE_NODEST, SERVICE_ONE_PACKET, SERVICE_SLOPPY, Sched, Settings, TIMEOUTS as STATES,
 };
 use lb_common::reason::Reason;
 use lb_common::sctp;
@@ -174,15 +174,8 @@ pub(crate) fn admit(session: &Session) -> Result<u32, Reason> {
     if answer < SCHEDULE {
         return unpack(answer);
     }
-    let chosen = if answer & ABOUT != 0 {
-        schedule::hashed(session)
-    } else if answer & BY_HASH != 0 {
-        let is_entered = answer & CLAIMED != 0;
-        let chosen = schedule::without_entry(session, is_entered);
-        if !is_entered && chosen.is_ok() {
-            count(Reason::FloodHashed);
-        }
-        chosen
+    let chosen = if answer & (ABOUT | BY_HASH) != 0 {
+        schedule::by_hash(session)
     } else {
         schedule::choose(session)
     };
@@ -193,6 +186,8 @@ pub(crate) fn admit(session: &Session) -> Result<u32, Reason> {
             Err(_) => 0,
         };
         zero = settle(session, answer, backend);
+    } else if answer & BY_HASH != 0 && chosen.is_ok() {
+        count(Reason::FloodHashed);
     }
     // Used, or the compiler would let the function return whatever is in the register.
     chosen.map(|backend| u32::from(backend) ^ zero)
@@ -227,7 +222,15 @@ fn settle(session: &Session, answer: u32, backend: u32) -> u32 {
     let backend = backend as u16;
     // SAFETY: an element of the map.
     let (set, service_flags) = unsafe { ((*session.service).timeouts, (*session.service).flags) };
-    let state = next(session, State::None as u8);
+    let mut state = next(session, State::None as u8);
+    if answer & BY_HASH != 0 {
+        schedule::begin(session, backend);
+        // A packet in mid-stream of which nobody knows whether its connection was ever opened. The
+        // next one tells; until then the entry shall not outlive one that is in use.
+        if state == State::Established as u8 {
+            state = State::SynRecv as u8;
+        }
+    }
     let value = FlowValue::new(backend, state, session.now);
     way.settle(value.with_timeouts(set).0);
     loads::moved(backend, None, Some(state));
@@ -274,7 +277,7 @@ fn decide(session: &Session) -> Result<u32, Reason> {
         }
     }
     if session.is(IS_ERROR) {
-        return about(session, found.map(|(_, value)| value));
+        return about(session, found.map(|(_, value)| value), settings);
     }
     // Bits of the answer, which the verifier does not know: it would walk what follows for each.
     let mut marks = veil(settings) as u32;
@@ -292,17 +295,21 @@ fn decide(session: &Session) -> Result<u32, Reason> {
             if is_one_packet(session) {
                 return Ok(SCHEDULE);
             }
-            let low = session.flags as u8;
-            let mid_stream = !session.is(IS_TCP) || low & SYN == 0;
-            let strays = mid_stream && flood::was_lately(settings, session.now);
-            let is_stray_tcp = strays && session.is(IS_TCP) && low & RST == 0;
-            if !is_stray_tcp {
+            let since = flood::since(settings, session.now);
+            let is_stray = !opens(session) && since <= flood::AFTERMATH;
+            if !is_stray {
                 may_open(session)?;
             }
-            if flood::is_over(settings, session.now) {
+            if is_stray && ends(session) || flood::is_over(settings, session.now, is_stray) {
                 return Ok(SCHEDULE | BY_HASH);
             }
-            if strays {
+            // What opens a connection is known for it; of UDP any packet may be the next one.
+            let by_hash_for = if is_stray || !session.is(IS_TCP | IS_SCTP) {
+                flood::AFTERMATH
+            } else {
+                flood::REPETITION
+            };
+            if since <= by_hash_for {
                 marks = BY_HASH;
             }
             marks ^= veil(settings) as u32;
@@ -325,16 +332,20 @@ fn is_one_packet(session: &Session) -> bool {
 }
 
 /// The backend of the connection that an ICMP error is about, which is left as it is. One that is
-/// not in the table is where a hash would put it.
+/// not in the table is where a hash would put it, or did in a flood.
 #[inline(always)]
-fn about(session: &Session, found: Option<FlowValue>) -> Result<u32, Reason> {
+fn about(
+    session: &Session,
+    found: Option<FlowValue>,
+    settings: *const Settings,
+) -> Result<u32, Reason> {
     if let Some(value) = found
         && !is_expired(value, session.now)
         && is_owned(value.backend(), session.id)
     {
         return Ok(u32::from(value.backend()));
     }
-    if is_hashed(session) {
+    if is_hashed(session) || flood::since(settings, session.now) <= flood::AFTERMATH {
         return Ok(SCHEDULE | ABOUT);
     }
     Err(Reason::IcmpNoFlow)
@@ -359,6 +370,17 @@ fn opens(session: &Session) -> bool {
     }
 }
 
+/// Whether a packet ends its connection at once (RST, ABORT).
+#[inline(always)]
+fn ends(session: &Session) -> bool {
+    let low = session.flags as u8;
+    if session.is(IS_TCP) {
+        low & RST != 0
+    } else {
+        session.is(IS_SCTP) && low == sctp::ABORT
+    }
+}
+
 /// Whether a packet without a flow may start one. TCP in mid-stream may where every director would
 /// choose the same server (a hash) or the operator said so. Otherwise IPVS hands it to the
 /// director's own stack, which answers RST; a director that promises never to send one drops it.
@@ -369,15 +391,10 @@ fn may_open(session: &Session) -> Result<(), Reason> {
     if opens(session) {
         return Ok(());
     }
-    let low = session.flags as u8;
-    if session.is(IS_TCP) {
-        if takes_all && low & RST == 0 {
-            Ok(())
-        } else {
-            Err(Reason::TcpNoFlow)
-        }
-    } else if takes_all && low != sctp::ABORT {
+    if takes_all && !ends(session) {
         Ok(())
+    } else if session.is(IS_TCP) {
+        Err(Reason::TcpNoFlow)
     } else {
         Err(Reason::SctpNoFlow)
     }

@@ -140,11 +140,16 @@ fn server(answer: u32) -> Result<u16, Reason> {
 #[inline(always)]
 fn chosen(request: &Request) -> Result<u16, Reason> {
     let backend = client_or_table(request)?;
+    count_connection(backend);
+    Ok(backend)
+}
+
+#[inline(always)]
+fn count_connection(backend: u16) {
     if let Some(counters) = COUNTERS.get_ptr_mut(u32::from(backend)) {
         // SAFETY: this CPU's own element.
         unsafe { (*counters).conns += 1 };
     }
-    Ok(backend)
 }
 
 /// The client's server, if the service is persistent and it has one that may be used, else the
@@ -286,22 +291,6 @@ fn from_table(request: &Request) -> Result<u16, Reason> {
     Err(Reason::BackendUnresolved)
 }
 
-/// The server where a hash puts a connection, without one being begun.
-#[inline(always)]
-pub(crate) fn hashed(session: &Session) -> Result<u16, Reason> {
-    Request::ask(session);
-    server(lb_hashed())
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn lb_hashed() -> u32 {
-    match request() {
-        Some(request) => pack(from_table(request)),
-        None => pack(Err(Reason::Internal)),
-    }
-}
-
 #[inline(always)]
 fn is_full(backend: u16) -> bool {
     LOADS
@@ -323,22 +312,12 @@ extern "C" fn lb_scan() -> u32 {
     }
 }
 
-/// The server of a connection for which there is no entry, while there are too many new ones: by a
-/// hash of what the connection has and nothing that changes, so that all its packets go to the same.
-/// Schedulers that hash the client anyway do so; a client whose server persistence knows keeps it.
+/// The server where a hash of what a connection has and nothing that changes puts it, so that all
+/// its packets go to the same, and nothing is remembered or counted: see [`begin`]. Schedulers that
+/// hash the client anyway do so, and one with a single server for all takes that; a client whose
+/// server persistence knows keeps it.
 #[inline(always)]
-pub(crate) fn without_entry(session: &Session, is_entered: bool) -> Result<u16, Reason> {
-    // SAFETY: an element of the map.
-    let (sched, persist_ticks) =
-        unsafe { ((*session.service).sched, (*session.service).persist_ticks) };
-    if Sched::is_hash(sched) {
-        // Every packet comes here: none of them is a connection to count.
-        return if is_entered || persist_ticks != 0 {
-            choose(session)
-        } else {
-            hashed(session)
-        };
-    }
+pub(crate) fn by_hash(session: &Session) -> Result<u16, Reason> {
     Request::ask(session);
     server(lb_by_hash())
 }
@@ -347,17 +326,20 @@ pub(crate) fn without_entry(session: &Session, is_entered: bool) -> Result<u16, 
 #[inline(never)]
 extern "C" fn lb_by_hash() -> u32 {
     match request() {
-        Some(request) => pack(by_hash(request)),
+        Some(request) => pack(hashed(request)),
         None => pack(Err(Reason::Internal)),
     }
 }
 
+/// Begins a connection whose server [`by_hash`] gave.
 #[inline(always)]
-fn by_hash(request: &Request) -> Result<u16, Reason> {
-    let (base, len) = request.table();
-    if len == 0 {
-        return Err(Reason::NoServer);
-    }
+pub(crate) fn begin(session: &Session, backend: u16) {
+    count_connection(backend);
+    keep_template(session, backend);
+}
+
+#[inline(always)]
+fn hashed(request: &Request) -> Result<u16, Reason> {
     let mut what = request.tag;
     if request.persist_ticks != 0 {
         let key = request.template_key();
@@ -366,6 +348,13 @@ fn by_hash(request: &Request) -> Result<u16, Reason> {
         }
         // All of a client's connections to one server.
         what = u64::from(fold_addr([key[0], key[1], key[2], key[3]], 0));
+    }
+    if request.is_hashed() || request.is(Sched::Failover) {
+        return from_table(request);
+    }
+    let (base, len) = request.table();
+    if len == 0 {
+        return Err(Reason::NoServer);
     }
     let mixed = (what ^ params().hash_seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     let mut at = (mixed as u32).checked_rem(len).unwrap_or(0);

@@ -282,6 +282,15 @@ impl Director {
         self.settings.set(0, settings);
     }
 
+    /// The last flood was in this tick; 0: there was none.
+    pub fn set_flood_tick(&self, tick: u64) {
+        let settings = Settings {
+            flood_tick: tick,
+            ..self.settings()
+        };
+        self.settings.set(0, settings);
+    }
+
     /// Lets every service begin with its first turn.
     pub fn clear_cursors(&self) {
         for id in 0..self.cursors.len {

@@ -12,7 +12,7 @@ use super::Director;
 
 impl Director {
     /// Forgets services, their turns and tables, backends below `backends` and their loads, flows,
-    /// templates, fragments, floods, interfaces and peers. Settings and timeouts stay.
+    /// templates, fragments, floods, interfaces and peers. Other settings and timeouts stay.
     pub fn clear(&mut self, backends: u16) -> Result<()> {
         for slot in 0..self.services.len {
             let id = self.services.get(slot).id;
@@ -42,6 +42,7 @@ impl Director {
         let mut floods: PerCpuArray<_, RawFlood> = PerCpuArray::try_from(floods)?;
         let none = vec![RawFlood(Flood::default()); aya::util::nr_cpus().map_err(|(_, e)| e)?];
         floods.set(0, PerCpuValues::try_from(none)?, 0)?;
+        self.set_flood_tick(0);
         let peers = self.ebpf.map_mut(name::PEERS).context("no PEERS")?;
         clear::<u64, u32>(HashMap::try_from(peers)?)
     }

@@ -376,6 +376,7 @@ pub(crate) struct Before {
     turn: u64,
     chosen: Option<(u16, u32)>,
     flood_rate: u32,
+    flooded: Option<u32>,
 }
 
 impl From<Service> for Before {
@@ -447,6 +448,12 @@ impl Before {
     /// More new flows than this in a second are a flood.
     pub(crate) fn flood_rate(mut self, flows: u32) -> Before {
         self.flood_rate = flows;
+        self
+    }
+
+    /// A connection was last scheduled without an entry so many ticks ago, maybe by another CPU.
+    pub(crate) fn flooded(mut self, ticks: u32) -> Before {
+        self.flooded = Some(ticks);
         self
     }
 
@@ -581,6 +588,9 @@ impl Before {
             director.set_load(server.index, load);
         }
         director.set_flood_rate(self.flood_rate);
+        if let Some(ticks) = self.flooded {
+            director.set_flood_tick(u64::from(now.wrapping_sub(ticks)));
+        }
         for &(client, server, idle) in &self.templates {
             let value = Template::new(server, now.wrapping_sub(idle));
             director.set_template(self.client_key(client), value.0)?;

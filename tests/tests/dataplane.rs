@@ -3,6 +3,8 @@
 
 #[path = "dataplane/cases.rs"]
 mod cases;
+#[path = "dataplane/flood.rs"]
+mod flood;
 #[path = "dataplane/flows.rs"]
 mod flows;
 #[path = "dataplane/frame.rs"]

@@ -18,9 +18,10 @@ use crate::frame::{Frame, OWN, TCP, VIP};
 use crate::world::addr;
 
 const PORT: u16 = 80;
-const SERVERS: u16 = 16;
+pub(crate) const SERVERS: u16 = 16;
 
-fn director(buckets: u32, sched: Sched) -> Result<Director> {
+/// A director with [`SERVERS`] servers; `flags` are the service's.
+pub(crate) fn director(buckets: u32, sched: Sched, flags: u32) -> Result<Director> {
     let mut director = Director::load(buckets)?;
     director.set_iface(IFINDEX, OWN, &[])?;
     for index in 1..=SERVERS {
@@ -38,7 +39,7 @@ fn director(buckets: u32, sched: Sched) -> Result<Director> {
         key: service_key(addr(VIP), PORT.to_be(), TCP),
         id: 1,
         sched: sched as u8,
-        flags: SERVICE_SLOPPY,
+        flags,
         ..ServiceSlot::default()
     };
     let table: Vec<u16> = if sched == Sched::SourceHash {
@@ -65,14 +66,14 @@ fn client(n: u32) -> (Ipv4Addr, u16) {
 }
 
 /// A valid frame that is turned into one of any client without being built again.
-struct Template(Vec<u8>);
+pub(crate) struct Template(Vec<u8>);
 
 impl Template {
-    fn new(flags: u8) -> Self {
+    pub(crate) fn new(flags: u8) -> Self {
         Template(Frame::tcp(client(0), PORT, flags).bytes())
     }
 
-    fn of(&mut self, n: u32) -> &[u8] {
+    pub(crate) fn of(&mut self, n: u32) -> &[u8] {
         let (ip, port) = client(n);
         self.0[26..30].copy_from_slice(&ip.octets());
         self.0[34..36].copy_from_slice(&port.to_be_bytes());
@@ -80,7 +81,8 @@ impl Template {
     }
 }
 
-fn tag(n: u32) -> u64 {
+/// The tag of a client's flow.
+pub(crate) fn tag(n: u32) -> u64 {
     let (ip, port) = client(n);
     lb_common::flow::flow_tag(addr(ip), port.to_be(), 1)
 }
@@ -88,7 +90,7 @@ fn tag(n: u32) -> u64 {
 #[test]
 fn a_million_live_connections_all_keep_their_server() -> Result<()> {
     const FLOWS: u32 = 1_000_000;
-    let director = director(FLOW_BUCKETS, Sched::Turn)?;
+    let director = director(FLOW_BUCKETS, Sched::Turn, SERVICE_SLOPPY)?;
     let mut frame = Template::new(ACK);
     let mut out = [0; 128];
     let mut servers = Vec::with_capacity(FLOWS as usize);
@@ -132,7 +134,7 @@ fn a_million_live_connections_all_keep_their_server() -> Result<()> {
 #[test]
 fn a_full_table_gives_up_the_closing_then_the_half_open_then_the_idle() -> Result<()> {
     // Two buckets: every flow may lie in either, so eight flows fill them.
-    let director = director(2, Sched::Turn)?;
+    let director = director(2, Sched::Turn, SERVICE_SLOPPY)?;
     let now = director.now()?;
     let states = [
         (State::Established, 5),
@@ -207,7 +209,7 @@ fn what_other_cpus_are_writing_is_not_taken() -> Result<()> {
 
 #[test]
 fn an_expired_flow_makes_room_without_being_counted() -> Result<()> {
-    let director = director(2, Sched::Turn)?;
+    let director = director(2, Sched::Turn, SERVICE_SLOPPY)?;
     let now = director.now()?;
     for n in 0..8 {
         let idle = if n == 5 { 200 } else { 3 };
@@ -228,7 +230,7 @@ fn an_expired_flow_makes_room_without_being_counted() -> Result<()> {
 }
 
 /// Runs `work` on two threads, each bound to a CPU of its own.
-fn on_two_cpus<T: Send>(work: impl Fn(usize) -> Result<T> + Sync) -> Result<[T; 2]> {
+pub(crate) fn on_two_cpus<T: Send>(work: impl Fn(usize) -> Result<T> + Sync) -> Result<[T; 2]> {
     let bound = |cpu: usize| {
         let mut set = nix::sched::CpuSet::new();
         set.set(cpu)?;
@@ -251,7 +253,7 @@ fn on_two_cpus<T: Send>(work: impl Fn(usize) -> Result<T> + Sync) -> Result<[T; 
 fn two_cpus_that_evict_each_other_never_send_a_packet_to_another_flows_server() -> Result<()> {
     // 64 places for 1,000 connections: every other packet evicts one. With a hash the right server
     // of each is known without the table.
-    let director = director(16, Sched::SourceHash)?;
+    let director = director(16, Sched::SourceHash, SERVICE_SLOPPY)?;
     let table = sh_table();
     let forwarded = on_two_cpus(|cpu| {
         let mut frame = Template::new(ACK);
@@ -291,7 +293,7 @@ fn two_cpus_that_evict_each_other_never_send_a_packet_to_another_flows_server() 
 #[test]
 fn two_cpus_that_meet_the_same_new_connections_agree_on_each() -> Result<()> {
     const FLOWS: u32 = 100_000;
-    let director = director(1 << 16, Sched::Turn)?;
+    let director = director(1 << 16, Sched::Turn, SERVICE_SLOPPY)?;
     // In step: a CPU begins a flow when the other one has come as far.
     let at = [const { std::sync::atomic::AtomicU32::new(0) }; 2];
     let servers = on_two_cpus(|cpu| {

@@ -53,11 +53,11 @@ fn a_flood_of_syns_costs_no_connection_and_no_memory() -> Result<()> {
 }
 
 #[test]
-#[ignore = "connections that opened above flood_rate, without an entry, time out at times"]
 fn above_the_flood_rate_connections_go_by_hash_and_lose_nothing() -> Result<()> {
     let mut conf = PairConf::http(2, ADVERT);
     let _ = writeln!(conf.global_lines, "  flood_rate {LOW_RATE}");
     let done = run(&conf)?;
+    assert_eq!(done.no_flow, 0, "{done:?}");
     // Each window begins with some that get an entry.
     assert!(done.hashed * 10 >= done.sent.frames * 9, "{done:?}");
     assert!(
@@ -76,6 +76,8 @@ struct Done {
     hashed: u64,
     /// `evicted_half_open`.
     half_open: u64,
+    /// `tcp_no_flow`.
+    no_flow: u64,
     log: String,
 }
 
@@ -154,6 +156,7 @@ fn run(conf: &PairConf) -> Result<Done> {
         sent,
         hashed: counted(director, "flood_hashed")?,
         half_open: counted(director, "evicted_half_open")?,
+        no_flow: counted(director, "tcp_no_flow")?,
         log: said,
     };
     println!(

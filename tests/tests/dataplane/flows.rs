@@ -185,7 +185,7 @@ fn a_full_table_gives_up_the_closing_then_the_half_open_then_the_idle() -> Resul
 
 #[test]
 fn what_other_cpus_are_writing_is_not_taken() -> Result<()> {
-    let director = director(2, Sched::Turn)?;
+    let director = director(2, Sched::Turn, 0)?;
     for (way, n) in director.flows().iter().zip(0..) {
         way.put(tag(n), FlowValue(PENDING));
     }

@@ -9,11 +9,13 @@ use std::thread;
 use anyhow::{Context as _, Result, anyhow};
 use futures::TryStreamExt as _;
 use nix::sched::CloneFlags;
-use rtnetlink::packet_route::address::{AddressAttribute, CacheInfo};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, CacheInfo};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, Stats64};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 use tokio::sync::oneshot;
+
+const NODAD: AddressAttribute = AddressAttribute::Flags(AddressFlags::Nodad);
 
 /// An Ethernet address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize)]
@@ -246,19 +248,23 @@ impl Namespace {
         })
     }
 
-    /// `ip address add ADDR/LEN dev LINK`.
+    /// `ip address add ADDR/LEN dev LINK nodad`: it can be bound at once. (Without the word an IPv6
+    /// address is tentative until a worker of the kernel has had its turn, even where there is no
+    /// detection of duplicates.)
     ///
     /// # Errors
     /// Those of netlink.
     pub fn add_address(&self, link: &str, addr: impl Into<IpAddr>, len: u8) -> Result<()> {
         let (index, addr) = (self.index(link)?, addr.into());
         self.netlink(format!("add {addr}/{len} to {link}"), |h| async move {
-            h.address().add(index, addr, len).execute().await
+            let mut request = h.address().add(index, addr, len);
+            request.message_mut().attributes.push(NODAD);
+            request.execute().await
         })
     }
 
-    /// `ip address add ADDR/128 dev LINK preferred_lft 0`: the host is reached at it and takes others to
-    /// speak from, though this one has the longest prefix.
+    /// `ip address add ADDR/128 dev LINK nodad preferred_lft 0`: the host is reached at it and takes
+    /// others to speak from, though this one has the longest prefix.
     ///
     /// # Errors
     /// Those of netlink.
@@ -269,7 +275,7 @@ impl Namespace {
         self.netlink(format!("add {addr} to {link}"), |h| async move {
             let mut request = h.address().add(index, addr.into(), 128);
             let attributes = &mut request.message_mut().attributes;
-            attributes.push(AddressAttribute::CacheInfo(lifetime));
+            attributes.extend([NODAD, AddressAttribute::CacheInfo(lifetime)]);
             request.execute().await
         })
     }

@@ -137,5 +137,7 @@ fn run_tests(nextest: bool, packages: &[&str], rest: &[String], one_by_one: bool
             cmd.arg("--test-threads=1");
         }
     }
+    // An error says where it comes from in words; what it was is not to be sought above its backtrace.
+    cmd.env("RUST_LIB_BACKTRACE", "0");
     sh::last_step("test", &mut cmd)
 }

@@ -106,7 +106,7 @@ pub(super) struct Maps {
     pub(super) timeouts: Arc<Mapped>,
     /// [`Counters`] as words.
     pub(super) counters: PerCpuArray<MapData, [u64; 4]>,
-    pub(super) reasons: PerCpuArray<MapData, u64>,
+    pub(super) reasons: PerCpuArray<MapData, [u64; 1]>,
     pub(super) templates: Arc<HashMap<MapData, TemplateKey, u64>>,
     pub(super) peers: HashMap<MapData, u64, u32>,
 }

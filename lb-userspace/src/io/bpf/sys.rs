@@ -12,6 +12,7 @@ const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_XDP: u32 = 37;
@@ -152,6 +153,37 @@ pub(super) fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
     // SAFETY: the kernel writes at most the length given into the buffer, which lives through the call.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
     Ok(info.get_u32(4))
+}
+
+/// Reads elements of an array from `first` on, as many as fill `values`, whose length is a multiple of
+/// an element's words: of a per-CPU array one element after the other, of each its words on one CPU
+/// after the other. There must be so many.
+pub(super) fn lookup_batch(
+    map: BorrowedFd<'_>,
+    first: u32,
+    element_words: usize,
+    values: &mut [u64],
+) -> io::Result<()> {
+    let count = values.len() / element_words;
+    let mut keys = vec![0u32; count];
+    // The kernel begins behind this one, and says here how far it came.
+    let before = first.wrapping_sub(1);
+    let mut last = 0u32;
+    let begin = if first == 0 {
+        std::ptr::null()
+    } else {
+        (&raw const before).cast()
+    };
+    let mut attr = Attr::new()
+        .ptr(0, begin)
+        .ptr(8, (&raw mut last).cast())
+        .ptr(16, keys.as_mut_ptr().cast())
+        .ptr(24, values.as_mut_ptr().cast())
+        .u32(32, count as u32)
+        .fd(36, map);
+    // SAFETY: the kernel writes `count` keys and values, for which the buffers have room; all of them
+    // live through the call.
+    unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) }.map(drop)
 }
 
 /// What a test run gave.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::interfaces;
-use super::run::{Daemon, Found, HOUSEKEEPING};
+use super::run::{Daemon, HOUSEKEEPING};
 use crate::engine::{Event, Watched};
 use crate::io::bpf::{Attachment, DataPlane, XdpMode};
 use crate::io::clock::now;
@@ -77,9 +77,9 @@ impl Daemon<'_> {
         self.watch_counters();
         let scan = turns.is_multiple_of(SCAN_EVERY) && self.engine.wants_refs();
         if let (true, Some(plane)) = (scan, &self.plane) {
-            let (scanner, found, begun) = (plane.scanner(), self.found.clone(), now());
+            let (scanner, found, begun) = (plane.scanner(), self.refs.clone(), now());
             tokio::task::spawn_blocking(move || match scanner.refs(begun) {
-                Ok(refs) => drop(found.try_send(Found::Refs(refs))),
+                Ok(refs) => drop(found.try_send(refs)),
                 Err(error) => tracing::warn!("{error}"),
             });
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::run::{Daemon, Found};
+use super::run::Daemon;
 use crate::control::protocol::{
     Connection, ConnectionsPage, ConnectionsRequest, ErrorKind, ErrorReply, MAX_CONNECTIONS,
     Request, Response,
@@ -57,16 +57,10 @@ impl Daemon<'_> {
     /// Serves one call. What reads the flow table does so beside the loop.
     pub(super) fn call(&mut self, call: Call) {
         match &call.request {
-            Request::Status => match &self.plane {
-                None => self.answer_status(call, BTreeMap::new()),
-                Some(plane) => {
-                    let (scanner, found) = (plane.scanner(), self.found.clone());
-                    tokio::task::spawn_blocking(move || {
-                        let totals = totals(&scanner);
-                        drop(found.blocking_send(Found::Totals(call, totals)));
-                    });
-                }
-            },
+            Request::Status => {
+                let status = self.engine.status(self.surroundings(), now());
+                drop(call.reply.send(Response::Status(Box::new(status))));
+            }
             Request::Connections(wanted) => self.connections(wanted.clone(), call),
             Request::Reload { dry_run } => {
                 let report = self.reload(*dry_run);
@@ -107,13 +101,6 @@ impl Daemon<'_> {
         });
     }
 
-    /// Builds the status with the connections that were counted for it.
-    pub(super) fn answer_status(&mut self, call: Call, totals: BTreeMap<u16, (u64, u64)>) {
-        let around = self.surroundings(totals);
-        let status = self.engine.status(around, now());
-        drop(call.reply.send(Response::Status(Box::new(status))));
-    }
-
     /// Reads the counters for the rates.
     pub(super) fn sample(&mut self) {
         let Some(sample) = self.read_counters().map(|(sample, _)| sample) else {
@@ -152,7 +139,8 @@ impl Daemon<'_> {
         Some((Sample { backends }, reasons))
     }
 
-    fn surroundings(&self, totals: BTreeMap<u16, (u64, u64)>) -> Surroundings {
+    fn surroundings(&self) -> Surroundings {
+        let connections = self.connection_counts();
         let (sample, reasons) = self.read_counters().unwrap_or_default();
         let host = nix::unistd::gethostname()
             .ok()
@@ -167,9 +155,9 @@ impl Daemon<'_> {
                 uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
             },
             config: self.config.clone(),
-            data_plane: self.data_plane(&totals),
+            data_plane: self.data_plane(&connections),
             sample,
-            connections: totals,
+            connections,
             reasons,
             interfaces: self
                 .links
@@ -180,7 +168,17 @@ impl Daemon<'_> {
         }
     }
 
-    fn data_plane(&self, totals: &BTreeMap<u16, (u64, u64)>) -> status::DataPlane {
+    /// Active and inactive connections of each backend index.
+    fn connection_counts(&self) -> BTreeMap<u16, (u64, u64)> {
+        let counts = self.plane.as_ref().map(bpf::DataPlane::connections);
+        counts
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(index, c)| (index, (u64::from(c.active), u64::from(c.inactive))))
+            .collect()
+    }
+
+    fn data_plane(&self, connections: &BTreeMap<u16, (u64, u64)>) -> status::DataPlane {
         let Some(plane) = &self.plane else {
             return status::DataPlane::default();
         };
@@ -211,21 +209,8 @@ impl Daemon<'_> {
             interfaces,
             hz: plane.hz(),
             flow_slots: plane.flow_slots(),
-            flows_used: totals.values().map(|(a, i)| a + i).sum(),
+            flows_used: connections.values().map(|(a, i)| a + i).sum(),
             adopted: plane.adopted(),
-        }
-    }
-}
-
-fn totals(scanner: &FlowScanner) -> BTreeMap<u16, (u64, u64)> {
-    match scanner.totals() {
-        Ok(totals) => totals
-            .into_iter()
-            .map(|(index, c)| (index, (u64::from(c.active), u64::from(c.inactive))))
-            .collect(),
-        Err(error) => {
-            tracing::warn!("{error}");
-            BTreeMap::new()
         }
     }
 }

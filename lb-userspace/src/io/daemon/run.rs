@@ -57,14 +57,6 @@ impl From<anyhow::Error> for Exit {
     }
 }
 
-/// What a task beside the loop found out.
-pub(super) enum Found {
-    /// What the flows refer to.
-    Refs(Refs),
-    /// The connections of each backend index, for a call that waits.
-    Totals(Call, BTreeMap<u16, (u64, u64)>),
-}
-
 /// Everything that the loop owns.
 pub(super) struct Daemon<'o> {
     pub(super) options: &'o Options,
@@ -89,7 +81,8 @@ pub(super) struct Daemon<'o> {
     pub(super) state: StateFile,
     /// The addresses that this daemon put on interfaces.
     pub(super) held: HeldFile,
-    pub(super) found: mpsc::Sender<Found>,
+    /// Takes what the flows refer to from the task that has looked.
+    pub(super) refs: mpsc::Sender<Refs>,
     /// Errors that were said and are not repeated while they last.
     pub(super) said: BTreeSet<String>,
     /// Interfaces on which the program ran when they were last looked at.
@@ -131,12 +124,12 @@ pub(super) fn say_diagnostics(read: &load::Read) {
 }
 
 async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyhow::Result<()> {
-    let (found, mut finds) = mpsc::channel(16);
+    let (refs, mut found_refs) = mpsc::channel(1);
     let (prober, mut verdicts) = Prober::spawn()?;
     let (server, mut calls) =
         Server::spawn(&options.control, SOCKET_GROUP, CALLS, Limits::default())?;
     let mut watch = Watch::open()?;
-    let mut daemon = Daemon::start(options, model, read, found, prober)?;
+    let mut daemon = Daemon::start(options, model, read, refs, prober)?;
     let mut hup = signal(SignalKind::hangup())?;
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
@@ -164,7 +157,7 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
                 // Without checks dead servers would be used for ever; a restart mends it.
                 None => anyhow::bail!("the thread of the health checks is gone"),
             },
-            Some(found) = finds.recv() => daemon.found(found),
+            Some(refs) = found_refs.recv() => daemon.engine.handle(Event::Refs(refs), now()),
             Some(call) = calls.recv() => daemon.call(call),
             _ = hup.recv() => {
                 let report = daemon.reload(false);
@@ -209,7 +202,7 @@ impl<'o> Daemon<'o> {
         options: &'o Options,
         model: Arc<Model>,
         read: &load::Read,
-        found: mpsc::Sender<Found>,
+        refs: mpsc::Sender<Refs>,
         prober: Prober,
     ) -> anyhow::Result<Self> {
         let (state, left) = StateFile::open(&options.state_dir)?;
@@ -275,7 +268,7 @@ impl<'o> Daemon<'o> {
             prober,
             state,
             held,
-            found,
+            refs,
             said: BTreeSet::new(),
             running: BTreeSet::new(),
             mute: BTreeSet::new(),
@@ -339,13 +332,6 @@ impl<'o> Daemon<'o> {
         let Finished { id, verdict, took } = done;
         self.engine
             .handle(Event::Verdict { id, verdict, took }, now());
-    }
-
-    fn found(&mut self, found: Found) {
-        match found {
-            Found::Refs(refs) => self.engine.handle(Event::Refs(refs), now()),
-            Found::Totals(call, totals) => self.answer_status(call, totals),
-        }
     }
 
     fn shut_down(&mut self, signal: &str) {

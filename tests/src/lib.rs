@@ -29,6 +29,7 @@ pub mod pass_program;
 pub mod prober;
 pub mod random;
 pub mod recorder;
+pub mod scan;
 pub mod scratch;
 pub mod screen;
 pub mod story;

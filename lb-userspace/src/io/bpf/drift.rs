@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use lb_common::maps::load_word;
 
-/// How many counts in a row must be wrong in the same direction.
-const LOOKS: usize = 3;
+/// How many counts in a row must be wrong in the same direction. With connections coming and going
+/// each count is off by a little, up or down, by chance: three in a row are not rare.
+const LOOKS: usize = 8;
 
 /// Compares what is counted in the flow table with what the loads say. The program counts a flow a
 /// moment after it is in the table, so only a difference that stays is an error: what a daemon that
@@ -72,11 +73,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stays_wrong_is_put_right_at_the_third_look() {
+    fn what_stays_wrong_is_put_right_at_the_last_look() {
         let mut drift = Drift::default();
         let (is, should) = (load_word(7, 2), load_word(5, 3));
-        assert_eq!(drift.look(1, is, should, is), None);
-        assert_eq!(drift.look(1, is, should, is), None);
+        for _ in 1..LOOKS {
+            assert_eq!(drift.look(1, is, should, is), None);
+        }
         let add = drift.look(1, is, should, is).unwrap();
         assert_eq!(is.wrapping_add(add), should);
         assert_eq!(drift.look(1, should, should, should), None);
@@ -104,9 +106,8 @@ mod tests {
         let mut drift = Drift::default();
         // Too many by 50 to 60, however often one looks; inactive ones are right now and then.
         let mut added = None;
-        for (before, seen, after, inactive) in
-            [(150, 100, 160, 4), (155, 99, 153, 5), (160, 110, 170, 4)]
-        {
+        let looks = [(150, 100, 160, 4), (155, 99, 153, 5), (160, 110, 170, 4)];
+        for (before, seen, after, inactive) in looks.into_iter().cycle().take(LOOKS) {
             let load = |n| load_word(n, 5);
             added = drift.look(3, load(before), load_word(seen, inactive), load(after));
         }

@@ -79,6 +79,8 @@ pub struct ConnCount {
 #[derive(Clone, Copy, Debug)]
 struct Ticks {
     now: u32,
+    /// How much of it is over, 0 to 1.
+    part: f64,
     /// Seconds of one tick.
     length: f64,
 }
@@ -86,6 +88,13 @@ struct Ticks {
 impl Ticks {
     fn duration(self, ticks: u32) -> Duration {
         Duration::from_secs_f64(f64::from(ticks) * self.length)
+    }
+
+    /// How long it is until the first tick that begins in `least` or later.
+    fn first_after(self, least: Duration) -> Duration {
+        let ahead = self.duration(1).mul_f64(1.0 - self.part);
+        let short = least.saturating_sub(ahead).as_secs_f64();
+        ahead + self.duration((short / self.length).ceil() as u32)
     }
 }
 
@@ -265,32 +274,17 @@ impl FlowScanner {
         Ok(refs)
     }
 
-    /// How many connections each backend index has.
-    ///
-    /// # Errors
-    /// As [`flows`](Self::flows).
-    pub fn totals(&self) -> Result<BTreeMap<u16, ConnCount>, BpfError> {
-        let mut totals = vec![ConnCount::default(); 1 << 16];
-        for flow in self.flows()? {
-            let count = &mut totals[usize::from(flow.backend)];
-            if flow.state.is_active() {
-                count.active += 1;
-            } else {
-                count.inactive += 1;
-            }
-        }
-        Ok((0..=u16::MAX)
-            .zip(totals)
-            .filter(|(_, c)| *c != ConnCount::default())
-            .collect())
-    }
-
     /// The tick that it is now, as in [`FlowValue::seen`].
     ///
     /// # Errors
     /// When the kernel's clock cannot be read.
     pub fn tick(&self) -> Result<u32, BpfError> {
         Ok(self.ticks(&self.settings())?.now)
+    }
+
+    /// How long it is until the first tick that begins in `least` or later.
+    pub(super) fn first_tick_after(&self, least: Duration) -> Result<Duration, BpfError> {
+        Ok(self.ticks(&self.settings())?.first_after(least))
     }
 
     /// The clock and the timeouts as they are now.
@@ -312,10 +306,12 @@ impl FlowScanner {
 
     fn ticks(&self, settings: &Settings) -> Result<Ticks, BpfError> {
         let shift = settings.params.tick_shift & 31;
-        let now = (jiffies(&self.clock)? >> shift) as u32;
+        let jiffies = jiffies(&self.clock)?;
+        let length = 1u64 << shift;
         Ok(Ticks {
-            now,
-            length: f64::from(1u32 << shift) / f64::from(settings.hz.max(1)),
+            now: (jiffies >> shift) as u32,
+            part: (jiffies % length) as f64 / length as f64,
+            length: length as f64 / f64::from(settings.hz.max(1)),
         })
     }
 
@@ -336,4 +332,23 @@ fn jiffies(clock: &OwnedFd) -> Result<u64, BpfError> {
         .first_chunk::<8>()
         .ok_or_else(|| BpfError::Clock(std::io::ErrorKind::UnexpectedEof.into()))?;
     Ok(u64::from_ne_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_ends_with_a_tick() {
+        let ticks = Ticks {
+            now: 7,
+            part: 0.25,
+            length: 1.024,
+        };
+        let after = |millis| ticks.first_after(Duration::from_millis(millis)).as_millis();
+        assert_eq!(after(0), 768);
+        assert_eq!(after(768), 768);
+        assert_eq!(after(769), 1792);
+        assert_eq!(after(2000), 2816);
+    }
 }

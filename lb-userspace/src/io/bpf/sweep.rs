@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use lb_common::flow::FlowValue;
 use lb_common::maps::{MAX_BACKENDS, load_word};
@@ -46,15 +47,25 @@ fn share(value: FlowValue) -> u64 {
 }
 
 impl Sweeper {
-    /// Walks through the whole table once. Wanted about every second: a backend's counts have an
-    /// expired flow until then.
+    /// How long to wait for the next walk, at least so long: until a tick begins. Flows expire then
+    /// and at no other time, so with a walk at the beginning of each tick the counts are right in all
+    /// of it but the moment that the walk takes.
+    ///
+    /// # Errors
+    /// When the kernel's clock cannot be read.
+    pub fn pause(&self, least: Duration) -> Result<Duration, BpfError> {
+        self.scanner.first_tick_after(least)
+    }
+
+    /// Walks through the whole table once. Wanted in every tick, see [`pause`](Self::pause): a
+    /// backend's counts have an expired flow until then.
     ///
     /// # Errors
     /// When the kernel's clock cannot be read.
     pub fn sweep(&mut self) -> Result<Swept, BpfError> {
         let mut swept = Swept::default();
         let ages = self.scanner.ages()?;
-        let before = self.counts();
+        let mut before = self.counts();
         let mut seen = vec![0u64; before.len()];
         let before_that = std::mem::take(&mut self.pending);
         for (place, way) in self.scanner.flows.flows().iter().enumerate() {
@@ -78,6 +89,10 @@ impl Sweeper {
                 // Whoever takes a flow out counts it off; the program may have been faster.
                 swept.expired += 1;
                 self.add(backend, share(value).wrapping_neg());
+                // Not seen, and right: it must not look as if the load had been too high.
+                if let Some(before) = before.get_mut(backend) {
+                    *before = before.wrapping_sub(share(value));
+                }
             }
         }
         let after = self.counts();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::io::bpf::Sweeper;
 use crate::io::clock::now;
 
-/// The least time between two walks: about a tick, in which the ages of connections are counted.
+/// The time from one walk to the next when the kernel's clock cannot be read.
 const PERIOD: Duration = Duration::from_secs(1);
 /// The time from one walk to the next is at least so many times what one takes, so that it never takes
 /// more than this part of one CPU.
@@ -22,8 +22,10 @@ impl Sweeping {
     pub(super) fn start(mut sweeper: Sweeper) -> std::io::Result<Sweeping> {
         let (stop, stopped) = mpsc::sync_channel::<()>(1);
         let work = move || {
-            let mut wait = PERIOD;
-            while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+            let mut rest = Duration::ZERO;
+            while stopped.recv_timeout(sweeper.pause(rest).unwrap_or(PERIOD))
+                == Err(RecvTimeoutError::Timeout)
+            {
                 let begun = now();
                 match sweeper.sweep() {
                     Ok(swept) => {
@@ -39,7 +41,7 @@ impl Sweeping {
                             swept.living,
                             swept.expired
                         );
-                        wait = PERIOD.max(took * SHARE);
+                        rest = took * SHARE;
                     }
                     Err(error) => tracing::warn!("{error}"),
                 }

@@ -15,6 +15,7 @@ pub use rig::{Port, Rig, Target, filled};
 use std::path::Path;
 
 use anyhow::Result;
+use lb_common::maps::FLOW_BUCKETS;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -37,14 +38,14 @@ pub fn measure(dir: &Path, effort: Effort, mut done: impl FnMut(&Row)) -> Result
             offers.push(case.offer);
         }
     }
-    let mut rig = Rig::new(dir, &offers, 0)?;
+    let mut rig = Rig::new(dir, &offers, 0, FLOW_BUCKETS)?;
     for case in &CASES {
         rows.push(row(&mut rig, case, effort)?);
         done(&rows[rows.len() - 1]);
     }
     rig.close()?;
     for (others, case) in &MANY {
-        let mut rig = Rig::new(dir, &[case.offer], *others)?;
+        let mut rig = Rig::new(dir, &[case.offer], *others, FLOW_BUCKETS)?;
         rows.push(row(&mut rig, case, effort)?);
         done(&rows[rows.len() - 1]);
         rig.close()?;

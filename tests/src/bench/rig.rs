@@ -106,13 +106,13 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// Loads balancer, floors and driver, with these services and so many others beside; the pins lie
-    /// in `dir`, on a bpf filesystem.
+    /// Loads balancer, floors and driver, with these services and so many others beside, and a flow
+    /// table of so many buckets; the pins lie in `dir`, on a bpf filesystem.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn new(dir: &Path, offers: &[Offer], others: u32) -> Result<Rig> {
-        let (data_plane, _) = filled(dir, Port::TEST_RUN, offers, others)?;
+    pub fn new(dir: &Path, offers: &[Offer], others: u32, flow_buckets: u32) -> Result<Rig> {
+        let (data_plane, _) = filled(dir, Port::TEST_RUN, offers, others, flow_buckets)?;
         let params = maps::Params::default();
         let words: [u64; 2] = zerocopy::transmute!(params);
         let mut loader = EbpfLoader::new();
@@ -224,6 +224,12 @@ impl Rig {
         Ok(Some(nanos as f64 / f64::from(repeat)))
     }
 
+    /// The balancer and its maps.
+    #[must_use]
+    pub fn data_plane(&self) -> &DataPlane {
+        &self.data_plane
+    }
+
     /// Removes the pins.
     ///
     /// # Errors
@@ -257,8 +263,8 @@ fn cpu_nanos() -> Result<u64> {
     Ok(t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
 }
 
-/// A data plane with these services and so many others beside, its maps new and pinned in `dir`, and
-/// the path of its pinned program.
+/// A data plane with these services and so many others beside, its maps new and pinned in `dir`, a
+/// flow table of so many buckets among them, and the path of its pinned program.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -267,11 +273,12 @@ pub fn filled(
     port: Port,
     offers: &[Offer],
     others: u32,
+    flow_buckets: u32,
 ) -> Result<(DataPlane, PathBuf)> {
     let config = Config {
         pin: dir.to_owned(),
         mode: ModeWish::Auto,
-        ..Config::default()
+        flow_buckets,
     };
     let mut data_plane = DataPlane::open(&config)?;
     if data_plane.adopted() {

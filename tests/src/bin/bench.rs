@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
+use lb_common::maps::FLOW_BUCKETS;
 use lb_tests::bench::{Effort, HEAD, Offer, Port, filled, measure};
 use lb_tests::scratch::Scratch;
 use lb_userspace::io::bpf::{Config, DataPlane};
@@ -71,7 +72,7 @@ fn main() -> Result<()> {
             ifindex: args.ifindex,
             mac: args.mac,
         };
-        let (_, path) = filled(dir, port, &[offer], args.services - 2)?;
+        let (_, path) = filled(dir, port, &[offer], args.services - 2, FLOW_BUCKETS)?;
         println!("{}", path.display());
         return Ok(());
     }

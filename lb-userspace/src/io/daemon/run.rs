@@ -20,7 +20,7 @@ use crate::io::arp::ArpSocket;
 use crate::io::bpf::{self, DataPlane, PinLock};
 use crate::io::check::{Finished, Prober};
 use crate::io::clock::now;
-use crate::io::control::{Call, Limits, Server};
+use crate::io::control::{Limits, Server};
 use crate::io::files::RealFiles;
 use crate::io::neigh::Resolver;
 use crate::io::netlink::{Change, Control, LinkTable, Watch};

@@ -5,15 +5,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use futures::TryStreamExt as _;
 use nix::sched::CloneFlags;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, CacheInfo};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, Stats64};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, State, Stats64};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 use tokio::sync::oneshot;
+
+use crate::clock::wait_for;
 
 const NODAD: AddressAttribute = AddressAttribute::Flags(AddressFlags::Nodad);
 
@@ -235,6 +238,23 @@ impl Namespace {
         self.netlink(format!("set {link} up"), |h| async move {
             h.link().set(message).execute().await
         })
+    }
+
+    /// Waits until frames pass a link whose two ends were set up. The kernel looks at a new carrier
+    /// in a work item of its own, which a busy machine may run much later: until then the link's
+    /// queue and the bridge that it is a port of drop what they get, without a word.
+    ///
+    /// # Errors
+    /// Those of netlink, and when it takes more than ten seconds.
+    pub fn wait_until_up(&self, link: &str) -> Result<()> {
+        let what = format!("the carrier of {link} in {}", self.name);
+        wait_for(&what, Duration::from_secs(10), || {
+            let up = self.link(link).map(|l| {
+                let up = LinkAttribute::OperState(State::Up);
+                l.attributes.contains(&up).then_some(())
+            });
+            up.transpose()
+        })?
     }
 
     /// `ip link set LINK down`.

@@ -170,6 +170,7 @@ impl Switch {
         };
         self.ns.link_up(&port_name)?;
         ns.link_up(link)?;
+        self.ns.wait_until_up(&port_name)?;
         for (addr, len) in addresses {
             ns.add_address(link, *addr, *len)?;
         }

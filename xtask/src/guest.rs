@@ -57,7 +57,7 @@ enum What {
 }
 
 /// The tests of lb-tests that ask for a kernel and nothing else.
-const TESTS: [&str; 2] = ["packets", "dataplane"];
+const TESTS: [&str; 3] = ["packets", "tunnel", "dataplane"];
 
 /// IPVS, all its schedulers, and links for it. What they depend on comes along; crc32c_generic is
 /// named because IPVS asks for it when it starts, not by a symbol.

@@ -271,24 +271,38 @@ fn from_table(request: &Request) -> Result<u16, Reason> {
             return scanned();
         }
     }
+    let (backend, attempt) = probe::<false>(request, start, Reason::BackendUnresolved)?;
+    if attempt != 0 {
+        count(Reason::BackendSkipped);
+    }
+    Ok(backend)
+}
+
+/// The first server from entry `start` of the table on that can be used, and how many were tried
+/// before it; where there is none, that reason. `LISTS`: it may be one of the lists of the schedulers
+/// that count, which have servers of weight 0 too; in the tables of the others nobody stands for one.
+#[inline(always)]
+fn probe<const LISTS: bool>(
+    request: &Request,
+    start: u32,
+    if_none: Reason,
+) -> Result<(u16, u32), Reason> {
+    let (base, len) = request.table();
     // Far enough apart that a server with many entries in a row is left behind.
     let step = len / TRIES + 1;
     let mut at = start;
     for attempt in 0..TRIES {
         let backend = entry(base + at)?;
-        // Nobody: a server of weight 0.
-        if backend != NOBODY && is_usable(backend, request.id) {
-            if attempt != 0 {
-                count(Reason::BackendSkipped);
-            }
-            return Ok(backend);
+        let is_quiesced = LISTS && request.sched > Sched::DestHash as u32 && has_no_weight(backend);
+        if backend != NOBODY && !is_quiesced && is_usable(backend, request.id) {
+            return Ok((backend, attempt));
         }
         at += step;
         if at >= len {
             at -= len;
         }
     }
-    Err(Reason::BackendUnresolved)
+    Err(if_none)
 }
 
 #[inline(always)]
@@ -352,26 +366,13 @@ fn hashed(request: &Request) -> Result<u16, Reason> {
     if request.is_hashed() || request.is(Sched::Failover) {
         return from_table(request);
     }
-    let (base, len) = request.table();
+    let (_, len) = request.table();
     if len == 0 {
         return Err(Reason::NoServer);
     }
     let mixed = (what ^ params().hash_seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    let mut at = (mixed as u32).checked_rem(len).unwrap_or(0);
-    let step = len / TRIES + 1;
-    for _ in 0..TRIES {
-        let backend = entry(base + at)?;
-        // The lists of the schedulers that count have servers of weight 0 too.
-        let is_quiesced = request.sched > Sched::DestHash as u32 && has_no_weight(backend);
-        if backend != NOBODY && !is_quiesced && is_usable(backend, request.id) {
-            return Ok(backend);
-        }
-        at += step;
-        if at >= len {
-            at -= len;
-        }
-    }
-    Err(Reason::NoServer)
+    let start = (mixed as u32).checked_rem(len).unwrap_or(0);
+    probe::<true>(request, start, Reason::NoServer).map(|(backend, _)| backend)
 }
 
 /// Entry `index` of the arena.

@@ -19,6 +19,13 @@ pub(crate) const AFTERMATH: u32 = 60;
 /// one that did, after one and three seconds, and its server's answer may still come.
 pub(crate) const REPETITION: u32 = 4;
 
+/// The number of the window that it is now.
+#[inline(always)]
+pub(crate) fn window() -> u64 {
+    // SAFETY: a helper without arguments.
+    (unsafe { bpf_jiffies64() }) >> WINDOW_SHIFT
+}
+
 /// Counts a new connection; whether it is one too many. Those that are first seen in mid-stream are
 /// counted by themselves: who opens more than the table shall take does not keep out those that
 /// have opened.
@@ -32,9 +39,9 @@ pub(crate) fn is_over(settings: *const Settings, now: u32, is_stray: bool) -> bo
     let Some(flood) = FLOOD.get_ptr_mut(0) else {
         return false;
     };
-    // SAFETY: a helper without arguments; this CPU's own element.
+    // SAFETY: this CPU's own element.
     let flows = unsafe {
-        let window = bpf_jiffies64() >> WINDOW_SHIFT;
+        let window = window();
         if (*flood).window != window {
             (*flood).window = window;
             (*flood).flows = 0;

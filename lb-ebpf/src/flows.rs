@@ -25,6 +25,9 @@ use crate::{flood, loads};
 /// How often a way that another CPU is writing is looked at again, some 30 ns apart: it takes that
 /// one a tenth of this to schedule a connection.
 const PATIENCE: u32 = 48;
+/// How often a flow's state is tried to be changed while other CPUs change it.
+const CHANGES: u32 = 4;
+
 /// Looks for a flow, for the short way: one that is being written is not found. Of a wide one the
 /// client is compared too.
 #[inline(always)]
@@ -459,14 +462,29 @@ fn known(session: &Session, way: Way, value: FlowValue) -> Result<Known, Reason>
             flees: flees && !is_stale && !reuses,
         });
     }
-    let next = next(session, state);
-    if next != state || value.seen() != session.now {
-        if way.change(value.0, value.seen_as(next, session.now).0) && next != state {
-            loads::moved(value.backend(), Some(state), Some(next));
+    let backend = value.backend();
+    let mut current = value;
+    for _ in 0..CHANGES {
+        let state = current.state_bits();
+        let next = next(session, state);
+        if next == state && current.seen() == session.now {
+            break;
         }
-        if value.seen() != session.now {
-            schedule::keep_template(session, value.backend());
+        if way.change(current.0, current.seen_as(next, session.now).0) {
+            if next != state {
+                loads::moved(backend, Some(state), Some(next));
+            }
+            break;
+        }
+        // Another packet of the flow, on another CPU, was faster: this one comes after it, or a FIN
+        // would be lost. Unless the way has changed hands: then nothing is to be changed any more.
+        current = FlowValue(way.value());
+        if current.0 == PENDING || current.backend() != backend || !way.is_of(session) {
+            break;
         }
     }
-    Ok(Known::Stays(value.backend()))
+    if value.seen() != session.now {
+        schedule::keep_template(session, backend);
+    }
+    Ok(Known::Stays(backend))
 }

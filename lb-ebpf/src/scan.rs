@@ -15,6 +15,7 @@ use lb_common::sched::locality::{EXPIRATION, ServerSet, comes_first};
 use lb_common::sched::{MAX_TABLE, MH_SIZE, NOBODY, SH_SIZE, mh_slot, sh_slot};
 
 use crate::atomic;
+use crate::flood::window;
 use crate::flows::is_usable;
 use crate::loads::{is_overloaded, mark};
 use crate::maps::{BACKENDS, LOADS, SERVICE_CURSOR, count, params, settings};
@@ -28,6 +29,12 @@ const SH_FALLBACK: u32 = 101;
 const MH_FALLBACK: u32 = 102;
 /// [`Sched::PowerOfTwo`], which adds up the weights first and then draws.
 const DRAW: u32 = 103;
+
+/// How many turns or slots are tried in the moment after all of them were tried in vain: what comes
+/// at a service that is full shall not walk through a long table once for each packet.
+const PROBES: u32 = 32;
+/// Places of [`EXHAUSTED`], a power of two.
+const EXHAUSTED_PLACES: u32 = 256;
 
 /// A server, by its load.
 #[repr(C)]
@@ -54,6 +61,8 @@ struct Scan {
     /// Where the service's table begins, and how long it is.
     base: u32,
     len: u32,
+    /// How many of its entries are looked at.
+    limit: u32,
     /// The service.
     id: u32,
     /// A [`Sched`] as a number, or one of the others above.
@@ -83,6 +92,11 @@ struct Scan {
 
 #[map]
 static SCAN: PerCpuArray<Scan> = PerCpuArray::with_max_entries(1, 0);
+
+/// `window << 16 | service`: in that [`window`] all turns or slots of the service were tried in vain.
+/// Where two services have one place the later one has it.
+#[map]
+static EXHAUSTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(EXHAUSTED_PLACES, 0);
 
 /// IPVS's `ip_vs_dest_conn_overhead`.
 #[inline(always)]
@@ -244,15 +258,15 @@ extern "C" fn step(i: u64, scan: *mut *mut Scan) -> i64 {
     i64::from(unsafe { look(*scan, i as u32) }.unwrap_or(true))
 }
 
-/// Looks at as many servers as the table has entries.
+/// Looks at as many entries of the table as [`Scan::limit`] says.
 #[inline(always)]
 fn walk(scan: *mut Scan) {
     // Loaded as it is: the helper takes 32 bits, and what the compiler leaves in the others of the
     // register the kernel's inlined loop would count too.
     // SAFETY: this CPU's own element.
-    let len = unsafe { core::ptr::read_volatile(&raw const (*scan).len) };
-    let times = if len < MAX_TABLE as u32 {
-        len
+    let limit = unsafe { core::ptr::read_volatile(&raw const (*scan).limit) };
+    let times = if limit < MAX_TABLE as u32 {
+        limit
     } else {
         MAX_TABLE as u32
     };
@@ -292,11 +306,17 @@ pub(crate) fn choose(request: &Request) -> Result<u16, Reason> {
     } else {
         sh_slot(key, 0)
     };
+    let limit = if how >= TURNS && len > PROBES && is_exhausted(id) {
+        PROBES
+    } else {
+        len
+    };
     // SAFETY (all of this function): this CPU's own element.
     unsafe {
         scan.write(Scan {
             base,
             len,
+            limit,
             id,
             how,
             key,
@@ -333,6 +353,9 @@ pub(crate) fn choose(request: &Request) -> Result<u16, Reason> {
             count(Reason::BackendSkipped);
         }
         if backend == NOBODY {
+            if how >= TURNS && limit == len {
+                note_exhausted(id);
+            }
             return Err(if (*scan).unusable != 0 {
                 Reason::BackendUnresolved
             } else {
@@ -340,6 +363,28 @@ pub(crate) fn choose(request: &Request) -> Result<u16, Reason> {
             });
         }
         Ok(backend)
+    }
+}
+
+#[inline(always)]
+fn exhausted_now(id: u32) -> u64 {
+    window() << 16 | u64::from(id)
+}
+
+/// Whether all of a service's turns or slots were just tried in vain.
+#[inline(always)]
+fn is_exhausted(id: u32) -> bool {
+    // SAFETY: this CPU's own element.
+    EXHAUSTED
+        .get_ptr(id % EXHAUSTED_PLACES)
+        .is_some_and(|place| unsafe { *place } == exhausted_now(id))
+}
+
+#[inline(always)]
+fn note_exhausted(id: u32) {
+    if let Some(place) = EXHAUSTED.get_ptr_mut(id % EXHAUSTED_PLACES) {
+        // SAFETY: as above.
+        unsafe { *place = exhausted_now(id) };
     }
 }
 

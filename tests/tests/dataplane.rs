@@ -11,6 +11,8 @@ mod flows;
 mod frame;
 #[path = "dataplane/fuzz.rs"]
 mod fuzz;
+#[path = "dataplane/life.rs"]
+mod life;
 #[path = "dataplane/model.rs"]
 mod model;
 #[path = "dataplane/ring.rs"]

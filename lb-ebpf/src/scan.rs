@@ -19,7 +19,7 @@ use crate::flood::window;
 use crate::flows::is_usable;
 use crate::loads::{is_overloaded, mark};
 use crate::maps::{BACKENDS, LOADS, SERVICE_CURSOR, count, params, settings};
-use crate::schedule::{Request, entry};
+use crate::schedule::{Request, entry, has_no_weight};
 
 /// Beside the numbers of [`Sched`]: the next turns.
 const TURNS: u32 = 100;
@@ -122,7 +122,10 @@ unsafe fn look(scan: *mut Scan, i: u32) -> Option<bool> {
         }
         let index = u32::from(backend);
         if !is_usable(backend, (*scan).id as u16) {
-            (*scan).unusable += 1;
+            // One of weight 0 would not have been taken anyway.
+            if !has_no_weight(backend) {
+                (*scan).unusable += 1;
+            }
             return Some(false);
         }
         let load = LOADS.get_ptr_mut(index)?;

@@ -188,7 +188,7 @@ fn template(request: &Request, key: &TemplateKey, how: &mut u64) -> Option<u16> 
 }
 
 #[inline(always)]
-fn has_no_weight(backend: u16) -> bool {
+pub(crate) fn has_no_weight(backend: u16) -> bool {
     // SAFETY: an element of the map.
     BACKENDS
         .get_ptr(u32::from(backend))

@@ -23,6 +23,8 @@ mod icmp;
 mod ipv4;
 #[path = "packets/ipv6.rs"]
 mod ipv6;
+#[path = "packets/loads.rs"]
+mod loads;
 #[path = "packets/mtu.rs"]
 mod mtu;
 #[path = "packets/output.rs"]
@@ -65,6 +67,7 @@ fn table() -> Vec<(&'static str, Vec<row::Row>)> {
         ("udp", udp::rows()),
         ("sctp", sctp::rows()),
         ("schedulers", schedulers::rows()),
+        ("loads", loads::rows()),
         ("persistence", persistence::rows()),
         ("flood", flood::rows()),
         ("tunnels", tunnels::rows()),

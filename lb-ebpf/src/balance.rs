@@ -297,8 +297,7 @@ fn long_way(
         if rewrite::is_plain(session.ip_len, backend) {
             direct(ctx, session, backend)?;
         } else {
-            let hash = tunnel::hash_of(session.tag);
-            match tunnel::send(ctx.ctx, backend, index, session.l3, hash)? {
+            match tunnel::send(ctx.ctx, backend, index, session)? {
                 Sent::Encapsulated => {}
                 Sent::Answered => {
                     count(Reason::TooBigAnswered);

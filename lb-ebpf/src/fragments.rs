@@ -1,23 +1,27 @@
 //! The fragments of a packet go where its first one went, which has the ports.
 
 use aya_ebpf::bindings::xdp_md;
-use lb_common::maps::{FragmentKey, Template};
+use lb_common::maps::{FragmentKey, MAX_BACKENDS, SERVICE_LOCAL, Template};
 use lb_common::reason::Reason;
 
 use crate::atomic;
 use crate::flows::is_owned;
 use crate::maps::{FRAGMENTS, tick};
 use crate::packet::{bounds, field};
-use crate::session::{IS_V6, Session};
+use crate::session::{IS_LOCAL, IS_V6, Session};
 
 /// How many ticks after the first fragment others may come. Those of one packet come together;
 /// what is later may be of another packet with the same identification.
 const PATIENCE: u32 = 3;
 const BPF_ANY: u64 = 0;
+/// Beside the backend: its service has [`SERVICE_LOCAL`].
+const LOCAL: u16 = 1 << 15;
+const _: () = assert!(MAX_BACKENDS <= LOCAL as u32);
 
-/// The backend to which the first fragment of this packet went, and its service.
+/// The backend to which the first fragment of this packet went, its service, and of the service's
+/// flags [`SERVICE_LOCAL`].
 #[inline(always)]
-pub(crate) fn follow(key: &FragmentKey) -> Result<(u16, u16), Reason> {
+pub(crate) fn follow(key: &FragmentKey) -> Result<(u16, u16, u32), Reason> {
     let Some(word) = FRAGMENTS.get_ptr(key) else {
         return Err(Reason::LaterFragment);
     };
@@ -25,11 +29,16 @@ pub(crate) fn follow(key: &FragmentKey) -> Result<(u16, u16), Reason> {
     let word = unsafe { atomic::load(word) };
     let found = Template(word);
     let is_fresh = found.idle(tick()) <= PATIENCE;
-    let (backend, service) = (found.backend(), (word >> 48) as u16);
+    let (backend, service) = (found.backend() & !LOCAL, (word >> 48) as u16);
+    let flags = if found.backend() & LOCAL != 0 {
+        SERVICE_LOCAL
+    } else {
+        0
+    };
     if !is_fresh || !is_owned(backend, service) {
         return Err(Reason::LaterFragment);
     }
-    Ok((backend, service))
+    Ok((backend, service, flags))
 }
 
 /// Remembers where the first fragment of a packet goes.
@@ -63,7 +72,8 @@ pub(crate) fn remember(ctx: *mut xdp_md, session: &Session, backend: u32) -> u32
             key.destination[0] = field(ip + 16);
         }
     }
-    let word = u64::from(session.id) << 48 | Template::new(backend as u16, tick()).0;
+    let local = if session.is(IS_LOCAL) { LOCAL } else { 0 };
+    let word = u64::from(session.id) << 48 | Template::new(backend as u16 | local, tick()).0;
     // When the table has no room the others are counted as unknown.
     let _ = FRAGMENTS.insert(key, word, BPF_ANY);
     0

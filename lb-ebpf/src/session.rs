@@ -21,6 +21,8 @@ pub(crate) const IS_ERROR: u32 = 0x800;
 pub(crate) const IS_FIRST_FRAGMENT: u32 = 0x1000;
 /// The flow's tag lacks the client's address: it is compared too.
 pub(crate) const IS_WIDE: u32 = 0x2000;
+/// Where [`IS_FIRST_FRAGMENT`] is set: this host is a real server of the service.
+pub(crate) const IS_LOCAL: u32 = 0x4000;
 
 /// A packet and its connection, about which is to be decided. For an ICMP error the connection that
 /// it is about.

@@ -27,8 +27,8 @@ const TOS: u8 = 0xc0;
 const TTL: u8 = 64;
 
 /// Makes the frame the answer that `mtu` bytes would fit, to go back where it came from; false when
-/// there must be none: the packet may be cut (this host does not), or
-/// comes from no single host, or is an ICMP message or not the first fragment (RFC 1122, 3.2.2).
+/// there must be none: the packet may be cut (this host does not), or comes from no single host, or
+/// is of IPv4 and not the first fragment (RFC 1122, 3.2.2). That it is no ICMP error the caller knows.
 #[inline(never)]
 pub(crate) fn answer(ctx: *mut xdp_md, l3: u32, mtu: u32) -> bool {
     let (data, end) = bounds(ctx);
@@ -48,7 +48,6 @@ pub(crate) fn answer(ctx: *mut xdp_md, l3: u32, mtu: u32) -> bool {
             let is_host = first != 0 && first != 127 && first < 224;
             if fragment & DF == 0
                 || fragment & FRAGMENT_OFFSET != 0
-                || *((ip + 9) as *const u8) == ICMP
                 || !is_host
                 || mtu < LEAST_MTU_V4
             {
@@ -60,7 +59,7 @@ pub(crate) fn answer(ctx: *mut xdp_md, l3: u32, mtu: u32) -> bool {
             let source = [word(8), word(12), word(16), word(20)];
             let is_host = *((ip + 8) as *const u8) != 0xff
                 && source[0] | source[1] | source[2] | source[3] != 0;
-            if *((ip + 6) as *const u8) == ICMPV6 || !is_host || mtu < LONGEST_V6 {
+            if !is_host || mtu < LONGEST_V6 {
                 return false;
             }
             let len = 40 + u32::from(u16::from_be(*((ip + 4) as *const u16)));

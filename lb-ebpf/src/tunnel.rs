@@ -14,7 +14,7 @@ use lb_common::reason::Reason;
 
 use crate::maps::{REMOTES, settings};
 use crate::packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, UDP, bounds};
-use crate::session::{pack, unpack};
+use crate::session::{IS_ERROR, Session, pack, unpack};
 use crate::sum::{fold, of_frame};
 use crate::{rewrite, too_big};
 
@@ -51,24 +51,23 @@ pub(crate) enum Sent {
 /// Beside what fits: the packet is longer.
 const TOO_LONG: u32 = 1 << 31;
 
-/// Sends a packet that is too long or that needs a tunnel; the frame's IP header lies at `l3`, 14
-/// to 22. Nothing that was read of the frame may be used afterwards: it lies elsewhere.
-///
-/// `hash` is the same for all packets of a flow.
+/// Sends a packet that is too long or that needs a tunnel. Nothing that was read of the frame may be
+/// used afterwards: it lies elsewhere.
 #[inline(always)]
 pub(crate) fn send(
     ctx: *mut xdp_md,
     backend: *const Backend,
     index: u32,
-    l3: u32,
-    hash: u32,
+    session: &Session,
 ) -> Result<Sent, Reason> {
-    let sent = send_by(ctx, backend, index, l3, hash);
+    let l3 = session.l3;
+    let sent = send_by(ctx, backend, index, l3, hash_of(session.tag));
     if sent & TOO_LONG == 0 {
         return unpack(sent).map(|_| Sent::Encapsulated);
     }
-    // Not called from there: the stack is short.
-    if too_big::answer(ctx, l3, sent & !TOO_LONG) {
+    // No ICMP error is answered with another (RFC 1122, 3.2.2; RFC 4443, 2.4). Not called from
+    // there: the stack is short.
+    if !session.is(IS_ERROR) && too_big::answer(ctx, l3, sent & !TOO_LONG) {
         Ok(Sent::Answered)
     } else {
         Err(Reason::TooBig)

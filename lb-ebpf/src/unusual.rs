@@ -2,13 +2,14 @@
 //! SCTP, ICMP errors, and everything that is wrong.
 
 use aya_ebpf::bindings::xdp_md;
-use lb_common::maps::{FragmentKey, MAX_BACKENDS, SERVICE_WIDE};
+use lb_common::maps::{FragmentKey, MAX_BACKENDS, SERVICE_LOCAL, SERVICE_WIDE};
 use lb_common::reason::Reason;
 
 use crate::maps::{count, settings, tick};
 use crate::packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, SCTP, TCP, UDP, bounds, field};
 use crate::session::{
-    IS_ERROR, IS_FIRST_FRAGMENT, IS_SCTP, IS_TCP, IS_V6, IS_WIDE, Session, pack, tag, unpack, veil,
+    IS_ERROR, IS_FIRST_FRAGMENT, IS_LOCAL, IS_SCTP, IS_TCP, IS_V6, IS_WIDE, Session, pack, tag,
+    unpack, veil,
 };
 use crate::{fragments, ifaces, services};
 
@@ -64,12 +65,13 @@ struct Headers {
     destination: [u32; 4],
     /// Where the transport header begins in the frame.
     l4: u32,
-    /// Where the packet ends, as its header says.
+    /// Where the packet ends, as its header says; of one that is quoted, where the quote ends. Set
+    /// before the headers are read, to what there is.
     end: u32,
     /// Identification of a fragment.
     id: u32,
     proto: u32,
-    /// [`LATER`], [`FIRST`], [`SOURCE_ROUTE`].
+    /// [`LATER`], [`FIRST`], [`SOURCE_ROUTE`], [`LAND`].
     marks: u32,
 }
 
@@ -87,8 +89,10 @@ struct Place {
 const LATER: u32 = 1;
 /// The first of several fragments.
 const FIRST: u32 = 2;
-/// It says where to go.
+/// It says where to go. Of an ICMP error: its own packet does.
 const SOURCE_ROUTE: u32 = 4;
+/// From the very address that it is for. Of an ICMP error: its own packet is.
+const LAND: u32 = 8;
 
 /// Beside the place of a header: it is of IPv6.
 const HEADERS_V6: u32 = 1 << 16;
@@ -167,16 +171,17 @@ fn locate(ctx: *mut xdp_md, place: &mut Place) -> Result<(), Reason> {
     }
     let family = if is_v6 { HEADERS_V6 } else { 0 } ^ veil;
     let l3 = at + 2 ^ veil;
+    place.headers.end = frame.len();
     unpack(headers(ctx, l3 & 31 | family, &mut place.headers))?;
     place.l3 = l3;
     place.flags = if family & HEADERS_V6 != 0 { IS_V6 } else { 0 } ^ veil;
 
     let proto = place.headers.proto as u8;
     let is_v6 = family & HEADERS_V6 != 0;
-    if proto == if is_v6 { ICMP_V6 } else { ICMP } {
-        if place.headers.marks & (LATER | FIRST) != 0
-            || !is_error(frame_of(ctx), &place.headers, is_v6)
-        {
+    let marks = place.headers.marks;
+    // What a later fragment of IPv6 says is behind its headers counts for nothing (RFC 8200, 4.5).
+    if proto == if is_v6 { ICMP_V6 } else { ICMP } && !(is_v6 && marks & LATER != 0) {
+        if marks & (LATER | FIRST) != 0 || !is_error(frame_of(ctx), &place.headers, is_v6) {
             return Err(Reason::OtherProtocol);
         }
         // The packet that could not be delivered went from the VIP to the client.
@@ -190,6 +195,7 @@ fn locate(ctx: *mut xdp_md, place: &mut Place) -> Result<(), Reason> {
         if place.headers.source != vip || place.headers.marks & LATER != 0 {
             return Err(Reason::OtherProtocol);
         }
+        place.headers.marks = marks;
         place.flags = (place.flags | IS_ERROR) ^ veil;
     }
     Ok(())
@@ -210,7 +216,8 @@ fn resolve(ctx: *mut xdp_md, place: &Place, session: *mut Session) -> Result<u16
     let is_v6 = flags & IS_V6 != 0;
     let proto = outer.proto as u8;
     let frame = frame_of(ctx);
-    if proto != TCP && proto != UDP && proto != SCTP {
+    let is_later = outer.marks & LATER != 0;
+    if proto != TCP && proto != UDP && proto != SCTP && !(is_v6 && is_later) {
         return Err(Reason::OtherProtocol);
     }
     // SAFETY: the context of an XDP program.
@@ -219,16 +226,17 @@ fn resolve(ctx: *mut xdp_md, place: &Place, session: *mut Session) -> Result<u16
     if frame.data + 14 > frame.end {
         return Err(Reason::NotIp);
     }
-    if outer.marks & LATER != 0 {
+    if is_later {
         let key = FragmentKey {
             source: outer.source,
             destination: outer.destination,
             id: outer.id,
             proto: if is_v6 { 0 } else { outer.proto },
         };
-        let (backend, service) = fragments::follow(&key)?;
+        let (backend, service, service_flags) = fragments::follow(&key)?;
         // SAFETY: just compared.
-        unsafe { ifaces::check(frame.data, ingress, service, 0, is_v6) }?;
+        unsafe { ifaces::check(frame.data, ingress, service, service_flags, is_v6) }?;
+        not_hostile(outer.marks)?;
         // SAFETY: the caller's own.
         unsafe {
             (*session).l3 = l3;
@@ -243,7 +251,7 @@ fn resolve(ctx: *mut xdp_md, place: &Place, session: *mut Session) -> Result<u16
         return Err(Reason::Truncated);
     };
     let l4_len = outer.end.saturating_sub(outer.l4);
-    if flags & IS_ERROR == 0 && (l4_len < 8 || frame.get::<u64>(outer.l4).is_none()) {
+    if l4_len < if flags & IS_ERROR != 0 { 4 } else { 8 } {
         return Err(Reason::Truncated);
     }
     let (client, vip, client_port, vip_port) = if flags & IS_ERROR != 0 {
@@ -273,16 +281,14 @@ fn resolve(ctx: *mut xdp_md, place: &Place, session: *mut Session) -> Result<u16
     let (id, service_flags) = unsafe { ((*service).id, (*service).flags) };
     // SAFETY: just compared.
     unsafe { ifaces::check(frame.data, ingress, id, service_flags, is_v6) }?;
+    not_hostile(outer.marks)?;
     if flags & IS_ERROR == 0 {
-        if outer.marks & SOURCE_ROUTE != 0 {
-            return Err(Reason::SourceRoute);
-        }
-        if client == vip {
-            return Err(Reason::Land);
-        }
         flags |= transport_flags(frame, proto, &outer, l4_len)?;
         if outer.marks & FIRST != 0 {
             flags |= IS_FIRST_FRAGMENT;
+            if service_flags & SERVICE_LOCAL != 0 {
+                flags |= IS_LOCAL;
+            }
         }
     }
     if service_flags & SERVICE_WIDE != 0 {
@@ -307,6 +313,18 @@ fn resolve(ctx: *mut xdp_md, place: &Place, session: *mut Session) -> Result<u16
     Ok(0)
 }
 
+/// What nobody sends in good faith.
+#[inline(always)]
+fn not_hostile(marks: u32) -> Result<(), Reason> {
+    if marks & SOURCE_ROUTE != 0 {
+        return Err(Reason::SourceRoute);
+    }
+    if marks & LAND != 0 {
+        return Err(Reason::Land);
+    }
+    Ok(())
+}
+
 /// Length of the frame's own IP packet.
 #[inline(always)]
 fn whole_len(frame: Frame, l3: u32, is_v6: bool) -> u32 {
@@ -322,6 +340,9 @@ fn is_error(frame: Frame, outer: &Headers, is_v6: bool) -> bool {
     let Some([kind, _]) = frame.get::<[u8; 2]>(outer.l4) else {
         return false;
     };
+    if outer.l4 + 8 > outer.end {
+        return false;
+    }
     if is_v6 {
         (1..=4).contains(&kind)
     } else {
@@ -337,7 +358,7 @@ fn transport_flags(frame: Frame, proto: u8, outer: &Headers, l4_len: u32) -> Res
     }
     let is_tcp = proto == TCP;
     let least = if is_tcp { 20 } else { 16 };
-    if l4_len < least || frame.get::<u32>(outer.l4 + least - 4).is_none() {
+    if l4_len < least {
         return Err(Reason::ShortHeader);
     }
     // The type of the first chunk is where TCP has its header length, its flags behind.
@@ -372,6 +393,9 @@ fn ipv4(frame: Frame, at: u32, is_quoted: bool, out: &mut Headers) -> Result<(),
     let Some(header) = frame.get::<[u32; 5]>(at) else {
         return Err(Reason::Truncated);
     };
+    if at + 20 > out.end {
+        return Err(Reason::Truncated);
+    }
     let first = u32::from_be(header[0]);
     let (header_len, total) = ((first >> 24 & 15) * 4, first & 0xffff);
     if first >> 28 != 4 {
@@ -380,11 +404,14 @@ fn ipv4(frame: Frame, at: u32, is_quoted: bool, out: &mut Headers) -> Result<(),
     if header_len < 20 {
         return Err(Reason::BadHeaderLength);
     }
-    if !is_quoted && total > frame.len().wrapping_sub(at) {
-        return Err(Reason::BadTotalLength);
-    }
-    if total < header_len {
-        return Err(Reason::BadHeaderLength);
+    if !is_quoted {
+        if at + total > out.end {
+            return Err(Reason::BadTotalLength);
+        }
+        if total < header_len {
+            return Err(Reason::BadHeaderLength);
+        }
+        out.end = at + total;
     }
     let second = u32::from_be(header[1]);
     let mut marks = 0;
@@ -396,10 +423,12 @@ fn ipv4(frame: Frame, at: u32, is_quoted: bool, out: &mut Headers) -> Result<(),
     if header_len > 20 && is_source_routed(frame, at, header_len, veil(settings) as u32) {
         marks |= SOURCE_ROUTE;
     }
+    if header[3] == header[4] {
+        marks |= LAND;
+    }
     out.source = [header[3], 0, 0, 0];
     out.destination = [header[4], 0, 0, 0];
     out.l4 = at + header_len;
-    out.end = at + total;
     // As it lies in the packet.
     out.id = (second >> 16).to_be() >> 16;
     out.proto = u32::from_be(header[2]) >> 16 & 0xff;
@@ -437,6 +466,14 @@ fn is_source_routed(frame: Frame, at: u32, header_len: u32, veil: u32) -> bool {
 }
 
 #[inline(always)]
+fn is_extension(number: u32) -> bool {
+    number == u32::from(HOP_BY_HOP)
+        || number == u32::from(DESTINATION_OPTIONS)
+        || number == u32::from(ROUTING)
+        || number == u32::from(FRAGMENT_HEADER)
+}
+
+#[inline(always)]
 fn ipv6(frame: Frame, at: u32, is_quoted: bool, out: &mut Headers) -> Result<(), Reason> {
     let Some(settings) = settings() else {
         return Err(Reason::Internal);
@@ -445,21 +482,35 @@ fn ipv6(frame: Frame, at: u32, is_quoted: bool, out: &mut Headers) -> Result<(),
     let Some(header) = frame.get::<[u32; 10]>(at) else {
         return Err(Reason::Truncated);
     };
+    if at + 40 > out.end {
+        return Err(Reason::Truncated);
+    }
     if u32::from_be(header[0]) >> 28 != 6 {
         return Err(Reason::Malformed);
     }
     let total = (u32::from_be(header[1]) >> 16) + 40;
-    if !is_quoted && total > frame.len().wrapping_sub(at) {
-        return Err(Reason::BadTotalLength);
+    if !is_quoted {
+        if at + total > out.end {
+            return Err(Reason::BadTotalLength);
+        }
+        out.end = at + total;
+    }
+    let mut marks = veil;
+    if header[2..6] == header[6..10] {
+        marks = marks | LAND ^ veil;
     }
     out.source = [header[2], header[3], header[4], header[5]];
     out.destination = [header[6], header[7], header[8], header[9]];
-    out.end = at + total;
     out.id = 0;
     let mut next = u32::from_be(header[1]) >> 8 & 0xff ^ veil;
     let mut l4 = at + 40 ^ veil;
-    let mut marks = veil;
     for _ in 0..EXTENSIONS {
+        if !is_extension(next) {
+            break;
+        }
+        if l4 + 8 > out.end {
+            return Err(Reason::Truncated);
+        }
         if next == u32::from(FRAGMENT_HEADER) {
             let Some(fragment) = frame.get::<[u32; 2]>(l4) else {
                 return Err(Reason::Truncated);
@@ -476,10 +527,7 @@ fn ipv6(frame: Frame, at: u32, is_quoted: bool, out: &mut Headers) -> Result<(),
             if first & 1 != 0 {
                 marks = marks | FIRST ^ veil;
             }
-        } else if next == u32::from(HOP_BY_HOP)
-            || next == u32::from(DESTINATION_OPTIONS)
-            || next == u32::from(ROUTING)
-        {
+        } else {
             let Some(extension) = frame.get::<[u8; 4]>(l4) else {
                 return Err(Reason::Truncated);
             };
@@ -488,16 +536,12 @@ fn ipv6(frame: Frame, at: u32, is_quoted: bool, out: &mut Headers) -> Result<(),
             }
             next = u32::from(extension[0]) ^ veil;
             l4 = (l4 + (u32::from(extension[1]) + 1) * 8 ^ veil) & 0x3fff;
-        } else {
-            break;
         }
     }
-    if marks & LATER == 0
-        && (next == u32::from(HOP_BY_HOP)
-            || next == u32::from(DESTINATION_OPTIONS)
-            || next == u32::from(ROUTING)
-            || next == u32::from(FRAGMENT_HEADER))
-    {
+    if l4 > out.end {
+        return Err(Reason::Truncated);
+    }
+    if marks & LATER == 0 && is_extension(next) {
         return Err(Reason::ExtensionHeaders);
     }
     out.l4 = l4;

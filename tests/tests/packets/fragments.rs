@@ -1,12 +1,14 @@
 //! Fragments go where the first one of their packet went, and nowhere else.
 
 use lb_common::maps::Forward::Ipip;
+use lb_common::maps::SERVICE_LOCAL;
 use lb_common::reason::Reason;
 use lb_common::tcp::State::{Established, SynRecv, Udp};
 
 use crate::before::{Before, Service, server, tcp_service, udp_service};
 use crate::frame::{
-    ACK, CLIENT_PORT, DESTINATION_OPTIONS, Frame, OWN, PEER, STRANGER, SYN, VLAN, tcp, udp, v4, v6,
+    ACK, CLIENT_PORT, DESTINATION_OPTIONS, Frame, ICMP6, OWN, PEER, STRANGER, SYN, VLAN, other,
+    tcp, udp, v4, v6,
 };
 use crate::row::{Row, row};
 
@@ -236,6 +238,22 @@ fn later() -> Vec<Row> {
             second().smac(PEER).dmac(OWN),
         )
         .because(Reason::PeerDirector),
+        row(
+            "from a peer director, the first one not, and this host is a server",
+            dns()
+                .flags(SERVICE_LOCAL)
+                .into_before()
+                .peer(PEER)
+                .after(first()),
+            second().smac(PEER),
+        )
+        .because(Reason::PeerLocal),
+        row(
+            "with a source route, the first one without",
+            after_first(dns()),
+            second().options(&[131, 7, 4, 10, 0, 0, 9, 0]),
+        )
+        .because(Reason::SourceRoute),
     ]
 }
 
@@ -243,6 +261,7 @@ fn ipv6() -> Vec<Row> {
     let service = || dns().v6();
     let one = || v6(first());
     let two = || v6(second());
+    let of = |proto| v6(other(proto, &[1; 1508])).part(1400..1508);
     let after = || service().into_before().after(one());
     vec![
         row("IPv6, the first", service(), one()).opens(1, Udp),
@@ -264,6 +283,14 @@ fn ipv6() -> Vec<Row> {
         row("IPv6, the second in a VLAN", after(), two().tag(VLAN, 9))
             .follows(1)
             .noted(Reason::FragmentFollowed),
+        // What its own fragment header says is behind it counts for nothing (RFC 8200, 4.5).
+        row("IPv6, the second says it is of ESP", after(), of(50))
+            .follows(1)
+            .noted(Reason::FragmentFollowed),
+        row("IPv6, the second says it is of ICMPv6", after(), of(ICMP6))
+            .follows(1)
+            .noted(Reason::FragmentFollowed),
+        row("IPv6, one of ICMPv6", service(), of(ICMP6)).because(Reason::LaterFragment),
         row("IPv6, before its first one", service(), two()).because(Reason::LaterFragment),
         row(
             "IPv6, of another packet",

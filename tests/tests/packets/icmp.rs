@@ -7,8 +7,8 @@ use lb_common::tcp::State::{Established, FinWait, SctpEstablished, Udp};
 
 use crate::before::{Before, Service, sctp_service, server, tcp_service, udp_service};
 use crate::frame::{
-    ACK, CLIENT, Frame, HOP_BY_HOP, PEER, STRANGER, VLAN, icmp, icmp_about, other, sctp, tcp, udp,
-    v4, v6,
+    ACK, CLIENT, Frame, HOP_BY_HOP, PEER, ROUTING, STRANGER, VIP, VLAN, icmp, icmp_about, other,
+    sctp, tcp, udp, v4, v6,
 };
 use crate::row::{Row, row};
 
@@ -198,7 +198,7 @@ fn not_followed() -> Vec<Row> {
         ),
         passes(
             "about a packet that the VIP did not send",
-            icmp_about(3, 4, &tcp(80, ACK), HEADERS).to(crate::frame::VIP),
+            icmp_about(3, 4, &tcp(80, ACK), HEADERS).to(VIP),
             Reason::OtherProtocol,
         ),
         passes(
@@ -258,6 +258,33 @@ fn not_followed() -> Vec<Row> {
         .because(Reason::PeerDirector),
         row("TTL 1", known(), about(3, 4).ttl(1)).because(Reason::TtlExpired),
         passes(
+            "with a source route",
+            about(3, 4).options(&[131, 7, 4, 10, 0, 0, 9, 0]),
+            Reason::SourceRoute,
+        ),
+        row(
+            "about a packet with a source route",
+            known(),
+            icmp_about(3, 4, &answer().options(&[131, 7, 4, 10, 0, 0, 9, 0]), 40),
+        )
+        .follows(2)
+        .noted(Reason::IcmpError),
+        passes(
+            "from the VIP itself",
+            about(3, 4).with(|f| f.from.0 = VIP),
+            Reason::Land,
+        ),
+        passes(
+            "the quote goes on behind the packet's end",
+            about(3, 4).length_error(-6),
+            Reason::Truncated,
+        ),
+        passes(
+            "half an ICMP header, the rest behind the packet's end",
+            about(3, 4).length_error(-32),
+            Reason::OtherProtocol,
+        ),
+        passes(
             "a fragment of an error",
             icmp_about(3, 4, &answer(), 200).part(0..64),
             Reason::OtherProtocol,
@@ -295,6 +322,24 @@ fn ipv6() -> Vec<Row> {
             "IPv6, with hop-by-hop options",
             about(2, 0).extension(HOP_BY_HOP, &[5, 2, 0, 0, 1, 0]),
         ),
+        row(
+            "IPv6, with a routing header of type 0",
+            known(),
+            about(2, 0).extension(ROUTING, &[0, 1, 0, 0, 0, 0]),
+        )
+        .because(Reason::SourceRoute),
+        row(
+            "IPv6, the quote goes on behind the packet's end",
+            known(),
+            about(2, 0).length_error(-6),
+        )
+        .because(Reason::Truncated),
+        row(
+            "IPv6, half an ICMP header, the rest behind the packet's end",
+            known(),
+            about(2, 0).length_error(-52),
+        )
+        .because(Reason::OtherProtocol),
         row("IPv6, about an unknown connection", web().v6(), about(2, 0))
             .because(Reason::IcmpNoFlow),
         row(

@@ -5,7 +5,7 @@ use lb_common::reason::Reason;
 use lb_common::tcp::State::{Established, Udp};
 
 use crate::before::{Before, Server, server, tcp_service, udp_service};
-use crate::frame::{ACK, VLAN, tcp, udp, v4};
+use crate::frame::{ACK, HOP_BY_HOP, VLAN, icmp_about, tcp, udp, v4, v6};
 use crate::row::{Row, row};
 
 pub(crate) fn rows() -> Vec<Row> {
@@ -19,6 +19,14 @@ pub(crate) fn rows() -> Vec<Row> {
     };
     let direct = || known(server(1).mtu(1400));
     let by = |forward| known(server(1).behind(forward).mtu(1400));
+    let known6 = || -> Before {
+        tcp_service(80)
+            .v6()
+            .servers([server(1).mtu(1400)])
+            .into_before()
+            .flow_of(v6(tcp(80, ACK)), 1, Established)
+    };
+    let error6 = || icmp_about(2, 0, &v6(data(1400)).reversed(), 1400);
     let cuttable = |len| data(len).with(|f| f.dont_fragment = false);
     vec![
         row("as long as the link takes", direct(), data(1360)).stays(1, Established),
@@ -80,6 +88,23 @@ pub(crate) fn rows() -> Vec<Row> {
         )
         .opens(1, Udp)
         .too_big(1400),
+        row(
+            "an ICMP error",
+            tcp_service(80)
+                .servers([server(1).mtu(300)])
+                .into_before()
+                .flow_of(tcp(80, ACK), 1, Established),
+            icmp_about(3, 4, &data(400).reversed(), 400),
+        )
+        .because(Reason::TooBig),
+        row("IPv6", known6(), v6(data(1400))).too_big(1400),
+        row("IPv6, an ICMPv6 error", known6(), error6()).because(Reason::TooBig),
+        row(
+            "IPv6, an ICMPv6 error behind hop-by-hop options",
+            known6(),
+            error6().extension(HOP_BY_HOP, &[5, 2, 0, 0, 1, 0]),
+        )
+        .because(Reason::TooBig),
         row(
             "out of another NIC, told back the way it came",
             known(server(1).behind_other_nic().mtu(1400)),

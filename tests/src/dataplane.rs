@@ -405,6 +405,13 @@ impl Director {
             .collect()
     }
 
+    /// One count of [`Director::reasons`].
+    pub fn reason(&self, reason: Reason) -> Result<u64> {
+        let map: PerCpuArray<_, u64> =
+            PerCpuArray::try_from(self.ebpf.map(name::REASONS).context("no REASONS")?)?;
+        Ok(map.get(&(reason as u32), 0)?.iter().sum())
+    }
+
     /// The counters of a backend, summed over the CPUs.
     pub fn counters(&self, backend: u16) -> Result<Counters> {
         let map: PerCpuArray<_, RawCounters> =

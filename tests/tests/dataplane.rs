@@ -13,8 +13,6 @@ mod frame;
 mod fuzz;
 #[path = "dataplane/life.rs"]
 mod life;
-#[path = "dataplane/model.rs"]
-mod model;
 #[path = "dataplane/ring.rs"]
 mod ring;
 #[path = "dataplane/schedulers.rs"]

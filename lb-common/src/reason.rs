@@ -112,7 +112,7 @@ reasons! {
     BackendSkipped "backend_skipped" Note,
     /// a connection that was closing gave way to a new one because its place was full
     EvictedClosing "evicted_closing" Note,
-    /// a half-open connection gave way to a new one because its place was full
+    /// a half-open connection or a UDP flow of one packet gave way to a new one because its place was full
     EvictedHalfOpen "evicted_half_open" Note,
     /// the most idle live connection gave way to a new one because its place was full
     EvictedLive "evicted_live" Note,

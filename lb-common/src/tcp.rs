@@ -30,8 +30,10 @@ pub enum State {
     Listen = 9,
     /// SYNACK.
     SynAck = 10,
-    /// A UDP flow.
+    /// A UDP flow of which more than one packet came.
     Udp = 12,
+    /// One of which a single packet came: to IPVS the same, but it may be one of a flood.
+    UdpOnce = 13,
     /// SCTP: only before the first packet.
     SctpNone = 16,
     /// SCTP: a first INIT.
@@ -64,7 +66,7 @@ pub enum State {
 
 impl State {
     /// All states.
-    pub const ALL: [State; 26] = [
+    pub const ALL: [State; 27] = [
         State::None,
         State::Established,
         State::SynSent,
@@ -77,6 +79,7 @@ impl State {
         State::Listen,
         State::SynAck,
         State::Udp,
+        State::UdpOnce,
         State::SctpNone,
         State::SctpInit1,
         State::SctpInit,
@@ -121,7 +124,7 @@ impl State {
             State::LastAck => "LAST_ACK",
             State::Listen => "LISTEN",
             State::SynAck => "SYNACK",
-            State::Udp => "UDP",
+            State::Udp | State::UdpOnce => "UDP",
             State::SctpInit1 => "INIT1",
             State::SctpInit => "INIT",
             State::SctpCookieSent => "C-SENT",
@@ -155,7 +158,7 @@ impl State {
             State::SynRecv | State::CloseWait => 60,
             State::Close => 10,
             State::LastAck => 30,
-            State::Udp => 5 * 60,
+            State::Udp | State::UdpOnce => 5 * 60,
             State::SctpInit1 | State::SctpRejected => 4,
             State::SctpInit
             | State::SctpCookieSent
@@ -213,6 +216,24 @@ pub const fn next_state(state: u8, flags: u8) -> u8 {
         ON_FIN
     };
     (row >> (4 * (state & 15))) as u8 & 15
+}
+
+/// The state of a UDP flow after a packet.
+#[inline(always)]
+#[must_use]
+pub const fn next_udp_state(state: u8) -> u8 {
+    if state == State::None as u8 {
+        State::UdpOnce as u8
+    } else {
+        State::Udp as u8
+    }
+}
+
+/// Whether a packet with these flags can only say that a connection in this state goes on.
+#[inline(always)]
+#[must_use]
+pub const fn goes_on(state: u8, flags: u8) -> bool {
+    flags & (RST | SYN | FIN | ACK) == ACK && next_state(state, ACK) == state
 }
 
 /// States as bits: one shift tells whether a state is among them.
@@ -274,13 +295,15 @@ pub const fn is_closing(state: u8) -> bool {
     is_in(CLOSING, state)
 }
 
-/// Whether a flow in this state has not yet proved that its client exists.
+/// Whether a flow in this state has not yet proved that its client exists. (No UDP flow does; one of
+/// a single packet is taken for one of a flood before any other is.)
 #[inline(always)]
 #[must_use]
 pub const fn is_half_open(state: u8) -> bool {
     const HALF_OPEN: u32 = set(&[
         State::SynRecv,
         State::SynSent,
+        State::UdpOnce,
         State::SctpInit1,
         State::SctpInit,
         State::SctpCookieEchoed,

@@ -127,8 +127,8 @@ fn short_way_v6(ctx: *mut xdp_md, ingress: u32, session: *mut Session) -> u64 {
     }
 }
 
-/// A plain frame of a flow in a state that it does not change (a SYN too, unless it may open a new
-/// connection in its place: then the state changes), with a living server that is reached directly.
+/// A plain frame of a flow in a state that it does not change, with a living server. What could open
+/// or end a connection goes the long way, even where the flow has seen it before.
 #[inline(always)]
 fn short_way<const V6: bool>(
     ctx: *mut xdp_md,
@@ -248,7 +248,7 @@ fn established<const V6: bool>(
     let (way, value) = flows::peek(tag, V6.then_some(packet.source))?;
     let state = value.state_bits();
     if packet.proto == TCP {
-        if lb_common::tcp::next_state(state, packet.tcp_flags) != state {
+        if !lb_common::tcp::goes_on(state, packet.tcp_flags) {
             return None;
         }
     } else if state != State::Udp as u8 {

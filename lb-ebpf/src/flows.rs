@@ -5,12 +5,12 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use lb_common::flow::{FlowValue, PENDING};
 use lb_common::hash::flow_buckets;
 use lb_common::maps::{
-    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, FLOW_WAYS, SERVICE_COUNTS,
+    BACKEND_CHANGING, BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, FLOW_WAYS, SERVICE_COUNTS,
     SERVICE_EXPIRE_NODEST, SERVICE_ONE_PACKET, SERVICE_SLOPPY, Sched, Settings, TIMEOUTS as STATES,
 };
 use lb_common::reason::Reason;
 use lb_common::sctp;
-use lb_common::tcp::{RST, SYN, State, is_reusable, next_state};
+use lb_common::tcp::{RST, SYN, State, is_reusable, next_state, next_udp_state};
 
 use crate::atomic;
 use crate::insert::{self, Inserted};
@@ -147,7 +147,8 @@ pub(crate) fn is_usable(backend: u16, service: u16) -> bool {
     };
     // SAFETY: an element of the map.
     let (flags, owner) = unsafe { ((*at).flags, (*at).service) };
-    owner == service && flags & BACKEND_DOWN == 0 && flags & (BACKEND_RESOLVED | BACKEND_LOCAL) != 0
+    const REACHED: u16 = BACKEND_RESOLVED | BACKEND_LOCAL | BACKEND_CHANGING;
+    owner == service && flags & BACKEND_DOWN == 0 && flags & REACHED != 0
 }
 
 /// Whether a backend is still this service's.
@@ -157,6 +158,15 @@ pub(crate) fn is_owned(backend: u16, service: u16) -> bool {
     BACKENDS
         .get_ptr(u32::from(backend))
         .is_some_and(|at| unsafe { (*at).service } == service)
+}
+
+/// Whether a backend's weight is 0.
+#[inline(always)]
+pub(crate) fn has_no_weight(backend: u16) -> bool {
+    // SAFETY: an element of the map.
+    BACKENDS
+        .get_ptr(u32::from(backend))
+        .is_none_or(|at| unsafe { (*at).weight } == 0)
 }
 
 #[inline(always)]
@@ -411,7 +421,7 @@ fn next(session: &Session, state: u8) -> u8 {
     } else if session.is(IS_SCTP) {
         sctp::next_state(state, session.flags as u8)
     } else {
-        State::Udp as u8
+        next_udp_state(state)
     }
 }
 
@@ -433,10 +443,13 @@ fn known(session: &Session, way: Way, value: FlowValue) -> Result<Known, Reason>
     let is_stale = is_expired(value, session.now) || !is_owned(value.backend(), session.id);
     let reuses = opens && is_reusable(state);
     // What opens goes to a server that lives; the rest stays, unless it is to end.
+    let expires = service_flags & SERVICE_EXPIRE_NODEST != 0;
     let flees = if opens {
-        !is_usable(value.backend(), session.id)
+        // IPVS: a SYN or INIT that finds its connection at a server of weight 0.
+        let leaves = expires && session.is(IS_TCP | IS_SCTP) && has_no_weight(value.backend());
+        leaves || !is_usable(value.backend(), session.id)
     } else {
-        service_flags & SERVICE_EXPIRE_NODEST != 0 && is_down(value.backend())
+        expires && is_down(value.backend())
     };
     if is_stale || reuses || flees {
         let may_open = may_open(session);

@@ -1,7 +1,8 @@
 //! Finding a place for a new flow.
 //!
 //! In this order: a free way in the first bucket, in the second; a flow that is closing gives way;
-//! one that lives is moved to its own second bucket; a half-open one gives way; the most idle.
+//! one that lives is moved to its own second bucket; a half-open one, or UDP of one packet, gives way;
+//! the most idle.
 
 use lb_common::flow::{FlowValue, PENDING};
 use lb_common::hash::flow_buckets;

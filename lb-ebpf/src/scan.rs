@@ -16,10 +16,10 @@ use lb_common::sched::{MAX_TABLE, MH_SIZE, NOBODY, SH_SIZE, mh_slot, sh_slot};
 
 use crate::atomic;
 use crate::flood::window;
-use crate::flows::is_usable;
+use crate::flows::{has_no_weight, is_usable};
 use crate::loads::{is_overloaded, mark};
 use crate::maps::{BACKENDS, LOADS, SERVICE_CURSOR, count, params, settings};
-use crate::schedule::{Request, entry, has_no_weight};
+use crate::schedule::{Request, entry};
 
 /// Beside the numbers of [`Sched`]: the next turns.
 const TURNS: u32 = 100;

@@ -12,9 +12,9 @@ use lb_common::reason::Reason;
 use lb_common::sched::{NOBODY, client_key, mh_slot, sh_slot};
 
 use crate::atomic;
-use crate::flows::is_usable;
+use crate::flows::{has_no_weight, is_usable};
 use crate::loads::is_overloaded;
-use crate::maps::{BACKENDS, COUNTERS, LOADS, SCHED, SERVICE_CURSOR, TEMPLATES, count, params};
+use crate::maps::{COUNTERS, LOADS, SCHED, SERVICE_CURSOR, TEMPLATES, count, params};
 use crate::scan;
 use crate::session::{Session, pack, unpack};
 
@@ -185,14 +185,6 @@ fn template(request: &Request, key: &TemplateKey, how: &mut u64) -> Option<u16> 
     let is_fresh = found.idle(request.now) <= request.persist_ticks;
     let leaves = request.flags & SERVICE_EXPIRE_QUIESCENT != 0 && has_no_weight(found.backend());
     (is_fresh && !leaves && is_usable(found.backend(), request.id)).then_some(found.backend())
-}
-
-#[inline(always)]
-pub(crate) fn has_no_weight(backend: u16) -> bool {
-    // SAFETY: an element of the map.
-    BACKENDS
-        .get_ptr(u32::from(backend))
-        .is_none_or(|at| unsafe { (*at).weight } == 0)
 }
 
 /// Notes that a client was just sent to its server.

@@ -2,6 +2,8 @@
 //! survives, and one program follows the other without a frame lost.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -16,7 +18,7 @@ use lb_tests::scratch::Scratch;
 use lb_userspace::io::bpf::{Config, ConnCount, DataPlane, ModeWish, Sweeper, Swept, test_run};
 use lb_userspace::io::clock;
 use lb_userspace::model::{Persistence, Protocol, Scheduler, ServiceKey};
-use lb_userspace::plan::{Defaults, DesiredBackend, DesiredService, GRACE, Link, Refs, Tables};
+use lb_userspace::plan::{Defaults, DesiredBackend, DesiredService, GRACE, Link, Op, Refs, Tables};
 
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
@@ -198,7 +200,7 @@ fn connections_are_read_as_they_are() -> anyhow::Result<()> {
         [
             (client(1000).into(), web, State::Established),
             (client(1001).into(), web, State::SynRecv),
-            (client(1002).into(), dns, State::Udp)
+            (client(1002).into(), dns, State::UdpOnce)
         ]
     );
     for flow in &flows {
@@ -480,6 +482,69 @@ fn what_a_daemon_that_was_killed_was_writing_is_free_again() -> anyhow::Result<(
     sweeper.sweep()?;
     assert_eq!(flows.get(&bucket, 0)?, [0; 8]);
     assert_eq!(b.send(1000, 80, frame::SYN)?.0, XDP_TX);
+    Ok(())
+}
+
+#[test]
+fn a_udp_flow_stays_while_the_way_to_its_server_is_written() -> anyhow::Result<()> {
+    let mut b = Bench::new()?;
+    let mut udp = service(53, &[1, 2]);
+    udp.key.protocol = Protocol::Udp;
+    b.to(std::slice::from_ref(&udp))?;
+    let first = b.send(1000, 53, Kind::Udp)?.1[5];
+    let at = usize::from(first - 1);
+    let program = b.dp.program().as_fd().try_clone_to_owned()?;
+    let f = frame(
+        OWN,
+        CLIENT,
+        client(1000),
+        SocketAddrV4::new(VIP, 53),
+        Kind::Udp,
+    );
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| -> anyhow::Result<u64> {
+            let mut sent = 0;
+            while !done.load(Ordering::Acquire) {
+                test_run(&program, &f, 1)?;
+                sent += 1;
+            }
+            Ok(sent)
+        });
+        // Both MACs and the interface change each time.
+        let ways = [2u8, 3].map(|n| {
+            let mut desired = udp.clone();
+            let link = Link::new([2, 0xaa, n, 0, 0, first], [2, 0, 0, n, 0, 1], n.into());
+            desired.backends[at].link = Some(link);
+            desired
+        });
+        let ops = ways.map(|way| {
+            let plan = b.tables.plan(&[way], &Refs::default(), clock::now());
+            plan.ops
+        });
+        // Until enough packets have met a backend that was half written.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let outcome = loop {
+            let change = |ops: &Vec<Op>| b.dp.apply(ops).map(drop);
+            if let Err(error) = ops.iter().cycle().take(1000).try_for_each(change) {
+                break Err(error.into());
+            }
+            let [met, moved] =
+                [Reason::BackendUnresolved, Reason::Rescheduled].map(|reason| b.reasons(reason));
+            if met >= 20 || moved > 0 {
+                break Ok(());
+            }
+            if Instant::now() > deadline {
+                break Err(anyhow::anyhow!("only {met} packets met a change"));
+            }
+        };
+        done.store(true, Ordering::Release);
+        let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender"))??;
+        outcome?;
+        println!("{sent} packets");
+        anyhow::Ok(())
+    })?;
+    assert_eq!(b.reasons(Reason::Rescheduled), 0);
     Ok(())
 }
 

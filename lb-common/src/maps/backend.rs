@@ -4,7 +4,8 @@
 ///
 /// Three words change as one each: `dmac` (with the first bytes of `smac`); the rest of `smac` with
 /// `ifindex`; `flags` with `service` and `addr`. To move a live backend to another interface clear
-/// [`BACKEND_RESOLVED`], store the first two words, set it again.
+/// [`BACKEND_RESOLVED`] and set [`BACKEND_CHANGING`], store the first two words, and the other way
+/// round.
 #[repr(C, align(32))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(
@@ -47,6 +48,8 @@ pub const BACKEND_RESOLVED: u16 = 1;
 pub const BACKEND_DOWN: u16 = 2;
 /// This host itself: frames go up the stack.
 pub const BACKEND_LOCAL: u16 = 4;
+/// How it is reached is just being written: nothing is sent to it for that moment, but flows stay.
+pub const BACKEND_CHANGING: u16 = 8;
 /// No longer in the configuration and kept for its flows; only user space looks at it.
 pub const BACKEND_REMOVED: u16 = 1 << 15;
 

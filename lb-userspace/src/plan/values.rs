@@ -217,7 +217,7 @@ fn seconds(timeouts: &model::Timeouts, state: State) -> Option<u32> {
         State::Close => timeouts.close,
         State::CloseWait => timeouts.close_wait,
         State::LastAck => timeouts.last_ack,
-        State::Udp => timeouts.udp,
+        State::Udp | State::UdpOnce => timeouts.udp,
         State::SctpEstablished => timeouts.sctp,
         State::None
         | State::SynSent

@@ -184,6 +184,42 @@ fn a_full_table_gives_up_the_closing_then_the_half_open_then_the_idle() -> Resul
 }
 
 #[test]
+fn udp_of_one_packet_gives_way_before_any_idle_connection() -> Result<()> {
+    let director = director(2, Sched::Turn, SERVICE_SLOPPY)?;
+    let now = director.now()?;
+    let states = [
+        (State::Established, 300),
+        (State::UdpOnce, 1),
+        (State::Udp, 40),
+        (State::Established, 200),
+        (State::UdpOnce, 2),
+        (State::Established, 100),
+        (State::SynRecv, 3),
+        (State::UdpOnce, 0),
+    ];
+    for (n, (state, idle)) in (0..).zip(states) {
+        director.put_flow(
+            tag(n),
+            FlowValue::new(1, state as u8, now.wrapping_sub(idle)),
+        )?;
+    }
+    let mut frame = Template::new(ACK);
+    let mut out = [0; 128];
+    for (step, victim) in (100..).zip([6, 4, 1, 7, 0]) {
+        test_run_into(director.program(), frame.of(step), &mut out)?;
+        let gone: Vec<u32> = (0..8)
+            .filter(|n| director.flow(tag(*n)).is_none())
+            .collect();
+        assert!(gone.contains(&victim), "{victim} for {step}: {gone:?}");
+        assert_eq!(gone.len(), step as usize - 99, "{gone:?}");
+    }
+    let reasons = director.reasons()?;
+    assert_eq!(reasons[Reason::EvictedHalfOpen as usize], 4);
+    assert_eq!(reasons[Reason::EvictedLive as usize], 1);
+    Ok(())
+}
+
+#[test]
 fn what_other_cpus_are_writing_is_not_taken() -> Result<()> {
     let director = director(2, Sched::Turn, 0)?;
     for (way, n) in director.flows().iter().zip(0..) {

@@ -2,7 +2,7 @@
 
 use lb_common::maps::Sched;
 use lb_common::reason::Reason;
-use lb_common::tcp::State::{Established, SynRecv, Udp};
+use lb_common::tcp::State::{Established, SynRecv, Udp, UdpOnce};
 
 use crate::before::{Service, server, tcp_service, udp_service};
 use crate::frame::{ACK, CLIENT, SYN, tcp, udp, v4, v6};
@@ -57,7 +57,7 @@ pub(crate) fn rows() -> Vec<Row> {
             udp_service(0).any_port().servers([server(2)]),
             udp(5060),
         )
-        .opens(2, Udp),
+        .opens(2, UdpOnce),
         row(
             "UDP of a known flow",
             udp_service(0)

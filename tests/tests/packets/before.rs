@@ -6,10 +6,10 @@ use anyhow::{Context as _, Result};
 use lb_common::flow::{FlowValue, flow_tag, wide_tag};
 use lb_common::hash::fold_addr;
 use lb_common::maps::{
-    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, Forward, Load, REMOTE_CHECKSUM,
-    REMOTE_V6, Remote, SERVICE_ANY_PORT, SERVICE_COUNTS, SERVICE_TUNNEL, SERVICE_V6, SERVICE_WIDE,
-    Sched, ServiceSlot, Template, TemplateKey, load_word, mask_client, service_key, service_key_v6,
-    template_key,
+    BACKEND_CHANGING, BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, Forward, Load,
+    REMOTE_CHECKSUM, REMOTE_V6, Remote, SERVICE_ANY_PORT, SERVICE_COUNTS, SERVICE_TUNNEL,
+    SERVICE_V6, SERVICE_WIDE, Sched, ServiceSlot, Template, TemplateKey, load_word, mask_client,
+    service_key, service_key_v6, template_key,
 };
 use lb_common::sched::{SH_SIZE, fill_sh};
 use lb_common::tcp::State;
@@ -77,6 +77,12 @@ impl Server {
     /// Its MAC address is not known.
     pub(crate) fn unresolved(mut self) -> Server {
         self.flags &= !BACKEND_RESOLVED;
+        self
+    }
+
+    /// How it is reached is just being written.
+    pub(crate) fn changing(mut self) -> Server {
+        self.flags = BACKEND_CHANGING;
         self
     }
 

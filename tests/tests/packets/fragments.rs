@@ -3,7 +3,7 @@
 use lb_common::maps::Forward::Ipip;
 use lb_common::maps::SERVICE_LOCAL;
 use lb_common::reason::Reason;
-use lb_common::tcp::State::{Established, SynRecv, Udp};
+use lb_common::tcp::State::{Established, SynRecv, Udp, UdpOnce};
 
 use crate::before::{Before, Service, server, tcp_service, udp_service};
 use crate::frame::{
@@ -42,7 +42,7 @@ pub(crate) fn rows() -> Vec<Row> {
 
 fn firsts() -> Vec<Row> {
     vec![
-        row("the first of two", dns(), first()).opens(1, Udp),
+        row("the first of two", dns(), first()).opens(1, UdpOnce),
         row(
             "the first of two, of a known flow",
             dns().into_before().flow(2, Udp),
@@ -54,9 +54,9 @@ fn firsts() -> Vec<Row> {
             dns(),
             first().options(&[1; 8]),
         )
-        .opens(1, Udp),
-        row("the first of two in a VLAN", dns(), first().tag(VLAN, 5)).opens(1, Udp),
-        row("the first of eight bytes", dns(), datagram().part(0..8)).opens(1, Udp),
+        .opens(1, UdpOnce),
+        row("the first of two in a VLAN", dns(), first().tag(VLAN, 5)).opens(1, UdpOnce),
+        row("the first of eight bytes", dns(), datagram().part(0..8)).opens(1, UdpOnce),
         row(
             "the first of a SYN",
             tcp_service(80).servers([server(1)]),
@@ -95,13 +95,13 @@ fn firsts() -> Vec<Row> {
             dns().servers([server(3).local()]),
             first(),
         )
-        .opens_here(3, Udp),
+        .opens_here(3, UdpOnce),
         row(
             "the first by a tunnel",
             dns().servers([server(1).behind(Ipip)]),
             first(),
         )
-        .opens(1, Udp),
+        .opens(1, UdpOnce),
     ]
 }
 
@@ -264,19 +264,19 @@ fn ipv6() -> Vec<Row> {
     let of = |proto| v6(other(proto, &[1; 1508])).part(1400..1508);
     let after = || service().into_before().after(one());
     vec![
-        row("IPv6, the first", service(), one()).opens(1, Udp),
+        row("IPv6, the first", service(), one()).opens(1, UdpOnce),
         row(
             "IPv6, an atomic fragment",
             service(),
             v6(datagram().part(0..1508)),
         )
-        .opens(1, Udp),
+        .opens(1, UdpOnce),
         row(
             "IPv6, destination options before the fragment header",
             service(),
             one().extension(DESTINATION_OPTIONS, &[1, 4, 0, 0, 0, 0]),
         )
-        .opens(1, Udp),
+        .opens(1, UdpOnce),
         row("IPv6, the second", after(), two())
             .follows(1)
             .noted(Reason::FragmentFollowed),

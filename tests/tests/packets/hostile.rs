@@ -1,7 +1,7 @@
 //! Packets that nobody sends in good faith.
 
 use lb_common::reason::Reason;
-use lb_common::tcp::State::{Established, SynRecv, Udp};
+use lb_common::tcp::State::{Established, SynRecv, UdpOnce};
 
 use crate::before::{Service, server, tcp_service, udp_service};
 use crate::frame::{ACK, CLIENT_PORT, Frame, SYN, VIP, tcp, udp};
@@ -205,7 +205,7 @@ fn ttl() -> Vec<Row> {
         )
         .because(Reason::TtlExpired),
         row("UDP with TTL 1", dns(), udp(53).ttl(1))
-            .opens(1, Udp)
+            .opens(1, UdpOnce)
             .because(Reason::TtlExpired),
     ]
 }

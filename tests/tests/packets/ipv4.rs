@@ -1,7 +1,7 @@
 //! IPv4 by direct routing: what is for us, and what becomes of its header.
 
 use lb_common::reason::Reason;
-use lb_common::tcp::State::{Established, SynRecv, Udp};
+use lb_common::tcp::State::{Established, SynRecv, UdpOnce};
 
 use crate::before::{Service, server, tcp_service, udp_service};
 use crate::frame::{ACK, Frame, STRANGER, SYN, other, tcp, udp, v4};
@@ -103,7 +103,7 @@ fn forwarded() -> Vec<Row> {
     let stays = |name, frame: Frame| {
         row(name, web().into_before().flow(2, Established), frame).stays(2, Established)
     };
-    let asks = |name, frame: Frame| row(name, dns(), frame).opens(1, Udp);
+    let asks = |name, frame: Frame| row(name, dns(), frame).opens(1, UdpOnce);
     let syn = || tcp(80, SYN);
     let ack = || tcp(80, ACK);
     vec![
@@ -205,7 +205,7 @@ fn servers() -> Vec<Row> {
             udp_service(53).servers([server(4).local()]),
             udp(53),
         )
-        .opens_here(4, Udp),
+        .opens_here(4, UdpOnce),
         row("no servers", tcp_service(80), tcp(80, SYN)).because(Reason::NoServer),
         row("UDP, no servers", udp_service(53), udp(53)).because(Reason::NoServer),
         row(
@@ -220,7 +220,7 @@ fn servers() -> Vec<Row> {
             udp_service(53).servers([server(1).down(), server(2)]),
             udp(53),
         )
-        .opens(2, Udp)
+        .opens(2, UdpOnce)
         .noted(Reason::BackendSkipped),
         row(
             "no server has a MAC",
@@ -254,7 +254,7 @@ fn servers() -> Vec<Row> {
                 .and(dns_of(5)),
             udp(53),
         )
-        .opens(5, Udp),
+        .opens(5, UdpOnce),
     ]
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use lb_common::maps::Forward::{Gre, Gue, Ipip};
 use lb_common::maps::{SERVICE_LOCAL, Sched};
 use lb_common::reason::Reason;
-use lb_common::tcp::State::{Close, Established, FinWait, SynRecv, Udp};
+use lb_common::tcp::State::{Close, Established, FinWait, SynRecv, Udp, UdpOnce};
 use lb_tests::dataplane::HASH_SEED;
 
 use crate::before::{Before, Service, server, tcp_service, udp_service};
@@ -116,7 +116,7 @@ fn forwarded() -> Vec<Row> {
     let stays = |name, frame: Frame| {
         row(name, web().into_before().flow(2, Established), frame).stays(2, Established)
     };
-    let asks = |name, frame: Frame| row(name, dns(), frame).opens(1, Udp);
+    let asks = |name, frame: Frame| row(name, dns(), frame).opens(1, UdpOnce);
     vec![
         opens("SYN", syn()),
         opens(
@@ -247,7 +247,7 @@ fn flows() -> Vec<Row> {
                 .flow(2, Udp),
             v6(udp(53)),
         )
-        .opens(1, Udp)
+        .opens(1, UdpOnce)
         .noted(Reason::Rescheduled),
         row(
             "the flow of a client with another last bit",
@@ -322,7 +322,7 @@ fn extensions() -> Vec<Row> {
             dns(),
             v6(udp(53)).extension(HOP_BY_HOP, &PADDING),
         )
-        .opens(1, Udp),
+        .opens(1, UdpOnce),
         row(
             "routing header type 0",
             web(),

@@ -2,7 +2,7 @@
 
 use lb_common::maps::{LOAD_OVERLOADED, Sched};
 use lb_common::reason::Reason;
-use lb_common::tcp::State::{Established, SynRecv, Udp};
+use lb_common::tcp::State::{Established, SynRecv, UdpOnce};
 
 use crate::before::{Server, server, tcp_service, udp_service};
 use crate::frame::{ACK, SYN, tcp, udp, v4, v6};
@@ -227,7 +227,7 @@ fn counts() -> Vec<Row> {
                 .servers([loaded(1, 1, 0, 3), loaded(2, 1, 0, 2)]),
             udp(53),
         )
-        .opens(2, Udp),
+        .opens(2, UdpOnce),
         row(
             "lc, a known connection",
             by(LeastConn, vec![loaded(1, 1, 9, 0), loaded(2, 1, 0, 0)])

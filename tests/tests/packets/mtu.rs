@@ -2,7 +2,7 @@
 
 use lb_common::maps::Forward::{Gre, Gue, Ipip};
 use lb_common::reason::Reason;
-use lb_common::tcp::State::{Established, Udp};
+use lb_common::tcp::State::{Established, UdpOnce};
 
 use crate::before::{Before, Server, server, tcp_service, udp_service};
 use crate::frame::{ACK, HOP_BY_HOP, VLAN, icmp_about, tcp, udp, v4, v6};
@@ -86,7 +86,7 @@ pub(crate) fn rows() -> Vec<Row> {
             udp_service(53).servers([server(1).mtu(1400)]),
             udp(53).payload(1400),
         )
-        .opens(1, Udp)
+        .opens(1, UdpOnce)
         .too_big(1400),
         row(
             "an ICMP error",

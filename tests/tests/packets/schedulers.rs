@@ -6,7 +6,7 @@ use lb_common::maps::{
     LOAD_OVERLOADED, SERVICE_HASH_FALLBACK, SERVICE_HASH_PORT, SERVICE_ONE_PACKET, Sched,
 };
 use lb_common::reason::Reason;
-use lb_common::tcp::State::{Established, SynRecv, Udp};
+use lb_common::tcp::State::{Established, SynRecv, UdpOnce};
 
 use crate::before::{Server, Service, server, tcp_service, udp_service};
 use crate::frame::{ACK, CLIENT, SYN, VIP, octets, tcp, udp, v4, v6};
@@ -130,7 +130,7 @@ fn source_hash() -> Vec<Row> {
                 .servers([server(1), server(2), server(3)]),
             udp(53),
         )
-        .opens(sh(&equal, CLIENT), Udp),
+        .opens(sh(&equal, CLIENT), UdpOnce),
     ]
 }
 

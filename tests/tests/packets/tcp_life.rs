@@ -25,6 +25,7 @@ pub(crate) fn rows() -> Vec<Row> {
     rows.extend(timeouts());
     rows.extend(timeouts_of_a_service());
     rows.extend(servers_that_go());
+    rows.extend(servers_of_weight_0());
     rows
 }
 
@@ -373,5 +374,67 @@ fn servers_that_go() -> Vec<Row> {
             tcp(80, ACK),
         )
         .stays(3, Established),
+    ]
+}
+
+/// IPVS with `conn_reuse_mode` 1: `ip_vs_in_hook` of 6.1.
+fn servers_of_weight_0() -> Vec<Row> {
+    let quiet = |flags, state| {
+        tcp_service(80)
+            .servers([server(1), server(2), server(3).weight(0)])
+            .turns(&[1, 2])
+            .flags(flags)
+            .into_before()
+            .flow(3, state)
+    };
+    let ends = |state| quiet(SERVICE_EXPIRE_NODEST, state);
+    vec![
+        row("weight 0: ACK", quiet(0, Established), tcp(80, ACK)).stays(3, Established),
+        row("weight 0: SYN", quiet(0, Established), tcp(80, SYN)).stays(3, Established),
+        row(
+            "weight 0: SYN again in the handshake",
+            quiet(0, SynRecv),
+            tcp(80, SYN),
+        )
+        .stays(3, SynRecv),
+        row("weight 0: SYN after RST", quiet(0, Close), tcp(80, SYN)).opens(1, SynRecv),
+        row(
+            "weight 0, expire_nodest_conn: ACK",
+            ends(Established),
+            tcp(80, ACK),
+        )
+        .stays(3, Established),
+        row(
+            "weight 0, expire_nodest_conn: FIN",
+            ends(Established),
+            tcp(80, FIN | ACK),
+        )
+        .stays(3, FinWait),
+        row(
+            "weight 0, expire_nodest_conn: SYN",
+            ends(Established),
+            tcp(80, SYN),
+        )
+        .opens(1, SynRecv)
+        .noted(Reason::Rescheduled),
+        row(
+            "weight 0, expire_nodest_conn: SYN again in the handshake",
+            ends(SynRecv),
+            tcp(80, SYN),
+        )
+        .opens(1, SynRecv)
+        .noted(Reason::Rescheduled),
+        row(
+            "weight 0, expire_nodest_conn: SYN, and no other server is there",
+            tcp_service(80)
+                .servers([server(3).weight(0)])
+                .turns(&[])
+                .flags(SERVICE_EXPIRE_NODEST)
+                .into_before()
+                .flow(3, Established),
+            tcp(80, SYN),
+        )
+        .ends()
+        .because(Reason::NoServer),
     ]
 }

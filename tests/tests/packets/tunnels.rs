@@ -3,7 +3,7 @@
 use lb_common::maps::Forward::{self, Gre, Gue, Ipip};
 use lb_common::maps::Sched;
 use lb_common::reason::Reason;
-use lb_common::tcp::State::{Established, SynRecv, Udp};
+use lb_common::tcp::State::{Established, SynRecv, UdpOnce};
 
 use crate::before::{Server, server, tcp_service, udp_service};
 use crate::frame::{ACK, Frame, SERVICE_VLAN, SYN, VLAN, tcp, udp};
@@ -69,8 +69,8 @@ fn kinds() -> Vec<Row> {
             data(),
         ),
         stays("out of another NIC", by(Ipip).behind_other_nic(), data()),
-        row("UDP by IPIP", udp_service(53).servers([by(Ipip)]), udp(53)).opens(1, Udp),
-        row("UDP by GUE", udp_service(53).servers([by(Gue)]), udp(53)).opens(1, Udp),
+        row("UDP by IPIP", udp_service(53).servers([by(Ipip)]), udp(53)).opens(1, UdpOnce),
+        row("UDP by GUE", udp_service(53).servers([by(Gue)]), udp(53)).opens(1, UdpOnce),
         row(
             "one server by a tunnel, the other directly",
             tcp_service(80)

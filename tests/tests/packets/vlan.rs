@@ -2,7 +2,7 @@
 
 use lb_common::maps::SERVICE_LOCAL;
 use lb_common::reason::Reason;
-use lb_common::tcp::State::{Established, SynRecv, Udp};
+use lb_common::tcp::State::{Established, SynRecv, UdpOnce};
 
 use crate::before::{Service, server, tcp_service, udp_service};
 use crate::frame::{ACK, Frame, PEER, SERVICE_VLAN, STRANGER, SYN, VLAN, tcp, udp, v6};
@@ -46,7 +46,7 @@ pub(crate) fn rows() -> Vec<Row> {
             udp_service(53).servers([server(1)]),
             udp(53).tag(VLAN, 5),
         )
-        .opens(1, Udp),
+        .opens(1, UdpOnce),
         row(
             "IPv6",
             tcp_service(80).v6().servers([server(1)]),

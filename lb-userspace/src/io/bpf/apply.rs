@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use aya::maps::PerCpuValues;
 use aya::util::nr_cpus;
 use lb_common::maps::{
-    BACKEND_RESOLVED, Backend, Counters, Forward, LOAD_OVERLOADED, Load, Remote, SLOT_DELETED,
-    ServiceSlot, Settings, Timeouts, name,
+    BACKEND_CHANGING, BACKEND_RESOLVED, Backend, Counters, Forward, LOAD_OVERLOADED, Load, Remote,
+    SLOT_DELETED, ServiceSlot, Settings, Timeouts, name,
 };
 use lb_common::sched::MAX_TABLE;
 
@@ -219,8 +219,8 @@ fn within(map: &Mapped, name: &'static str, index: u32) -> Result<u32, BpfError>
 }
 
 /// Writes a backend word by word. One that moves to another interface, or is reached in another way,
-/// is unusable for that moment, so that no frame goes to one server's MAC on another's interface or in
-/// half a tunnel.
+/// gets nothing for that moment, so that no frame goes to one server's MAC on another's interface or in
+/// half a tunnel; its flows stay.
 fn write_backend(maps: &Maps, at: u32, value: &Backend, remote: &Remote) {
     let old: [u64; BACKEND_WORDS] = maps.backends.get(at);
     let new: [u64; BACKEND_WORDS] = zerocopy::transmute!(*value);
@@ -231,9 +231,9 @@ fn write_backend(maps: &Maps, at: u32, value: &Backend, remote: &Remote) {
     let moves = old[0] != new[0] && old[1] != new[1];
     let other_way =
         was.forward != value.forward || is_tunnelled && tunnel(&beside) != tunnel(remote);
-    if old[FLAGS] != 0 && (moves || other_way) {
+    if was.flags & BACKEND_RESOLVED != 0 && (moves || other_way) {
         let unusable = Backend {
-            flags: was.flags & !BACKEND_RESOLVED,
+            flags: was.flags & !BACKEND_RESOLVED | BACKEND_CHANGING,
             ..was
         };
         let words: [u64; BACKEND_WORDS] = zerocopy::transmute!(unusable);

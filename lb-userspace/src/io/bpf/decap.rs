@@ -2,6 +2,7 @@
 //! no process.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -130,7 +131,7 @@ impl Decap {
         let mut ebpf = self.load()?;
         let program = object::load_program(&mut ebpf, name::PROGRAM)?;
         let path = self.link_path(index);
-        object::remove_pin(&path)?;
+        self.detach(index)?;
         let (link, why) = create_link(program.as_fd(), ModeWish::Auto, ifname, index)?;
         sys::pin(link.as_fd(), &path).map_err(|source| BpfError::Pin {
             action: "pin",
@@ -140,18 +141,27 @@ impl Decap {
         Ok(why)
     }
 
-    /// Takes it off an interface.
+    /// Takes it off an interface; it is off on return.
     ///
     /// # Errors
-    /// When the pin cannot be removed.
+    /// When it cannot be taken off or the pin cannot be removed.
     pub fn detach(&self, index: u32) -> Result<(), BpfError> {
-        object::remove_pin(&self.link_path(index))
+        let path = self.link_path(index);
+        // Without its pin it would run a moment longer: the kernel lets go of the file later.
+        match sys::open_pin(&path).and_then(|link| sys::link_detach(link.as_fd())) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(BpfError::Pin {
+                action: "detach",
+                path,
+                source,
+            }),
+            Ok(()) | Err(_) => object::remove_pin(&path),
+        }
     }
 
     /// Removes all that is pinned, and the directory when nothing else is in it.
     ///
     /// # Errors
-    /// When a pin cannot be removed.
+    /// As [`Decap::detach`].
     pub fn forget(&self) -> Result<(), BpfError> {
         for index in self.links() {
             self.detach(index)?;

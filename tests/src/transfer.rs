@@ -1,9 +1,10 @@
 //! Much at once: what does not fit into one frame.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::timeout;
 
@@ -97,4 +98,37 @@ pub fn upload(
         let body = got.await.unwrap_or(Err(Failure::Timeout))?;
         Ok(body.trim().to_owned())
     })
+}
+
+/// The longest packet, in bytes, that a host believes to reach an address in one piece, as a socket is
+/// told (`IP_MTU`, `IPV6_MTU`).
+///
+/// # Errors
+/// When there is no way to it.
+pub fn path_mtu(ns: &Namespace, to: impl Into<IpAddr>) -> Result<u32> {
+    let to = to.into();
+    let (any, level, name): (IpAddr, _, _) = match to {
+        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), libc::IPPROTO_IP, libc::IP_MTU),
+        IpAddr::V6(_) => (
+            Ipv6Addr::UNSPECIFIED.into(),
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU,
+        ),
+    };
+    let ask = move || -> std::io::Result<u32> {
+        let socket = UdpSocket::bind((any, 0))?;
+        // The port of what discards everything; nothing is sent.
+        socket.connect((to, 9))?;
+        let mut mtu = 0u32;
+        let mut len = size_of::<u32>() as libc::socklen_t;
+        let (fd, value) = (socket.as_raw_fd(), (&raw mut mtu).cast());
+        // SAFETY: the value is an int and as long as is said.
+        let done = unsafe { libc::getsockopt(fd, level, name, value, &raw mut len) };
+        if done < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(mtu)
+    };
+    ns.call(ask)
+        .with_context(|| format!("the path's MTU from {} to {to}", ns.name()))
 }

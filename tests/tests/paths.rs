@@ -5,13 +5,15 @@
 mod fragments;
 #[path = "paths/ipv6.rs"]
 mod ipv6;
-#[path = "paths/pmtu.rs"]
-mod pmtu;
-#[path = "paths/router.rs"]
-mod router;
+#[path = "paths/narrow.rs"]
+mod narrow;
+#[path = "paths/prepared.rs"]
+mod prepared;
 #[path = "paths/tunnels.rs"]
 mod tunnels;
 
+use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -24,8 +26,6 @@ const LIMIT: Duration = Duration::from_secs(20);
 const ADVERT: Duration = Duration::from_secs(1);
 /// What is transferred.
 const BYTES: usize = 600_000;
-/// The MTU of a narrow link.
-const NARROW: u32 = 1400;
 
 /// A network for two directors of ours, with one more host.
 fn lab(conf: &PairConf) -> Result<Lab> {
@@ -49,4 +49,31 @@ fn counted(director: &Director, reason: &str) -> Result<u64> {
     found
         .map(|r| r.count)
         .with_context(|| format!("no counter {reason}"))
+}
+
+/// What `lb_kind` says for direct routing (`DR`) or the type of a tunnel.
+fn lb_kind(kind: &str) -> String {
+    match kind {
+        "DR" => kind.to_owned(),
+        // The port is the one that `lbctl realserver` takes by itself.
+        "gue" => "TUN type gue port 6080".to_owned(),
+        _ => format!("TUN type {kind}"),
+    }
+}
+
+/// A `virtual_server` of either version.
+fn virtual_server(vip: IpAddr, port: u16, protocol: &str, kind: &str, reals: &[IpAddr]) -> String {
+    let kind = lb_kind(kind);
+    let mut text = format!(
+        "\nvirtual_server {vip} {port} {{\n  delay_loop 1\n  lb_algo rr\n  lb_kind {kind}\n  protocol {protocol}\n"
+    );
+    for real in reals {
+        let _ = write!(
+            text,
+            "  real_server {real} {port} {{\n    weight 1\n    TCP_CHECK {{\n      connect_timeout 1\n      \
+             retry 0\n      warmup 0\n    }}\n  }}\n"
+        );
+    }
+    text.push_str("}\n");
+    text
 }

@@ -1,4 +1,3 @@
-use std::fmt::Write as _;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use lb_tests::lab::{Lab, Real, Spec};
 use lb_tests::load::{self, Report};
 use lb_userspace::model::Protocol;
 
-use super::{ADVERT, LIMIT, start};
+use super::{ADVERT, LIMIT, start, virtual_server};
 
 /// The hosts have the same last numbers as in their IPv4 addresses.
 const fn addr(last: u16) -> Ipv6Addr {
@@ -22,23 +21,10 @@ const VIP: Ipv6Addr = addr(0x100);
 const SERVERS: [u16; 3] = [0x21, 0x22, 0x23];
 
 fn services() -> String {
-    let mut text = String::new();
-    for (port, protocol) in [(80, "TCP"), (5000, "UDP")] {
-        let _ = write!(
-            text,
-            "\nvirtual_server {VIP} {port} {{\n  delay_loop 1\n  lb_algo rr\n  lb_kind DR\n  protocol {protocol}\n"
-        );
-        for last in SERVERS {
-            let _ = write!(
-                text,
-                "  real_server {} {port} {{\n    weight 1\n    TCP_CHECK {{\n      connect_timeout 1\n      \
-                 retry 0\n      warmup 0\n    }}\n  }}\n",
-                addr(last)
-            );
-        }
-        text.push_str("}\n");
-    }
-    text
+    let reals = SERVERS.map(|last| addr(last).into());
+    [(80, "TCP"), (5000, "UDP")]
+        .map(|(port, protocol)| virtual_server(VIP.into(), port, protocol, "DR", &reals))
+        .concat()
 }
 
 fn serve(real: &Real) -> Result<Backend> {

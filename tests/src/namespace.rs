@@ -341,6 +341,21 @@ impl Namespace {
         })
     }
 
+    /// `ip route add TO/LEN via GATEWAY`.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn route(&self, to: Ipv4Addr, len: u8, gateway: Ipv4Addr) -> Result<()> {
+        let message = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(to, len)
+            .gateway(gateway)
+            .build();
+        self.netlink(
+            format!("route to {to}/{len} via {gateway}"),
+            |h| async move { h.route().add(message).execute().await },
+        )
+    }
+
     /// The IPv4 addresses of a link with their prefix lengths.
     ///
     /// # Errors

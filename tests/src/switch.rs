@@ -45,6 +45,12 @@ pub struct Host {
 }
 
 impl Port {
+    /// The name of its link.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The index of its link.
     #[must_use]
     pub fn index(&self) -> u32 {
@@ -160,9 +166,7 @@ impl Switch {
             })?;
         let index = self.ns.index(&port_name)?;
         // A frame without its checksum does not survive XDP.
-        let nic = link.to_owned();
-        ns.call(move || tx_checksum_off(&nic))
-            .with_context(|| format!("ethtool -K {link} tx off in {name}"))?;
+        tx_checksum(ns, link, false)?;
         let program = if xdp {
             Some(self.ns.call(move || PassProgram::attach(index))?)
         } else {
@@ -252,17 +256,24 @@ impl Switch {
 const SIOCETHTOOL: libc::c_ulong = 0x8946;
 const ETHTOOL_STXCSUM: u32 = 0x17;
 
-/// `ethtool -K LINK tx off`.
-fn tx_checksum_off(link: &str) -> std::io::Result<()> {
+/// `ethtool -K LINK tx on|off`: whether what is sent leaves its checksum, and the cutting of segments, to
+/// the link. A cable begins with off.
+///
+/// # Errors
+/// Those of the ioctl.
+pub fn tx_checksum(ns: &Namespace, link: &str, on: bool) -> Result<()> {
+    let nic = link.to_owned();
+    ns.call(move || ethtool(&nic, ETHTOOL_STXCSUM, on.into()))
+        .with_context(|| format!("ethtool -K {link} tx {on} in {}", ns.name()))
+}
+
+fn ethtool(link: &str, command: u32, data: u32) -> std::io::Result<()> {
     #[repr(C)]
     struct Value {
         command: u32,
         data: u32,
     }
-    let mut value = Value {
-        command: ETHTOOL_STXCSUM,
-        data: 0,
-    };
+    let mut value = Value { command, data };
     let mut name = [0 as libc::c_char; libc::IFNAMSIZ];
     for (to, from) in name.iter_mut().zip(link.bytes().take(libc::IFNAMSIZ - 1)) {
         *to = from.cast_signed();

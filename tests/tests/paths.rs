@@ -1,14 +1,18 @@
 //! What does not fit into one frame or does not go the straight way: fragments, path MTU discovery,
-//! IPv6 and tunnels, end to end.
+//! joined segments, IPv6, tunnels and routers, end to end.
 
 #[path = "paths/fragments.rs"]
 mod fragments;
 #[path = "paths/ipv6.rs"]
 mod ipv6;
+#[path = "paths/joined.rs"]
+mod joined;
 #[path = "paths/narrow.rs"]
 mod narrow;
 #[path = "paths/prepared.rs"]
 mod prepared;
+#[path = "paths/routed.rs"]
+mod routed;
 #[path = "paths/tunnels.rs"]
 mod tunnels;
 

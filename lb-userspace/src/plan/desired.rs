@@ -136,8 +136,9 @@ pub struct Link {
     /// The MAC is the real server's own; otherwise a router's, to which direct routing leaves it to find
     /// the server.
     pub on_link: bool,
-    /// The longest packet that reaches the program by itself, where the kernel may have joined several
-    /// to a longer one (GRO, in generic mode); 0: they come as they were sent.
+    /// The longest packet that reaches the program by itself, where several segments may come as one
+    /// longer packet (in generic mode: from a virtual neighbour, or by GRO below a bond); 0: each comes
+    /// by itself.
     pub joined_above: u16,
 }
 

@@ -14,7 +14,7 @@ use lb_common::reason::Reason;
 
 use crate::maps::{REMOTES, settings};
 use crate::packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, UDP, bounds};
-use crate::session::{IS_ERROR, Session, pack, unpack};
+use crate::session::{IS_ERROR, IS_FIRST_FRAGMENT, Session, pack, unpack};
 use crate::sum::{fold, of_frame};
 use crate::{rewrite, too_big};
 
@@ -61,7 +61,13 @@ pub(crate) fn send(
     session: &Session,
 ) -> Result<Sent, Reason> {
     let l3 = session.l3;
-    let sent = send_by(ctx, backend, index, l3, hash_of(session.tag));
+    // All fragments of a packet take one way to the server: the others have its identification alone.
+    let flow = if session.is(IS_FIRST_FRAGMENT) {
+        u64::from(session.fragment)
+    } else {
+        session.tag
+    };
+    let sent = send_by(ctx, backend, index, l3, hash_of(flow));
     if sent & TOO_LONG == 0 {
         return unpack(sent).map(|_| Sent::Encapsulated);
     }

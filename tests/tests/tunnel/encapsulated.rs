@@ -254,6 +254,36 @@ fn the_source_port_of_gue_tells_flows_apart_and_is_the_same_within_one() -> Resu
 }
 
 #[test]
+fn all_fragments_of_a_packet_have_one_source_port_of_gue() -> Result<()> {
+    let way = Way {
+        forward: Forward::Gue,
+        checksum: false,
+        v6: false,
+    };
+    let director = director(way, 0)?;
+    let whole = Sample {
+        df: false,
+        ..Sample::default()
+    };
+    let mut ports = std::collections::BTreeSet::new();
+    for id in 1..=100u8 {
+        let port = |flags: [u8; 2]| -> Result<u16> {
+            let mut frame = whole.bytes();
+            frame[18..22].copy_from_slice(&[7, id, flags[0], flags[1]]);
+            let (action, after) = director.run(&frame)?;
+            assert_eq!(action, Action::Transmit);
+            Ok(u16::from_be_bytes([after[34], after[35]]))
+        };
+        let first = port([0x20, 0])?;
+        assert_eq!(port([0x20, 15])?, first, "in the middle of packet {id}");
+        assert_eq!(port([0, 30])?, first, "the last of packet {id}");
+        ports.insert(first);
+    }
+    assert!(ports.len() > 80, "{} ports for 100 packets", ports.len());
+    Ok(())
+}
+
+#[test]
 fn a_packet_that_may_go_no_further_is_not_put_into_a_tunnel() -> Result<()> {
     let director = director(Way::tunnels()[0], 0)?;
     for ttl in [0, 1] {

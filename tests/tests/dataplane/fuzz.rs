@@ -23,6 +23,8 @@ mod mutate;
 mod output;
 #[path = "fuzz/packet.rs"]
 mod packet;
+#[path = "fuzz/states.rs"]
+mod states;
 #[path = "fuzz/world.rs"]
 mod world;
 
@@ -196,6 +198,9 @@ impl Run {
             let there = self.model.connections.servers.get_mut(&server.index);
             let there = there.context("a server of the model")?;
             there.flags = server.flags;
+            // The table stays: only what has a connection looks at the weight.
+            let is_quiesced = service.expires_nodest && self.random.one_in(3);
+            there.weight = if is_quiesced { 0 } else { server.weight };
             if server.flags & BACKEND_LOCAL == 0 {
                 match self.random.below(4) {
                     0 => there.flags |= BACKEND_DOWN,

@@ -1,5 +1,4 @@
-//! Connections and their servers: the states of `ip_vs_proto_tcp.c` and `ip_vs_proto_sctp.c` that are
-//! reached when only the client is seen, the schedulers of `ip_vs_*.c`.
+//! Connections and their servers: the rules of `ip_vs_core.c`, the schedulers of `ip_vs_*.c`.
 //!
 //! Nothing expires here, and the table is never full: the fuzzer sees to both.
 
@@ -9,151 +8,8 @@ use std::net::IpAddr;
 use lb_common::maps::{BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Sched};
 use lb_common::reason::Reason;
 
-use super::frame::{ACK, FIN, RST, SYN};
+use super::states::{Event, State};
 use super::world::{Server, Service};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    Established,
-    SynRecv,
-    FinWait,
-    TimeWait,
-    Close,
-    Udp,
-    Sctp(Sctp),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sctp {
-    FirstInit,
-    Init,
-    CookieEchoed,
-    Established,
-    ShutdownReceived,
-    Closed,
-}
-
-/// What a packet does to its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// TCP with these flags.
-    Tcp(u8),
-    Udp,
-    /// SCTP whose first chunk has this type.
-    Sctp(u8),
-}
-
-const INIT: u8 = 1;
-const ABORT: u8 = 6;
-
-impl Event {
-    /// It may open a connection.
-    fn opens(self) -> bool {
-        match self {
-            Event::Tcp(flags) => flags & (SYN | RST) == SYN,
-            Event::Udp => true,
-            Event::Sctp(chunk) => chunk == INIT,
-        }
-    }
-
-    /// It ends whatever there is.
-    fn aborts(self) -> bool {
-        match self {
-            Event::Tcp(flags) => flags & RST != 0,
-            Event::Udp => false,
-            Event::Sctp(chunk) => chunk == ABORT,
-        }
-    }
-
-    fn step(self, from: Option<State>) -> State {
-        match self {
-            Event::Tcp(flags) => tcp(from, flags),
-            Event::Udp => State::Udp,
-            Event::Sctp(chunk) => State::Sctp(sctp(from, chunk)),
-        }
-    }
-}
-
-impl State {
-    /// Over, so that its ports may be used again (`is_new_conn_expected`).
-    fn is_over(self) -> bool {
-        matches!(
-            self,
-            State::TimeWait | State::Close | State::Sctp(Sctp::Closed)
-        )
-    }
-
-    /// Counted as ActiveConn (`tcp_state_active_table`; SCTP: established only).
-    fn is_active(self) -> bool {
-        matches!(
-            self,
-            State::Established | State::SynRecv | State::Sctp(Sctp::Established)
-        )
-    }
-}
-
-fn tcp(from: Option<State>, flags: u8) -> State {
-    use State::{Close, Established, FinWait, SynRecv, TimeWait};
-    if flags & RST != 0 {
-        if from == Some(SynRecv) {
-            SynRecv
-        } else {
-            Close
-        }
-    } else if flags & SYN != 0 {
-        if from == Some(Established) {
-            Established
-        } else {
-            SynRecv
-        }
-    } else if flags & FIN != 0 {
-        match from {
-            Some(Established | FinWait) => FinWait,
-            Some(SynRecv | TimeWait) => TimeWait,
-            None | Some(Close | State::Udp | State::Sctp(_)) => Close,
-        }
-    } else if flags & ACK != 0 {
-        match from {
-            None | Some(Established | SynRecv) => Established,
-            Some(FinWait) => FinWait,
-            Some(TimeWait) => TimeWait,
-            Some(Close | State::Udp | State::Sctp(_)) => Close,
-        }
-    } else {
-        Close
-    }
-}
-
-fn sctp(from: Option<State>, chunk: u8) -> Sctp {
-    use Sctp::{Closed, CookieEchoed, Established, FirstInit, Init, ShutdownReceived};
-    const INIT_ACK: u8 = 2;
-    const SHUTDOWN: u8 = 7;
-    const SHUTDOWN_ACK: u8 = 8;
-    const ERROR: u8 = 9;
-    const COOKIE_ECHO: u8 = 10;
-    const COOKIE_ACK: u8 = 11;
-    const SHUTDOWN_COMPLETE: u8 = 14;
-    let Some(State::Sctp(from)) = from else {
-        return match chunk {
-            INIT => FirstInit,
-            INIT_ACK => CookieEchoed,
-            SHUTDOWN => ShutdownReceived,
-            ABORT | SHUTDOWN_ACK | ERROR | SHUTDOWN_COMPLETE => Closed,
-            _ => Established,
-        };
-    };
-    match (from, chunk) {
-        (_, ABORT) => Closed,
-        (FirstInit | Init, INIT | SHUTDOWN_ACK) => Init,
-        (FirstInit | Init, INIT_ACK) => CookieEchoed,
-        (FirstInit | Init, COOKIE_ECHO) | (CookieEchoed, COOKIE_ACK) => Established,
-        (FirstInit | Init | ShutdownReceived, SHUTDOWN_COMPLETE) => Closed,
-        (Established, SHUTDOWN) => ShutdownReceived,
-        (Established, SHUTDOWN_ACK) => Closed,
-        (Closed, INIT) => Init,
-        (there, _) => there,
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -207,7 +63,7 @@ impl Connections {
     ) -> Result<u16, Reason> {
         if let Some(entry) = self.entries.get(&key).copied() {
             let reuses = event.opens() && event != Event::Udp && entry.state.is_over();
-            let gone = event.opens() && !self.is_usable(entry.server);
+            let gone = event.opens() && self.is_left(service, event, entry.server);
             if !reuses && !gone {
                 let is_down = self.servers[&entry.server].flags & BACKEND_DOWN != 0;
                 if service.expires_nodest && is_down {
@@ -274,6 +130,13 @@ impl Connections {
     fn is_usable(&self, server: u16) -> bool {
         let flags = self.servers[&server].flags;
         flags & BACKEND_DOWN == 0 && flags & (BACKEND_RESOLVED | BACKEND_LOCAL) != 0
+    }
+
+    /// Whether what opens a connection leaves the server that it had: one that takes no connections,
+    /// or of weight 0 (`ip_vs_in_hook`, with the sysctl `expire_nodest_conn`).
+    fn is_left(&self, service: &Service, event: Event, server: u16) -> bool {
+        let is_quiesced = self.servers[&server].weight == 0;
+        !self.is_usable(server) || service.expires_nodest && event != Event::Udp && is_quiesced
     }
 
     fn schedule(&mut self, service: &Service, key: Key) -> Result<u16, Reason> {

@@ -7,10 +7,11 @@ use lb_common::maps::{BACKEND_LOCAL, BACKEND_RESOLVED};
 use lb_common::reason::{Kind, Reason};
 use lb_tests::dataplane::Action;
 
-use super::connections::{Connections, Event, Key};
+use super::connections::{Connections, Key};
 use super::frame::{OWN, PEER, SCTP, TCP, octets};
 use super::output;
 use super::packet::{Packet, PacketId};
+use super::states::Event;
 use super::world::{self, Server, Service};
 
 /// How many ticks fragments follow their first one.

@@ -141,9 +141,10 @@ impl Engine {
             model,
         };
         engine.configure();
-        engine
-            .actions
-            .push_back(Action::Follow(desired::to_resolve(&engine.model)));
+        engine.actions.push_back(Action::Follow(desired::to_resolve(
+            &engine.model,
+            &engine.tables,
+        )));
         engine.pump(now);
         engine
     }
@@ -183,8 +184,10 @@ impl Engine {
             &self.model.global,
             now,
         );
-        self.actions
-            .push_back(Action::Follow(desired::to_resolve(&self.model)));
+        self.actions.push_back(Action::Follow(desired::to_resolve(
+            &self.model,
+            &self.tables,
+        )));
         self.due = Due::All;
         self.tell_routed();
         self.pump(now);
@@ -205,6 +208,8 @@ impl Engine {
                 self.router.handle(vrrp::Event::Ready(self.ready()), now);
             }
             Event::Neighbours(neighbours) => {
+                let ops = self.tables.relink(&neighbours);
+                self.write(ops);
                 for (addr, link) in neighbours {
                     if self.neighbours.insert(addr, link) != Some(link) {
                         self.due.add(self.index.at(&addr));
@@ -231,6 +236,10 @@ impl Engine {
                 if !ops.is_empty() && !self.refused.is_empty() {
                     // There may be room for them now.
                     self.due = Due::All;
+                }
+                if !ops.is_empty() {
+                    let wanted = desired::to_resolve(&self.model, &self.tables);
+                    self.actions.push_back(Action::Follow(wanted));
                 }
                 self.write(ops);
             }

@@ -91,6 +91,20 @@ pub enum Forward {
     Gre = 3,
 }
 
+impl Forward {
+    /// The one of that number.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Forward> {
+        match number {
+            0 => Some(Forward::Direct),
+            1 => Some(Forward::Ipip),
+            2 => Some(Forward::Gue),
+            3 => Some(Forward::Gre),
+            _ => None,
+        }
+    }
+}
+
 /// What a backend has beside its MACs: one cache line, read only where it is reached through a
 /// tunnel or connections are limited.
 #[repr(C, align(64))]

@@ -190,9 +190,12 @@ fn servers(service: &Service) -> impl Iterator<Item = IpAddr> + '_ {
     service.real_servers.iter().map(|r| r.addr).chain(sorry)
 }
 
-/// Every address to which frames may have to be sent.
-pub(super) fn to_resolve(model: &Model) -> BTreeSet<IpAddr> {
-    model.services.iter().flat_map(servers).collect()
+/// Every address to which frames may have to be sent: the configuration's, and those of servers that
+/// were removed, as long as they have connections.
+pub(super) fn to_resolve(model: &Model, tables: &Tables) -> BTreeSet<IpAddr> {
+    let configured = model.services.iter().flat_map(servers);
+    let known = tables.backends().map(|(_, _, addr, _, _)| addr);
+    configured.chain(known).collect()
 }
 
 /// The real servers that a predecessor had taken out: their service is in the maps, they are not,

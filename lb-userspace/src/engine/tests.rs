@@ -11,7 +11,7 @@ use crate::model::{
     Auth, Check, CheckKind, Model, Protocol, RealServer, Scheduler, Service, ServiceKey,
     VirtualAddress, VrrpInstance, VrrpVersion,
 };
-use crate::plan::{Dump, Link, Op};
+use crate::plan::{Dump, GRACE, Link, Op, Refs};
 use crate::time::Time;
 use crate::vrrp::{self, Applied, LinkState, State};
 
@@ -368,6 +368,54 @@ fn a_server_behind_a_router_is_told_of_once_while_it_is() {
     assert_eq!(tell(false), none);
     assert_eq!(tell(true), none);
     assert_eq!(tell(false), ["routed 10.0.0.2"]);
+}
+
+#[test]
+fn a_server_that_is_out_is_followed_as_long_as_it_may_have_connections() {
+    let mut host = Host::start(model(vec![service(80, &[1, 2])]), true);
+    let mut links = neighbours(&[1, 2]);
+    host.engine
+        .handle(Event::Neighbours(links.clone()), host.now);
+    host.turn();
+    let conf = model(vec![service(80, &[1])]);
+    host.engine.reload(conf, host.now, &mut || 0);
+    let mut followed = BTreeSet::new();
+    while let Some(action) = host.engine.poll_action() {
+        if let Action::Follow(wanted) = action {
+            followed = wanted;
+        }
+    }
+    assert_eq!(followed, [1, 2].map(|n| server(n).into()).into());
+
+    // Its MAC changes.
+    links.insert(
+        server(2).into(),
+        Link::new([2, 9, 9, 9, 9, 9], [2, 1, 1, 1, 1, 1], 7),
+    );
+    host.engine.handle(Event::Neighbours(links), host.now);
+    let mut written = Vec::new();
+    while let Some(action) = host.engine.poll_action() {
+        if let Action::Write(ops) = action {
+            written.extend(ops);
+        }
+    }
+    let [Op::Backend { value, .. }] = &written[..] else {
+        panic!("{written:?}");
+    };
+    assert_eq!(value.dmac, [2, 9, 9, 9, 9, 9]);
+
+    // It has no connections any more.
+    let refs = Refs {
+        taken_at: host.now + GRACE,
+        ..Refs::default()
+    };
+    host.engine.handle(Event::Refs(refs), host.now + GRACE);
+    while let Some(action) = host.engine.poll_action() {
+        if let Action::Follow(wanted) = action {
+            followed = wanted;
+        }
+    }
+    assert_eq!(followed, [server(1).into()].into());
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! What is no longer desired: closed, kept for its flows, given free in the end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::maps::{BACKEND_DOWN, BACKEND_REMOVED, SLOT_DELETED};
 
+use super::desired::Link;
 use super::op::{Change, Op};
 use super::slots::Held;
 use super::tables::{GRACE, Phases, Refs, Row, Tables};
+use super::values::relinked;
 use crate::model::ServiceKey;
 use crate::time::Time;
 
@@ -33,6 +35,32 @@ impl Tables {
                 remote: row.remote,
             });
         }
+    }
+
+    /// Real servers that were removed, or taken out by their checks, are reached by these links from
+    /// now on: their connections go on. The operations to be applied.
+    #[must_use]
+    pub fn relink(&mut self, links: &BTreeMap<IpAddr, Link>) -> Vec<Op> {
+        let mut ops = Vec::new();
+        for &index in &self.retired_backends {
+            let Some(row) = self.backends.get_mut(&index) else {
+                continue;
+            };
+            let reached = links
+                .get(&row.endpoint().0)
+                .and_then(|link| relinked(row.value, row.remote, link));
+            if let Some((value, remote)) = reached
+                && (value, remote) != (row.value, row.remote)
+            {
+                (row.value, row.remote) = (value, remote);
+                ops.push(Op::Backend {
+                    index,
+                    value,
+                    remote,
+                });
+            }
+        }
+        ops
     }
 
     /// Removes the services that are not in `kept`.
@@ -143,5 +171,84 @@ impl Tables {
         }
         self.sets.release(over, refs.timeout_sets, &mut ops);
         ops
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::maps::{BACKEND_RESOLVED, Backend};
+
+    use super::*;
+    use crate::model::{ForwardMethod, Protocol, Scheduler, Tunnel};
+    use crate::plan::{DesiredBackend, DesiredService};
+
+    fn addr(n: u8) -> IpAddr {
+        Ipv4Addr::new(10, 0, 0, n).into()
+    }
+
+    fn link(mac: u8, ifindex: u32) -> Link {
+        Link {
+            source: Some(Ipv4Addr::new(10, 0, 0, 250).into()),
+            ..Link::new([2, 0, 0, 0, 0, mac], [2, 1, 0, 0, 0, 0], ifindex)
+        }
+    }
+
+    fn service(method: ForwardMethod, servers: &[u8]) -> DesiredService {
+        let key = ServiceKey {
+            addr: Ipv4Addr::new(192, 0, 2, 1).into(),
+            port: 80,
+            protocol: Protocol::Tcp,
+        };
+        let backend = |n: &u8| DesiredBackend {
+            method,
+            link: Some(link(*n, 3)),
+            ..DesiredBackend::new(addr(*n), 80, 1)
+        };
+        DesiredService {
+            backends: servers.iter().map(backend).collect(),
+            ..DesiredService::new(key, Scheduler::Rr)
+        }
+    }
+
+    /// What is written when the links of both servers change after the second was removed.
+    fn written(method: ForwardMethod, links: [Link; 2]) -> (Tables, Vec<Backend>) {
+        let mut tables = Tables::new(250);
+        let refs = Refs::default();
+        let _ = tables.plan(&[service(method, &[1, 2])], &refs, Time::ZERO);
+        let _ = tables.plan(&[service(method, &[1])], &refs, Time::ZERO);
+        let ops = tables.relink(&[(addr(1), links[0]), (addr(2), links[1])].into());
+        let backends = ops.iter().map(|op| match op {
+            Op::Backend { value, .. } => *value,
+            other => panic!("{other:?}"),
+        });
+        let backends = backends.collect();
+        (tables, backends)
+    }
+
+    #[test]
+    fn a_removed_server_follows_its_mac_while_its_connections_go_on() {
+        for method in [ForwardMethod::Dr, ForwardMethod::Tun(Tunnel::Ipip)] {
+            let (mut tables, backends) = written(method, [link(9, 3), link(8, 4)]);
+            let [gone] = backends[..] else {
+                panic!("{method:?}: {backends:?}");
+            };
+            assert_eq!((gone.dmac[5], gone.ifindex), (8, 4));
+            assert_eq!(
+                gone.flags,
+                BACKEND_RESOLVED | BACKEND_DOWN | BACKEND_REMOVED
+            );
+            let links = [(addr(2), link(8, 4))].into();
+            assert_eq!(tables.relink(&links), [], "it is as it should be");
+        }
+    }
+
+    #[test]
+    fn a_link_that_does_not_serve_the_tunnel_changes_nothing() {
+        let other_family = Link {
+            source: Some(Ipv6Addr::LOCALHOST.into()),
+            ..link(8, 4)
+        };
+        let (_, backends) = written(ForwardMethod::Tun(Tunnel::Ipip), [link(9, 3), other_family]);
+        assert_eq!(backends, []);
     }
 }

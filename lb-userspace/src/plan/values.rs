@@ -116,21 +116,43 @@ pub(super) fn backend_value(
     if checksum {
         remote.flags |= REMOTE_CHECKSUM;
     }
-    if let Some(link) = usable_link(backend) {
-        flags |= BACKEND_RESOLVED;
-        value.dmac = link.dmac;
-        value.smac = link.smac;
-        value.ifindex = link.ifindex;
-        value.mtu = mtu(&link, is_tunnel(backend));
-        if !link.on_link {
-            remote.flags |= REMOTE_ROUTED;
-        }
-        if let (Some(source), true) = (link.source, is_tunnel(backend)) {
-            remote.source = self::words(source);
-        }
-    }
     value.flags = flags;
+    match usable_link(backend) {
+        Some(link) => reached_by(value, remote, forward, &link),
+        None => (value, remote.prepared(forward)),
+    }
+}
+
+/// The same real server, reached by that link.
+fn reached_by(
+    mut value: Backend,
+    mut remote: Remote,
+    forward: Forward,
+    link: &Link,
+) -> (Backend, Remote) {
+    let is_tunnel = forward != Forward::Direct;
+    value.flags |= BACKEND_RESOLVED;
+    value.dmac = link.dmac;
+    value.smac = link.smac;
+    value.ifindex = link.ifindex;
+    value.mtu = mtu(link, is_tunnel);
+    remote.flags &= !REMOTE_ROUTED;
+    if !link.on_link {
+        remote.flags |= REMOTE_ROUTED;
+    }
+    if let (Some(source), true) = (link.source, is_tunnel) {
+        remote.source = words(source);
+    }
     (value, remote.prepared(forward))
+}
+
+/// What stands in both maps for a real server that is only kept for its connections, once it is
+/// reached by that link; `None` if that serves it no more.
+pub(super) fn relinked(value: Backend, remote: Remote, link: &Link) -> Option<(Backend, Remote)> {
+    let forward = Forward::from_number(value.forward)?;
+    let is_v6 = remote.flags & REMOTE_V6 != 0;
+    let serves = forward == Forward::Direct || link.source.is_some_and(|s| s.is_ipv6() == is_v6);
+    serves.then(|| reached_by(value, remote, forward, link))
 }
 
 /// The MTU by which the program judges; 0: it does not.

@@ -25,8 +25,6 @@ use crate::{flood, loads};
 /// How often a way that another CPU is writing is looked at again, some 30 ns apart: it takes that
 /// one a tenth of this to schedule a connection.
 const PATIENCE: u32 = 48;
-/// How often a flow's state is tried to be changed while other CPUs change it.
-const CHANGES: u32 = 4;
 
 /// Looks for a flow, for the short way: one that is being written is not found. Of a wide one the
 /// client is compared too.
@@ -476,28 +474,35 @@ fn known(session: &Session, way: Way, value: FlowValue) -> Result<Known, Reason>
         });
     }
     let backend = value.backend();
-    let mut current = value;
-    for _ in 0..CHANGES {
-        let state = current.state_bits();
-        let next = next(session, state);
-        if next == state && current.seen() == session.now {
-            break;
-        }
-        if way.change(current.0, current.seen_as(next, session.now).0) {
-            if next != state {
-                loads::moved(backend, Some(state), Some(next));
-            }
-            break;
-        }
-        // Another packet of the flow, on another CPU, was faster: this one comes after it, or a FIN
-        // would be lost. Unless the way has changed hands: then nothing is to be changed any more.
-        current = FlowValue(way.value());
-        if current.0 == PENDING || current.backend() != backend || !way.is_of(session) {
-            break;
-        }
-    }
+    // Not a loop: the one that the compiler makes of it Linux 6.1 refuses.
+    let _ = advance(session, way, value)
+        .and_then(|current| advance(session, way, current))
+        .and_then(|current| advance(session, way, current))
+        .and_then(|current| advance(session, way, current));
     if value.seen() != session.now {
         schedule::keep_template(session, backend);
     }
     Ok(Known::Stays(backend))
+}
+
+/// Notes what a packet does to its flow, whose value was this. Where another packet of the flow, on
+/// another CPU, was faster, its new value: this one comes after it, or a FIN would be lost. Unless the
+/// way has changed hands: then nothing is to be changed any more.
+#[inline(always)]
+fn advance(session: &Session, way: Way, value: FlowValue) -> Option<FlowValue> {
+    let state = value.state_bits();
+    let next = next(session, state);
+    if next == state && value.seen() == session.now {
+        return None;
+    }
+    let backend = value.backend();
+    if way.change(value.0, value.seen_as(next, session.now).0) {
+        if next != state {
+            loads::moved(backend, Some(state), Some(next));
+        }
+        return None;
+    }
+    let current = FlowValue(way.value());
+    let is_same = current.0 != PENDING && current.backend() == backend && way.is_of(session);
+    is_same.then_some(current)
 }

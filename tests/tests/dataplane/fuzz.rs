@@ -225,24 +225,29 @@ impl Run {
                 .collect()
         };
         assert_eq!(count(&counted), count(&self.model.reasons));
+        let mut wrong = Vec::new();
         for server in self.services.iter().flat_map(|service| &service.servers) {
             let index = server.index;
             let counters = self.director.counters(index)?;
             let (packets, bytes) = self.model.packets.get(&index).copied().unwrap_or_default();
             let connections = &self.model.connections;
             let scheduled = connections.scheduled.get(&index).copied();
-            assert_eq!(
-                (counters.packets, counters.bytes, counters.conns),
-                (packets, bytes, scheduled.unwrap_or_default()),
-                "{server:?}"
-            );
             let load = connections.loads.get(&index).copied().unwrap_or_default();
-            assert_eq!(
+            let expected = (packets, bytes, scheduled.unwrap_or_default(), load);
+            let counted = (
+                counters.packets,
+                counters.bytes,
+                counters.conns,
                 split_load(self.director.load_of(index).counts),
-                load,
-                "active and inactive connections of {server:?}"
             );
+            if counted != expected {
+                wrong.push(format!("{server:?}: {counted:?}, not {expected:?}"));
+            }
         }
+        assert!(
+            wrong.is_empty(),
+            "packets, bytes, scheduled, active and inactive connections: {wrong:#?}"
+        );
         Ok(())
     }
 }

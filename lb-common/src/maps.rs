@@ -13,7 +13,7 @@ mod backend;
 pub use backend::*;
 
 /// Version of this layout. Pinned maps of another version are not adopted but replaced.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Names of the maps, of the read-only global and of the programs, as the object file has them.
 pub mod name {
@@ -539,7 +539,7 @@ mod tests {
     #[test]
     fn values_have_the_sizes_that_the_program_relies_on() {
         assert_eq!(size_of::<ServiceSlot>(), 64);
-        assert_eq!(size_of::<Backend>(), 32);
+        assert_eq!(size_of::<Backend>(), 64);
         assert_eq!(size_of::<Iface>(), 32);
         assert_eq!(size_of::<Counters>(), 32);
         assert_eq!(size_of::<Settings>(), 64);

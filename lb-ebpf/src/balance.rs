@@ -5,8 +5,8 @@ use core::mem::MaybeUninit;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use lb_common::maps::{
-    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, SERVICE_ANY_PORT, SERVICE_WIDE,
-    ServiceSlot,
+    BACKEND_DOWN, BACKEND_LOCAL, BACKEND_LONG_WAY, BACKEND_RESOLVED, Backend, SERVICE_ANY_PORT,
+    SERVICE_WIDE, ServiceSlot,
 };
 use lb_common::reason::Reason;
 use lb_common::tcp::State;
@@ -127,8 +127,9 @@ fn short_way_v6(ctx: *mut xdp_md, ingress: u32, session: *mut Session) -> u64 {
     }
 }
 
-/// A plain frame of a flow in a state that it does not change, with a living server. What could open
-/// or end a connection goes the long way, even where the flow has seen it before.
+/// A plain frame of a flow in a state that it does not change, with a living server that is reached
+/// directly or, IPv4, through a tunnel of the usual kind. What could open or end a connection goes the
+/// long way, even where the flow has seen it before.
 #[inline(always)]
 fn short_way<const V6: bool>(
     ctx: *mut xdp_md,
@@ -159,20 +160,22 @@ fn short_way<const V6: bool>(
     let now = tick();
     let found = established::<V6>(&packet, service, id, tag, now);
     if let Some(backend) = &found {
+        let Chosen { at, index } = *backend;
         // SAFETY: an element of the map.
-        let flags = unsafe { (*backend.at).flags };
-        if flags == BACKEND_RESOLVED && rewrite::is_plain(packet.ip_len, backend.at) {
+        let (flags, overhead) = unsafe { ((*at).flags, (*at).overhead) };
+        let is_short = overhead == 0 || !V6 && overhead != BACKEND_LONG_WAY;
+        let len = packet.ip_len + u32::from(overhead);
+        if flags == BACKEND_RESOLVED && is_short && rewrite::fits(len, at) {
             // SAFETY: `Plain::read` saw the whole IP header.
-            unsafe { rewrite::to_backend::<V6>(frame, packet.ip(), backend.at) }?;
-            count_packet(backend.index, packet.ip_len)?;
-            return Ok(Short::Sent(out(backend.at, ingress)));
-        }
-        if !V6 && flags == BACKEND_RESOLVED {
-            let (index, len) = (backend.index, packet.ip_len);
-            if tunnel::send_plain(ctx, backend.at, index, tunnel::hash_of(tag), len) {
-                count_packet(index, len)?;
-                return Ok(Short::Sent(out(backend.at, ingress)));
+            unsafe { rewrite::pass_hop::<V6>(packet.ip()) }?;
+            if V6 || overhead == 0 {
+                // SAFETY: the frame has an Ethernet header.
+                unsafe { rewrite::set_macs(frame, at) };
+            } else {
+                tunnel::wrap(ctx, at, len, tag)?;
             }
+            count_packet(index, packet.ip_len)?;
+            return Ok(Short::Sent(out(at, ingress)));
         }
     }
     let index = found.map(|backend| backend.index);
@@ -288,13 +291,13 @@ fn long_way(
         fragments::remember(ctx.ctx, session, index);
     }
     // SAFETY: an element of the map.
-    let flags = unsafe { (*backend).flags };
+    let (flags, overhead) = unsafe { ((*backend).flags, (*backend).overhead) };
     let verdict = if flags & BACKEND_LOCAL != 0 {
         Verdict::Local
     } else if flags & BACKEND_RESOLVED == 0 {
         return Err(Reason::BackendUnresolved);
     } else {
-        if rewrite::is_plain(session.ip_len, backend) {
+        if overhead == 0 && rewrite::fits(session.ip_len, backend) {
             direct(ctx, session, backend)?;
         } else {
             match tunnel::send(ctx.ctx, backend, index, session)? {

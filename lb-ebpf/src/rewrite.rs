@@ -2,19 +2,10 @@
 //! hop limit.
 
 use lb_common::checksum::after_ttl_decrement;
-use lb_common::maps::{Backend, Forward};
+use lb_common::maps::Backend;
 use lb_common::reason::Reason;
 
-/// Whether direct routing can just send a packet of this length: no tunnel, and not longer than the
-/// outgoing link takes.
-#[inline(always)]
-pub(crate) fn is_plain(ip_len: u32, backend: *const Backend) -> bool {
-    // SAFETY: an element of a map.
-    let forward = unsafe { (*backend).forward };
-    forward == Forward::Direct as u8 && fits(ip_len, backend)
-}
-
-/// Whether the outgoing link takes a packet of this length.
+/// Whether the outgoing link takes a packet of this length, its tunnel included.
 #[inline(always)]
 pub(crate) fn fits(ip_len: u32, backend: *const Backend) -> bool {
     // SAFETY: an element of a map.

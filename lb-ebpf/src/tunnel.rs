@@ -13,7 +13,7 @@ use lb_common::maps::{Backend, Forward, REMOTE_CHECKSUM, REMOTE_V6, Remote};
 use lb_common::reason::Reason;
 
 use crate::maps::{REMOTES, settings};
-use crate::packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, UDP, bounds};
+use crate::packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, UDP, bounds, field};
 use crate::session::{IS_ERROR, IS_FIRST_FRAGMENT, Session, pack, unpack};
 use crate::sum::{fold, of_frame};
 use crate::{rewrite, too_big};
@@ -31,6 +31,10 @@ const GRE_LEN: u32 = 4;
 /// GRE's checksum and the 16 reserved bits behind it.
 const GRE_CHECKSUM_LEN: u32 = 4;
 const GRE_CHECKSUM: u16 = 0x8000u16.to_be();
+/// What the usual tunnels put in front of a packet.
+const IPIP_OVERHEAD: usize = 20;
+const GRE_OVERHEAD: usize = 20 + GRE_LEN as usize;
+const GUE_OVERHEAD: usize = 20 + (UDP_LEN + GUE_LEN) as usize;
 /// The DF bit as it lies in an IPv4 header.
 pub(crate) const DF: u16 = 0x4000u16.to_be();
 
@@ -89,60 +93,64 @@ fn send_by(ctx: *mut xdp_md, backend: *const Backend, index: u32, l3: u32, hash:
     }
 }
 
-/// The usual case on the short way: an IPv4 packet of a frame without tags, an IPv4 real server, no
-/// checksum in the tunnel's header, short enough. Whether it was that, and is done. `ip_len` is the
-/// packet's length.
-#[inline(never)]
-pub(crate) fn send_plain(
+/// Puts an IPv4 packet into its tunnel where that is of the usual kind (IPv4, no checksum of its
+/// own): what the short way does. The frame has no tags, the packet's TTL is one less already, and
+/// with the outer headers it has `len` bytes, which fit.
+#[inline(always)]
+pub(crate) fn wrap(
     ctx: *mut xdp_md,
     backend: *const Backend,
-    index: u32,
-    hash: u32,
-    ip_len: u32,
-) -> bool {
-    const IP: usize = 14;
-    let Some(remote) = REMOTES.get_ptr(index) else {
-        return false;
-    };
+    len: u32,
+    tag: u64,
+) -> Result<(), Reason> {
     // SAFETY: an element of the map.
-    let (plain, ends) = unsafe { ((*remote).plain, (*remote).ends) };
-    let overhead = plain as u32 & 0xff;
-    let len = ip_len + overhead;
-    if overhead == 0 || !rewrite::fits(len, backend) {
-        return false;
+    match usize::from(unsafe { (*backend).overhead }) {
+        IPIP_OVERHEAD => wrap_by::<IPIP_OVERHEAD>(ctx, backend, len, tag),
+        GRE_OVERHEAD => wrap_by::<GRE_OVERHEAD>(ctx, backend, len, tag),
+        GUE_OVERHEAD => wrap_by::<GUE_OVERHEAD>(ctx, backend, len, tag),
+        _ => Err(Reason::Internal),
+    }
+}
+
+/// In the tunnel that adds so many bytes.
+#[inline(always)]
+fn wrap_by<const OVERHEAD: usize>(
+    ctx: *mut xdp_md,
+    backend: *const Backend,
+    len: u32,
+    tag: u64,
+) -> Result<(), Reason> {
+    const IP: usize = 14;
+    // SAFETY: the context; the frame is looked at anew after this.
+    if unsafe { bpf_xdp_adjust_head(ctx, -(OVERHEAD as i32)) } != 0 {
+        return Err(Reason::Internal);
     }
     let (frame, end) = bounds(ctx);
-    if frame + IP + 20 > end {
-        return false;
+    let inner = frame + IP + OVERHEAD;
+    if inner + 20 > end {
+        return Err(Reason::Internal);
     }
-    // SAFETY: just compared.
-    let (tos, df, ttl) = unsafe {
-        let ip = frame + IP;
-        let Ok(ttl) = rewrite::pass_hop::<false>(ip) else {
-            return false;
-        };
+    // SAFETY: just compared; an element of the map.
+    let (tos, id, df, ttl, constant) = unsafe {
         (
-            u64::from(*((ip + 1) as *const u8)),
-            *((ip + 6) as *const u16) & DF,
-            u64::from(ttl),
+            u64::from(field::<u8>(inner + 1)),
+            field::<u16>(inner + 4),
+            field::<u16>(inner + 6) & DF,
+            u64::from(field::<u8>(inner + 8)),
+            (*backend).sum,
         )
     };
-    // SAFETY: the context; the frame is looked at anew after this.
-    if unsafe { bpf_xdp_adjust_head(ctx, -(overhead as i32)) } != 0 {
-        return false;
-    }
-    let (frame, end) = bounds(ctx);
-    if frame + IP + 20 + 12 > end {
-        return false;
-    }
-    let (len_be, df, id) = (
-        u64::from((len as u16).to_be()),
-        u64::from(df),
-        u64::from(identification(df)),
-    );
-    let proto = plain >> 8 & 0xff;
-    // Five words of 16 bits or less on top of one: two folds are enough.
-    let sum = (plain >> 16) + (tos << 8) + len_be + id + df + ttl;
+    // What a router may cut is told apart by the packet's own number; those of other flows, which are
+    // counted by other hosts, begin elsewhere. What none may cut needs none (RFC 6864).
+    let id = u64::from(if df == 0 { id ^ hash_of(tag) as u16 } else { 0 });
+    let (df, len_be) = (u64::from(df), u64::from((len as u16).to_be()));
+    let proto = u64::from(match OVERHEAD {
+        IPIP_OVERHEAD => PROTO_IPIP,
+        GRE_OVERHEAD => PROTO_GRE,
+        _ => UDP,
+    });
+    // Six words of 16 bits or less: two folds are enough.
+    let sum = constant + (tos << 8) + len_be + id + df + ttl;
     let sum = (sum & 0xffff) + (sum >> 16);
     let check = u64::from(!(sum + (sum >> 16)) as u16);
     // SAFETY: just compared; `backend` is an element of the map. From the MACs on: what is in front
@@ -154,15 +162,16 @@ pub(crate) fn send_plain(
             u64::from(*macs.add(2)) | u64::from(ETHERTYPE_IPV4) << 32 | (0x45 | tos << 8) << 48;
         *((frame + 16) as *mut u32) = (len_be | id << 16) as u32;
         *((frame + 20) as *mut u64) = df | (ttl | proto << 8) << 16 | check << 32;
-        *((frame + 26) as *mut u64) = ends;
+        *((frame + 26) as *mut u64) = (*backend).ends;
         let at = frame + IP + 20;
-        if proto == u64::from(PROTO_GRE) {
+        if OVERHEAD == GRE_OVERHEAD {
             *(at as *mut u32) = u32::from_ne_bytes(pair_bytes(0, ETHERTYPE_IPV4));
-        } else if proto == u64::from(UDP) {
-            gue(at, remote, hash, (len - 20) as u16, PROTO_IPIP);
+        } else if OVERHEAD == GUE_OVERHEAD {
+            let port = (*backend).tunnel_port as u16;
+            gue(at, port, hash_of(tag), (len - 20) as u16, PROTO_IPIP);
         }
     }
-    true
+    Ok(())
 }
 
 /// What an outer IPv4 header says.
@@ -181,12 +190,11 @@ struct Head {
 /// # Safety
 /// 12 bytes are there.
 #[inline(always)]
-unsafe fn gue(at: usize, remote: *const Remote, hash: u32, len: u16, inner: u8) {
+unsafe fn gue(at: usize, destination: u16, hash: u32, len: u16, inner: u8) {
     // The ports above 49151 are nobody's (RFC 6335); so many bits tell flows apart on the way.
     let source = 0xc000 | (hash.wrapping_mul(0x9e37_79b1) >> 18) as u16;
     // SAFETY: the caller's.
     unsafe {
-        let destination = (*remote).tunnel_port;
         *(at as *mut u32) = u32::from_ne_bytes(pair_bytes(source.to_be(), destination));
         *((at + 4) as *mut u32) = u32::from_ne_bytes(pair_bytes(len.to_be(), 0));
         *((at + 8) as *mut u32) = u32::from_ne_bytes([0, inner, 0, 0]);
@@ -481,7 +489,13 @@ unsafe fn shim(
     // SAFETY: the caller's.
     unsafe {
         if outer.forward == Forward::Gue as u8 {
-            gue(shim, outer.remote, hash, len as u16, outer.inner.0);
+            gue(
+                shim,
+                (*outer.remote).tunnel_port,
+                hash,
+                len as u16,
+                outer.inner.0,
+            );
             if has_checksum {
                 let sum = checked(ctx, offset, len)?
                     + addresses(outer)

@@ -1,12 +1,12 @@
 //! Real servers: how they are reached, how many connections they have.
 
-/// A real server of one service: what is needed to send a frame to it. Half a cache line.
+/// A real server of one service: what is needed to send a frame to it. One cache line.
 ///
 /// Three words change as one each: `dmac` (with the first bytes of `smac`); the rest of `smac` with
 /// `ifindex`; `flags` with `service` and `addr`. To move a live backend to another interface clear
 /// [`BACKEND_RESOLVED`] and set [`BACKEND_CHANGING`], store the first two words, and the other way
 /// round.
-#[repr(C, align(32))]
+#[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(
     feature = "user",
@@ -38,9 +38,22 @@ pub struct Backend {
     pub mtu: u16,
     /// A [`Forward`] as a number.
     pub forward: u8,
+    /// How many bytes the short way of IPv4 puts in front of a packet: 0 for direct routing, or
+    /// [`BACKEND_LONG_WAY`]. See [`prepared`].
+    pub overhead: u8,
+    /// Sum, for the checksum, of what the outer header of the usual tunnel (IPv4, no checksum of its
+    /// own) always says. See [`prepared`].
+    pub sum: u64,
+    /// Source and destination of that outer header, as they lie in it. See [`prepared`].
+    pub ends: u64,
+    /// The [`Remote::tunnel_port`] of that tunnel. See [`prepared`].
+    pub tunnel_port: u64,
     /// Reserved.
-    pub reserved: u8,
+    pub reserved: u64,
 }
+
+/// [`Backend::overhead`] of a tunnel that takes more than the short way does.
+pub const BACKEND_LONG_WAY: u8 = u8::MAX;
 
 /// The MACs and the interface are known.
 pub const BACKEND_RESOLVED: u16 = 1;
@@ -134,41 +147,39 @@ pub struct Remote {
     pub upper: u32,
     /// `lthreshold`: below so many it does again; 0: below three quarters of `upper`.
     pub lower: u32,
-    /// What the outer headers of the usual tunnel (IPv4, no checksum) have in common: bytes of them,
-    /// protocol << 8, checksum of the fields that never change << 16. 0 where the tunnel is not of
-    /// that kind. See [`Remote::prepared`].
-    pub plain: u64,
-    /// Source and destination of that outer header, as they lie in it. See [`Remote::prepared`].
-    pub ends: u64,
+    /// Reserved.
+    pub reserved: [u64; 2],
 }
 
-impl Remote {
-    /// The same with what the short way reads of it; to be called when all else is there.
-    #[must_use]
-    pub const fn prepared(mut self, forward: Forward) -> Remote {
-        self.plain = 0;
-        self.ends = self.source[0] as u64 | (self.addr[0] as u64) << 32;
-        let (proto, len) = match forward {
-            Forward::Direct => return self,
-            Forward::Ipip => (4, 20),
-            Forward::Gue => (17, 20 + 8 + 4),
-            Forward::Gre => (47, 20 + 4),
-        };
-        if self.flags & (REMOTE_V6 | REMOTE_CHECKSUM) != 0 {
-            return self;
-        }
-        let mut sum = u16::from_ne_bytes([0x45, 0]) as u64 + u16::from_ne_bytes([0, proto]) as u64;
-        let mut rest = self.ends;
-        while rest != 0 {
-            sum += rest & 0xffff;
-            rest >>= 16;
-        }
-        while sum > 0xffff {
-            sum = (sum & 0xffff) + (sum >> 16);
-        }
-        self.plain = sum << 16 | (proto as u64) << 8 | len;
-        self
+/// A backend that is reached so, with what the short way reads of it.
+#[must_use]
+pub const fn prepared(mut backend: Backend, remote: &Remote, forward: Forward) -> Backend {
+    backend.forward = forward as u8;
+    let is_usual = remote.flags & (REMOTE_V6 | REMOTE_CHECKSUM) == 0;
+    let (proto, overhead) = match forward {
+        Forward::Direct => (0, 0),
+        Forward::Ipip if is_usual => (4, 20),
+        Forward::Gue if is_usual => (17, 20 + 8 + 4),
+        Forward::Gre if is_usual => (47, 20 + 4),
+        Forward::Ipip | Forward::Gue | Forward::Gre => (0, BACKEND_LONG_WAY),
+    };
+    backend.overhead = overhead;
+    if proto == 0 {
+        return backend;
     }
+    backend.ends = remote.source[0] as u64 | (remote.addr[0] as u64) << 32;
+    backend.tunnel_port = remote.tunnel_port as u64;
+    let mut sum = u16::from_ne_bytes([0x45, 0]) as u64 + u16::from_ne_bytes([0, proto]) as u64;
+    let mut rest = backend.ends;
+    while rest != 0 {
+        sum += rest & 0xffff;
+        rest >>= 16;
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    backend.sum = sum;
+    backend
 }
 
 /// The real server's address is IPv6.

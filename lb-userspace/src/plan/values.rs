@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::maps::{
     BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, Forward, REMOTE_CHECKSUM,
-    REMOTE_ROUTED, REMOTE_V6, Remote, SERVICE_KEY_V6, ServiceSlot, TIMEOUTS, Timeouts, service_key,
-    service_key_v6, ticks,
+    REMOTE_ROUTED, REMOTE_V6, Remote, SERVICE_KEY_V6, ServiceSlot, TIMEOUTS, Timeouts, prepared,
+    service_key, service_key_v6, ticks,
 };
 use lb_common::tcp::State;
 
@@ -111,7 +111,6 @@ pub(super) fn backend_value(
         ForwardMethod::Tun(Tunnel::Gue { port, csum }) => (Forward::Gue, port, csum),
         ForwardMethod::Tun(Tunnel::Gre { csum }) => (Forward::Gre, 0, csum),
     };
-    value.forward = forward as u8;
     remote.tunnel_port = port.to_be();
     if checksum {
         remote.flags |= REMOTE_CHECKSUM;
@@ -119,7 +118,7 @@ pub(super) fn backend_value(
     value.flags = flags;
     match usable_link(backend) {
         Some(link) => reached_by(value, remote, forward, &link),
-        None => (value, remote.prepared(forward)),
+        None => (prepared(value, &remote, forward), remote),
     }
 }
 
@@ -143,7 +142,7 @@ fn reached_by(
     if let (Some(source), true) = (link.source, is_tunnel) {
         remote.source = words(source);
     }
-    (value, remote.prepared(forward))
+    (prepared(value, &remote, forward), remote)
 }
 
 /// What stands in both maps for a real server that is only kept for its connections, once it is

@@ -9,7 +9,7 @@ use lb_common::maps::{
     BACKEND_CHANGING, BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, Forward, Load,
     REMOTE_CHECKSUM, REMOTE_V6, Remote, SERVICE_ANY_PORT, SERVICE_COUNTS, SERVICE_TUNNEL,
     SERVICE_V6, SERVICE_WIDE, Sched, ServiceSlot, Template, TemplateKey, load_word, mask_client,
-    service_key, service_key_v6, template_key,
+    prepared, service_key, service_key_v6, template_key,
 };
 use lb_common::sched::{SH_SIZE, fill_sh};
 use lb_common::tcp::State;
@@ -147,26 +147,6 @@ impl Server {
         self
     }
 
-    fn remote(&self) -> Remote {
-        let mut flags = 0;
-        if self.tunnel.to.is_ipv6() {
-            flags |= REMOTE_V6;
-        }
-        if self.tunnel.has_checksum {
-            flags |= REMOTE_CHECKSUM;
-        }
-        Remote {
-            addr: words(self.tunnel.to),
-            source: words(self.tunnel.from),
-            flags,
-            tunnel_port: GUE_PORT.to_be(),
-            upper: self.thresholds.0,
-            lower: self.thresholds.1,
-            ..Remote::default()
-        }
-        .prepared(self.forward)
-    }
-
     /// Destination and source MAC of what it gets.
     pub(crate) fn macs(&self) -> ([u8; 6], [u8; 6]) {
         (
@@ -175,9 +155,9 @@ impl Server {
         )
     }
 
-    fn backend(&self, service: u16) -> Backend {
+    fn elements(&self, service: u16) -> (Backend, Remote) {
         let (dmac, smac) = self.macs();
-        Backend {
+        let backend = Backend {
             dmac,
             smac,
             ifindex: self.ifindex,
@@ -185,9 +165,25 @@ impl Server {
             service,
             weight: self.weight,
             mtu: self.mtu,
-            forward: self.forward as u8,
             ..Backend::default()
+        };
+        let mut flags = 0;
+        if self.tunnel.to.is_ipv6() {
+            flags |= REMOTE_V6;
         }
+        if self.tunnel.has_checksum {
+            flags |= REMOTE_CHECKSUM;
+        }
+        let remote = Remote {
+            addr: words(self.tunnel.to),
+            source: words(self.tunnel.from),
+            flags,
+            tunnel_port: GUE_PORT.to_be(),
+            upper: self.thresholds.0,
+            lower: self.thresholds.1,
+            ..Remote::default()
+        };
+        (prepared(backend, &remote, self.forward), remote)
     }
 }
 
@@ -556,8 +552,9 @@ impl Before {
         for (id, service) in (1..).zip(&self.services) {
             for server in &service.servers {
                 assert!(server.index < MAX_SERVERS);
-                director.set_backend(server.index, server.backend(id));
-                director.set_remote(server.index, server.remote());
+                let (backend, remote) = server.elements(id);
+                director.set_backend(server.index, backend);
+                director.set_remote(server.index, remote);
             }
             director.set_service(service.slot(id), &service.table())?;
         }

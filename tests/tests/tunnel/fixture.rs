@@ -6,7 +6,7 @@ use anyhow::Result;
 use etherparse::PacketBuilder;
 use lb_common::maps::{
     BACKEND_RESOLVED, Backend, Forward, REMOTE_CHECKSUM, REMOTE_V6, Remote, Sched, ServiceSlot,
-    service_key,
+    prepared, service_key,
 };
 use lb_tests::dataplane::{Director, IFINDEX};
 
@@ -130,30 +130,24 @@ pub(crate) fn set_way(director: &Director, way: Way, mtu: u16) {
     }
     for service in [1, 2] {
         let index = BACKEND + service - 1;
-        director.set_remote(
-            index,
-            Remote {
-                addr: words(addr),
-                source: words(source),
-                flags,
-                tunnel_port: GUE_PORT.to_be(),
-                ..Remote::default()
-            }
-            .prepared(way.forward),
-        );
-        director.set_backend(
-            index,
-            Backend {
-                dmac: SERVER_MAC,
-                smac: OUT_MAC,
-                ifindex: IFINDEX,
-                flags: BACKEND_RESOLVED,
-                service,
-                mtu,
-                forward: way.forward as u8,
-                ..Backend::default()
-            },
-        );
+        let backend = Backend {
+            dmac: SERVER_MAC,
+            smac: OUT_MAC,
+            ifindex: IFINDEX,
+            flags: BACKEND_RESOLVED,
+            service,
+            mtu,
+            ..Backend::default()
+        };
+        let remote = Remote {
+            addr: words(addr),
+            source: words(source),
+            flags,
+            tunnel_port: GUE_PORT.to_be(),
+            ..Remote::default()
+        };
+        director.set_remote(index, remote);
+        director.set_backend(index, prepared(backend, &remote, way.forward));
     }
 }
 

@@ -248,7 +248,8 @@ fn write_backend(maps: &Maps, at: u32, value: &Backend, remote: &Remote) {
         let marks = maps.loads.word(at, MARKS);
         marks.fetch_and(!LOAD_OVERLOADED, Ordering::AcqRel);
     }
-    for word in [0, 1, 3, FLAGS] {
+    for word in (0..BACKEND_WORDS).filter(|word| *word != FLAGS) {
         maps.backends.store(at, word, new[word]);
     }
+    maps.backends.store(at, FLAGS, new[FLAGS]);
 }

@@ -238,10 +238,10 @@ fn from_table(request: &Request) -> Result<u16, Reason> {
         return Err(Reason::NoServer);
     }
     let counts = request.flags & SERVICE_COUNTS != 0;
-    let start = if request.is(Sched::SourceHash) {
-        sh_slot(request.key(), 0) % len
+    let mut start = if request.is(Sched::SourceHash) {
+        sh_slot(request.key(), 0)
     } else if request.is(Sched::Maglev) {
-        mh_slot(request.key(), 0) % len
+        mh_slot(request.key(), 0)
     } else if request.is(Sched::DestHash) {
         0
     } else if !request.is(Sched::Turn) || counts {
@@ -255,6 +255,10 @@ fn from_table(request: &Request) -> Result<u16, Reason> {
         (unsafe { atomic::fetch_add(cursor, 1) } % u64::from(len)) as u32
     };
     if request.is_hashed() {
+        // A division only where the table has another length than the scheduler gives it.
+        if start >= len {
+            start %= len;
+        }
         let backend = entry(base + start)?;
         if backend == NOBODY || counts && is_full(backend) {
             if request.flags & SERVICE_HASH_FALLBACK == 0 || request.is(Sched::DestHash) {

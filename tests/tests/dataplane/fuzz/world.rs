@@ -6,8 +6,8 @@ use anyhow::Result;
 use lb_common::maps::{
     BACKEND_LOCAL, BACKEND_RESOLVED, Backend, Forward, REMOTE_CHECKSUM, REMOTE_V6, Remote,
     SERVICE_ANY_PORT, SERVICE_COUNTS, SERVICE_EXPIRE_NODEST, SERVICE_LOCAL, SERVICE_ONE_PACKET,
-    SERVICE_SLOPPY, SERVICE_TUNNEL, SERVICE_V6, SERVICE_WIDE, Sched, ServiceSlot, service_key,
-    service_key_v6,
+    SERVICE_SLOPPY, SERVICE_TUNNEL, SERVICE_V6, SERVICE_WIDE, Sched, ServiceSlot, prepared,
+    service_key, service_key_v6,
 };
 use lb_common::sched::{SH_SIZE, fill_sh};
 use lb_tests::dataplane::{Director, IFINDEX};
@@ -80,7 +80,6 @@ impl Server {
             service: self.service,
             weight: self.weight,
             mtu: self.mtu,
-            forward: self.forward as u8,
             ..Backend::default()
         };
         let (source, addr) = self.tunnel();
@@ -97,7 +96,7 @@ impl Server {
             ..Remote::default()
         };
         director.set_remote(self.index, remote);
-        director.set_backend(self.index, backend);
+        director.set_backend(self.index, prepared(backend, &remote, self.forward));
     }
 }
 

@@ -15,6 +15,7 @@ use lb_common::tcp::{RST, SYN, State, is_reusable, next_state, next_udp_state};
 use crate::atomic;
 use crate::insert::{self, Inserted};
 use crate::maps::{BACKENDS, FLOW_ADDRS, FLOWS, TIMEOUTS, count, params, settings};
+use crate::places::Claimed;
 pub(crate) use crate::places::{Places, Way};
 use crate::schedule;
 use crate::session::{
@@ -222,10 +223,9 @@ fn settle(session: &Session, answer: u32, backend: u32) -> u32 {
         return 0;
     };
     let zero = veil(settings) as u32;
-    let Some(places) = Places::of(flow_buckets(session.tag, &params())) else {
+    let Some(way) = Claimed::of(session.tag, answer) else {
         return zero;
     };
-    let way = places.way(u64::from(answer) % (2 * FLOW_WAYS as u64));
     if backend == 0 {
         way.free();
         return zero;

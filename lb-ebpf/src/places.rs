@@ -1,10 +1,11 @@
 //! Where a flow may lie: its two buckets, their ways, and what a way's words may be changed to.
 
 use lb_common::flow::PENDING;
+use lb_common::hash::flow_buckets;
 use lb_common::maps::FLOW_WAYS;
 
 use crate::atomic;
-use crate::maps::{FLOW_ADDRS, FLOWS};
+use crate::maps::{FLOW_ADDRS, FLOWS, params};
 use crate::session::{IS_WIDE, Session};
 
 /// The two buckets where a flow may lie, and what lies beside them.
@@ -136,8 +137,7 @@ impl Way {
     /// Gives a claimed way its value, which ends the claim.
     #[inline(always)]
     pub(crate) fn settle(self, value: u64) {
-        // SAFETY: as above.
-        unsafe { atomic::store(self.0.add(1), value) }
+        Claimed(self.0).settle(value);
     }
 
     /// Stores the tag of a claimed way.
@@ -150,7 +150,43 @@ impl Way {
     /// Frees a claimed way.
     #[inline(always)]
     pub(crate) fn free(self) {
-        self.set_tag(0);
+        Claimed(self.0).free();
+    }
+}
+
+/// A way that this CPU has claimed.
+#[derive(Clone, Copy)]
+pub(crate) struct Claimed(*mut u64);
+
+impl Claimed {
+    /// The way of this number, modulo 8, of the buckets of a flow.
+    #[inline(always)]
+    pub(crate) fn of(tag: u64, number: u32) -> Option<Claimed> {
+        let (first, second) = flow_buckets(tag, &params());
+        let bucket = if number & FLOW_WAYS as u32 != 0 {
+            second
+        } else {
+            first
+        };
+        let bucket: *mut u64 = FLOWS.get_ptr_mut(bucket)?.cast();
+        // SAFETY: below FLOW_WAYS, so this stays within the element.
+        Some(Claimed(unsafe {
+            bucket.add(2 * (number as usize % FLOW_WAYS))
+        }))
+    }
+
+    /// Gives it its value, which ends the claim.
+    #[inline(always)]
+    pub(crate) fn settle(self, value: u64) {
+        // SAFETY: the value of a way in the map.
+        unsafe { atomic::store(self.0.add(1), value) }
+    }
+
+    /// Frees it.
+    #[inline(always)]
+    pub(crate) fn free(self) {
+        // SAFETY: the tag of a way in the map.
+        unsafe { atomic::store(self.0, 0) };
         self.settle(0);
     }
 }

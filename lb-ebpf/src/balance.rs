@@ -172,7 +172,7 @@ fn short_way<const V6: bool>(
                 // SAFETY: the frame has an Ethernet header.
                 unsafe { rewrite::set_macs(frame, at) };
             } else {
-                tunnel::wrap(ctx, at, len, tag)?;
+                tunnel::wrap(ctx, at, overhead, len, tag)?;
             }
             count_packet(index, packet.ip_len)?;
             return Ok(Short::Sent(out(at, ingress)));

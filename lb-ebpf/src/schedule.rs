@@ -296,6 +296,10 @@ fn probe<const LISTS: bool>(
         at += step;
         if at >= len {
             at -= len;
+            // By an even step one would never come to half of the entries.
+            if step != 1 {
+                at ^= 1;
+            }
         }
     }
     Err(if_none)

@@ -95,16 +95,16 @@ fn send_by(ctx: *mut xdp_md, backend: *const Backend, index: u32, l3: u32, hash:
 
 /// Puts an IPv4 packet into its tunnel where that is of the usual kind (IPv4, no checksum of its
 /// own): what the short way does. The frame has no tags, the packet's TTL is one less already, and
-/// with the outer headers it has `len` bytes, which fit.
+/// with the outer headers, `overhead` bytes, it has `len`, which fit.
 #[inline(always)]
 pub(crate) fn wrap(
     ctx: *mut xdp_md,
     backend: *const Backend,
+    overhead: u8,
     len: u32,
     tag: u64,
 ) -> Result<(), Reason> {
-    // SAFETY: an element of the map.
-    match usize::from(unsafe { (*backend).overhead }) {
+    match usize::from(overhead) {
         IPIP_OVERHEAD => wrap_by::<IPIP_OVERHEAD>(ctx, backend, len, tag),
         GRE_OVERHEAD => wrap_by::<GRE_OVERHEAD>(ctx, backend, len, tag),
         GUE_OVERHEAD => wrap_by::<GUE_OVERHEAD>(ctx, backend, len, tag),

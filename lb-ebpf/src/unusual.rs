@@ -239,7 +239,9 @@ fn resolve(ctx: *mut xdp_md, place: &Place, session: *mut Session) -> Result<u16
         not_hostile(outer.marks)?;
         // SAFETY: the caller's own.
         unsafe {
+            (*session).id = service;
             (*session).l3 = l3;
+            (*session).fragment = 0;
             (*session).flags = flags ^ veil(settings) as u32;
             (*session).ip_len = whole_len(frame, l3, is_v6);
             (*session).tag = u64::from(outer.id);

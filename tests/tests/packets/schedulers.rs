@@ -76,6 +76,18 @@ fn turns() -> Vec<Row> {
         )
         .opens(1, SynRecv)
         .noted(Reason::BackendSkipped),
+        row(
+            "every other of sixteen turns is at a server without MAC",
+            at(
+                tcp_service(80)
+                    .servers([server(1).unresolved(), server(2)])
+                    .turns(&[1, 2].repeat(8)),
+                0,
+            ),
+            tcp(80, SYN),
+        )
+        .opens(2, SynRecv)
+        .noted(Reason::BackendSkipped),
     ]
 }
 

@@ -148,7 +148,8 @@ impl DataPlane {
                 let old: Backend = zerocopy::transmute!(maps.backends.get::<BACKEND_WORDS>(at));
                 let counted = self.counters_of(*index)?;
                 let backends = &self.object.maps.backends;
-                for word in [FLAGS, 0, 1, 3] {
+                backends.store(at, FLAGS, 0);
+                for word in 0..BACKEND_WORDS {
                     backends.store(at, word, 0);
                 }
                 for word in 0..REMOTE_WORDS {
@@ -219,8 +220,9 @@ fn within(map: &Mapped, name: &'static str, index: u32) -> Result<u32, BpfError>
 }
 
 /// Writes a backend word by word. One that moves to another interface, or is reached in another way,
-/// gets nothing for that moment, so that no frame goes to one server's MAC on another's interface or in
-/// half a tunnel; its flows stay.
+/// gets nothing for that moment, so that frames do not go to one server's MAC on another's interface or
+/// in half a tunnel; its flows stay. (A packet whose program had looked at the flags just before may
+/// still see some of each.)
 fn write_backend(maps: &Maps, at: u32, value: &Backend, remote: &Remote) {
     let old: [u64; BACKEND_WORDS] = maps.backends.get(at);
     let new: [u64; BACKEND_WORDS] = zerocopy::transmute!(*value);

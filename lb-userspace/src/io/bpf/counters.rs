@@ -77,7 +77,16 @@ impl DataPlane {
     /// When the map cannot be read.
     pub fn reasons(&self) -> Result<BTreeMap<Reason, u64>, BpfError> {
         let array = &self.object.maps.reasons;
-        let sums = sums(array, name::REASONS, 0, Reason::COUNT as u32)?;
+        let mut sums: Vec<[u64; 1]> = Vec::new();
+        while sums.len() < Reason::COUNT {
+            let first = sums.len() as u32;
+            sums.extend(self::sums(
+                array,
+                name::REASONS,
+                first,
+                Reason::COUNT as u32 - first,
+            )?);
+        }
         let of = |reason: &Reason| sums.get(*reason as usize).map_or(0, |[count]| *count);
         Ok(Reason::ALL.iter().map(|r| (*r, of(r))).collect())
     }

@@ -9,7 +9,9 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_xdp_adjust_head};
 use lb_common::checksum::after_ttl_decrement;
-use lb_common::maps::{Backend, Forward, REMOTE_CHECKSUM, REMOTE_V6, Remote};
+use lb_common::maps::{
+    Backend, Forward, GRE_OVERHEAD, GUE_OVERHEAD, IPIP_OVERHEAD, REMOTE_CHECKSUM, REMOTE_V6, Remote,
+};
 use lb_common::reason::Reason;
 
 use crate::maps::{REMOTES, settings};
@@ -31,10 +33,6 @@ const GRE_LEN: u32 = 4;
 /// GRE's checksum and the 16 reserved bits behind it.
 const GRE_CHECKSUM_LEN: u32 = 4;
 const GRE_CHECKSUM: u16 = 0x8000u16.to_be();
-/// What the usual tunnels put in front of a packet.
-const IPIP_OVERHEAD: usize = 20;
-const GRE_OVERHEAD: usize = 20 + GRE_LEN as usize;
-const GUE_OVERHEAD: usize = 20 + (UDP_LEN + GUE_LEN) as usize;
 /// The DF bit as it lies in an IPv4 header.
 pub(crate) const DF: u16 = 0x4000u16.to_be();
 
@@ -104,7 +102,7 @@ pub(crate) fn wrap(
     len: u32,
     tag: u64,
 ) -> Result<(), Reason> {
-    match usize::from(overhead) {
+    match overhead {
         IPIP_OVERHEAD => wrap_by::<IPIP_OVERHEAD>(ctx, backend, len, tag),
         GRE_OVERHEAD => wrap_by::<GRE_OVERHEAD>(ctx, backend, len, tag),
         GUE_OVERHEAD => wrap_by::<GUE_OVERHEAD>(ctx, backend, len, tag),
@@ -114,7 +112,7 @@ pub(crate) fn wrap(
 
 /// In the tunnel that adds so many bytes.
 #[inline(always)]
-fn wrap_by<const OVERHEAD: usize>(
+fn wrap_by<const OVERHEAD: u8>(
     ctx: *mut xdp_md,
     backend: *const Backend,
     len: u32,
@@ -122,11 +120,11 @@ fn wrap_by<const OVERHEAD: usize>(
 ) -> Result<(), Reason> {
     const IP: usize = 14;
     // SAFETY: the context; the frame is looked at anew after this.
-    if unsafe { bpf_xdp_adjust_head(ctx, -(OVERHEAD as i32)) } != 0 {
+    if unsafe { bpf_xdp_adjust_head(ctx, -i32::from(OVERHEAD)) } != 0 {
         return Err(Reason::Internal);
     }
     let (frame, end) = bounds(ctx);
-    let inner = frame + IP + OVERHEAD;
+    let inner = frame + IP + usize::from(OVERHEAD);
     if inner + 20 > end {
         return Err(Reason::Internal);
     }

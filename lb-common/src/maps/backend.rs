@@ -54,6 +54,12 @@ pub struct Backend {
 
 /// [`Backend::overhead`] of a tunnel that takes more than the short way does.
 pub const BACKEND_LONG_WAY: u8 = u8::MAX;
+/// [`Backend::overhead`] of the usual IPIP tunnel: an IPv4 header.
+pub const IPIP_OVERHEAD: u8 = 20;
+/// Of GRE without a checksum: 4 bytes more.
+pub const GRE_OVERHEAD: u8 = IPIP_OVERHEAD + 4;
+/// Of GUE: a UDP header of 8 bytes and 4 of GUE more.
+pub const GUE_OVERHEAD: u8 = IPIP_OVERHEAD + 8 + 4;
 
 /// The MACs and the interface are known.
 pub const BACKEND_RESOLVED: u16 = 1;
@@ -158,9 +164,9 @@ pub const fn prepared(mut backend: Backend, remote: &Remote, forward: Forward) -
     let is_usual = remote.flags & (REMOTE_V6 | REMOTE_CHECKSUM) == 0;
     let (proto, overhead) = match forward {
         Forward::Direct => (0, 0),
-        Forward::Ipip if is_usual => (4, 20),
-        Forward::Gue if is_usual => (17, 20 + 8 + 4),
-        Forward::Gre if is_usual => (47, 20 + 4),
+        Forward::Ipip if is_usual => (4, IPIP_OVERHEAD),
+        Forward::Gue if is_usual => (17, GUE_OVERHEAD),
+        Forward::Gre if is_usual => (47, GRE_OVERHEAD),
         Forward::Ipip | Forward::Gue | Forward::Gre => (0, BACKEND_LONG_WAY),
     };
     backend.overhead = overhead;

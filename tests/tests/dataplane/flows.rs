@@ -131,11 +131,22 @@ fn a_million_live_connections_all_keep_their_server() -> Result<()> {
     Ok(())
 }
 
+/// Enters flows of server 1 in these states, so many ticks silent.
+fn put_flows(director: &Director, states: &[(State, u32)]) -> Result<()> {
+    let now = director.now()?;
+    for (n, (state, idle)) in (0..).zip(states) {
+        director.put_flow(
+            tag(n),
+            FlowValue::new(1, *state as u8, now.wrapping_sub(*idle)),
+        )?;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_full_table_gives_up_the_closing_then_the_half_open_then_the_idle() -> Result<()> {
     // Two buckets: every flow may lie in either, so eight flows fill them.
     let director = director(2, Sched::Turn, SERVICE_SLOPPY)?;
-    let now = director.now()?;
     let states = [
         (State::Established, 5),
         (State::Established, 300),
@@ -146,12 +157,7 @@ fn a_full_table_gives_up_the_closing_then_the_half_open_then_the_idle() -> Resul
         (State::TimeWait, 40),
         (State::Established, 0),
     ];
-    for (n, (state, idle)) in (0..).zip(states) {
-        director.put_flow(
-            tag(n),
-            FlowValue::new(1, state as u8, now.wrapping_sub(idle)),
-        )?;
-    }
+    put_flows(&director, &states)?;
     let mut frame = Template::new(ACK);
     let mut out = [0; 128];
     // The order in which they go; the new ones are established and the least idle.
@@ -186,7 +192,6 @@ fn a_full_table_gives_up_the_closing_then_the_half_open_then_the_idle() -> Resul
 #[test]
 fn udp_of_one_packet_gives_way_before_any_idle_connection() -> Result<()> {
     let director = director(2, Sched::Turn, SERVICE_SLOPPY)?;
-    let now = director.now()?;
     let states = [
         (State::Established, 300),
         (State::UdpOnce, 1),
@@ -197,12 +202,7 @@ fn udp_of_one_packet_gives_way_before_any_idle_connection() -> Result<()> {
         (State::SynRecv, 3),
         (State::UdpOnce, 0),
     ];
-    for (n, (state, idle)) in (0..).zip(states) {
-        director.put_flow(
-            tag(n),
-            FlowValue::new(1, state as u8, now.wrapping_sub(idle)),
-        )?;
-    }
+    put_flows(&director, &states)?;
     let mut frame = Template::new(ACK);
     let mut out = [0; 128];
     for (step, victim) in (100..).zip([6, 4, 1, 7, 0]) {

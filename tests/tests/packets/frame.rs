@@ -117,6 +117,16 @@ pub(crate) fn v6(frame: Frame) -> Frame {
     frame.from(CLIENT6, CLIENT_PORT).to(VIP6)
 }
 
+// Types of SCTP chunks (RFC 9260, 3.2).
+pub(crate) const INIT: u8 = 1;
+pub(crate) const ABORT: u8 = 6;
+pub(crate) const SHUTDOWN: u8 = 7;
+pub(crate) const SHUTDOWN_ACK: u8 = 8;
+pub(crate) const ERROR: u8 = 9;
+pub(crate) const COOKIE_ECHO: u8 = 10;
+pub(crate) const COOKIE_ACK: u8 = 11;
+pub(crate) const SHUTDOWN_COMPLETE: u8 = 14;
+
 /// SCTP from [`CLIENT`] to the [`VIP`].
 pub(crate) fn sctp(port: u16, chunk: u8) -> Frame {
     Frame::new(CLIENT, (VIP, port), L4::Sctp { chunk }).payload(16)

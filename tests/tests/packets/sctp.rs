@@ -8,20 +8,15 @@ use lb_common::tcp::State::{
 };
 
 use crate::before::{Service, sctp_service, server};
-use crate::frame::{SYN, VLAN, sctp, tcp, v6};
+use crate::frame::{
+    ABORT, COOKIE_ACK, COOKIE_ECHO, ERROR, INIT, SHUTDOWN, SHUTDOWN_ACK, SHUTDOWN_COMPLETE, SYN,
+    VLAN, sctp, tcp, v6,
+};
 use crate::row::{Row, row};
 
 const DATA: u8 = 0;
-const INIT: u8 = 1;
 const SACK: u8 = 3;
 const HEARTBEAT: u8 = 4;
-const ABORT: u8 = 6;
-const SHUTDOWN: u8 = 7;
-const SHUTDOWN_ACK: u8 = 8;
-const ERROR: u8 = 9;
-const COOKIE_ECHO: u8 = 10;
-const COOKIE_ACK: u8 = 11;
-const SHUTDOWN_COMPLETE: u8 = 14;
 
 fn diameter() -> Service {
     sctp_service(3868).servers([server(1), server(2), server(3)])

@@ -1,7 +1,10 @@
 //! The states of `ip_vs_proto_tcp.c` and `ip_vs_proto_sctp.c` that are reached when only the client is
 //! seen.
 
-use super::frame::{ACK, FIN, RST, SYN};
+use super::frame::{
+    ABORT, ACK, COOKIE_ACK, COOKIE_ECHO, ERROR, FIN, INIT, RST, SHUTDOWN, SHUTDOWN_ACK,
+    SHUTDOWN_COMPLETE, SYN,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -33,9 +36,6 @@ pub(crate) enum Event {
     /// SCTP whose first chunk has this type.
     Sctp(u8),
 }
-
-const INIT: u8 = 1;
-const ABORT: u8 = 6;
 
 impl Event {
     /// It may open a connection.
@@ -118,12 +118,6 @@ fn tcp(from: Option<State>, flags: u8) -> State {
 fn sctp(from: Option<State>, chunk: u8) -> Sctp {
     use Sctp::{Closed, CookieEchoed, Established, FirstInit, Init, ShutdownReceived};
     const INIT_ACK: u8 = 2;
-    const SHUTDOWN: u8 = 7;
-    const SHUTDOWN_ACK: u8 = 8;
-    const ERROR: u8 = 9;
-    const COOKIE_ECHO: u8 = 10;
-    const COOKIE_ACK: u8 = 11;
-    const SHUTDOWN_COMPLETE: u8 = 14;
     let Some(State::Sctp(from)) = from else {
         return match chunk {
             INIT => FirstInit,

@@ -415,17 +415,37 @@ fn whole_answer(seen: &[u8]) -> Result<Option<String>, Failure> {
 }
 
 async fn udp(from: Option<Ipv4Addr>, to: SocketAddr) -> std::io::Result<UdpSocket> {
-    let any = match to {
-        SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((from.map_or(any, IpAddr::from), 0)).await?;
+    udp_from(from.map_or(any_like(to), IpAddr::from), 0, to).await
+}
+
+/// The unspecified address of the same version.
+const fn any_like(to: SocketAddr) -> IpAddr {
+    match to {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}
+
+async fn udp_from(from: IpAddr, port: u16, to: SocketAddr) -> std::io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((from, port)).await?;
     socket.connect(to).await?;
     Ok(socket)
 }
 
 async fn one_datagram(to: SocketAddr, size: usize, limit: Duration) -> Result<String, Failure> {
-    ask_udp(&udp(ANY, to).await?, 1, size, limit).await
+    ask_udp(&fresh_udp(to).await?, 1, size, limit).await
+}
+
+/// Ports that the kernel gives to nobody by itself.
+const FRESH: std::ops::Range<u16> = 20_000..32_768;
+
+/// A socket with a port that none before had, until all of [`FRESH`] were taken once: the kernel
+/// draws lots, and a datagram from a port of minutes ago belongs to the old flow, which has a server.
+async fn fresh_udp(to: SocketAddr) -> std::io::Result<UdpSocket> {
+    static TAKEN: AtomicU64 = AtomicU64::new(0);
+    let taken = TAKEN.fetch_add(1, Ordering::Relaxed) % FRESH.len() as u64;
+    let port = FRESH.start + u16::try_from(taken).expect("less than there are ports");
+    udp_from(any_like(to), port, to).await
 }
 
 /// Sends a datagram that begins with `seq` and is `size` bytes long, at least four, and waits for

@@ -1,10 +1,11 @@
-//! How many connections each backend has: IPVS's ActiveConn and InActConn, for every service.
+//! How many connections each backend has: IPVS's ActiveConn and InActConn, where somebody looks at them
+//! packet by packet.
 
 use lb_common::maps::{LOAD_OVERLOADED, Load, Remote, load_word, split_load};
 use lb_common::tcp::State;
 
 use crate::atomic;
-use crate::maps::{LOADS, REMOTES};
+use crate::maps::{BACKENDS, LOADS, REMOTES};
 
 /// A flow of `backend` came (`from` is `None`), went (`to` is `None`) or changed its state.
 ///
@@ -12,7 +13,11 @@ use crate::maps::{LOADS, REMOTES};
 #[inline(always)]
 pub(crate) fn moved(backend: u16, from: Option<u8>, to: Option<u8>) {
     let difference = share(to).wrapping_sub(share(from));
-    if difference == 0 {
+    // SAFETY: an element of the map.
+    let is_counted = BACKENDS
+        .get_ptr(u32::from(backend))
+        .is_some_and(|at| unsafe { (*at).counted } != 0);
+    if difference == 0 || !is_counted {
         return;
     }
     if let Some(load) = LOADS.get_ptr_mut(u32::from(backend)) {

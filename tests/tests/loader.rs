@@ -390,7 +390,12 @@ fn expired_connections_leave_the_table_and_the_counts() -> anyhow::Result<()> {
     let mut udp = service(53, &[4]);
     udp.key.protocol = Protocol::Udp;
     udp.timeouts.udp = Some(1);
-    b.to(&[service(80, &[1]), udp.clone()])?;
+    let mut tcp = service(80, &[1]);
+    // Whose counts the program keeps.
+    for counted in [&mut tcp, &mut udp] {
+        counted.scheduler = Scheduler::Lc;
+    }
+    b.to(&[tcp, udp.clone()])?;
     for n in 0..20 {
         b.send(1000 + n, 80, frame::SYN)?;
         b.send(1000 + n, 53, Kind::Udp)?;

@@ -48,8 +48,13 @@ pub struct Backend {
     pub ends: u64,
     /// The [`Remote::tunnel_port`] of that tunnel. See [`prepared`].
     pub tunnel_port: u64,
+    /// 1: the program keeps [`Load::counts`], because a scheduler or a threshold looks at them
+    /// ([`SERVICE_COUNTS`](super::SERVICE_COUNTS)). 0: nobody does so packet by packet, and to count
+    /// there would make all CPUs write the same lines for each new connection; user space stores what
+    /// it finds in the flow table.
+    pub counted: u8,
     /// Reserved.
-    pub reserved: u64,
+    pub reserved: [u8; 7],
 }
 
 /// [`Backend::overhead`] of a tunnel that takes more than the short way does.
@@ -195,8 +200,9 @@ pub const REMOTE_CHECKSUM: u32 = 2;
 /// A router before it has the MAC; user space's own.
 pub const REMOTE_ROUTED: u32 = 4;
 
-/// How many connections a backend has, as IPVS counts them. Changed with atomic additions by the
-/// program (flows that come, go, change state) and by user space (flows that expired).
+/// How many connections a backend has, as IPVS counts them. Where [`Backend::counted`] is set it is
+/// changed with atomic additions by the program (flows that come, go, change state) and by user space
+/// (flows that expired); elsewhere it is what user space found when it last walked through the table.
 #[repr(C, align(16))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(

@@ -171,6 +171,7 @@ impl DataPlane {
         Sweeper {
             scanner: self.scanner(),
             loads: self.object.maps.loads.clone(),
+            backends: self.object.maps.backends.clone(),
             drift: drift::Drift::default(),
             pending: Vec::new(),
         }

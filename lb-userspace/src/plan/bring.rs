@@ -89,7 +89,8 @@ impl Tables {
                 taken.id.ok_or(RefusalReason::NoServiceId)?
             }
         };
-        let (rows, table) = self.rows(desired, id, taken)?;
+        let parameters = self.parameters(desired, id);
+        let (rows, table) = self.rows(desired, &parameters, taken)?;
         let own = timeout_set(&desired.timeouts, &self.defaults, self.hz);
         let set = self.sets.enter(own, &mut phases.timeouts);
         let set = set.ok_or(RefusalReason::NoTimeoutSet)?;
@@ -117,7 +118,7 @@ impl Tables {
         let value = ServiceSlot {
             table: word,
             timeouts: set,
-            ..self.parameters(desired, id)
+            ..parameters
         };
         Ok(Target {
             rows,
@@ -136,7 +137,7 @@ impl Tables {
     fn rows(
         &mut self,
         desired: &DesiredService,
-        id: u16,
+        service: &ServiceSlot,
         taken: &mut Taken,
     ) -> Result<(Vec<(u16, Backend, Remote)>, Vec<u16>), RefusalReason> {
         let mut rows = Vec::with_capacity(desired.backends.len());
@@ -146,7 +147,7 @@ impl Tables {
             if !seen.insert((backend.addr, backend.port)) {
                 continue;
             }
-            let index = match self.by_addr.get(&(id, backend.addr, backend.port)) {
+            let index = match self.by_addr.get(&(service.id, backend.addr, backend.port)) {
                 Some(index) => *index,
                 None => {
                     let index = self.indices.take().ok_or(RefusalReason::NoBackendIndex)?;
@@ -160,7 +161,7 @@ impl Tables {
                 .find(|w| *w > 0)
                 .or(before)
                 .unwrap_or(0);
-            let (value, remote) = backend_value(backend, id, last_weight);
+            let (value, remote) = backend_value(backend, service, last_weight);
             rows.push((index, value, remote));
             candidates.push(schedule::Candidate {
                 index,

@@ -436,6 +436,29 @@ fn ipv6_and_any_port_are_told_apart_and_found_again() {
 }
 
 #[test]
+fn connections_are_counted_where_somebody_looks() {
+    let mut world = World::new();
+    let mut desired = service(80, &[1, 2]);
+    let mut counted = |desired: &DesiredService| -> Vec<u8> {
+        world.to(std::slice::from_ref(desired));
+        let rows = world.maps.backends.values();
+        rows.map(|(value, _)| value.counted).collect()
+    };
+    for (scheduler, limit, expected) in [
+        (Scheduler::Rr, 0, 0),
+        (Scheduler::Lc, 0, 1),
+        (Scheduler::Mh, 0, 0),
+        // For all of its servers: the schedulers of a service with limits read all loads.
+        (Scheduler::Mh, 7, 1),
+        (Scheduler::Wrr, 0, 0),
+    ] {
+        desired.scheduler = scheduler;
+        desired.backends[0].uthreshold = limit;
+        assert_eq!(counted(&desired), [expected; 2], "{scheduler:?} {limit}");
+    }
+}
+
+#[test]
 fn two_ipv6_services_of_one_key_both_have_a_place() {
     // The key of an IPv6 service is a hash of 32 bits: two addresses of a birthday's search.
     let at = |n: u32| {
@@ -490,7 +513,7 @@ fn a_tunnel_needs_its_source_and_direct_routing_takes_a_router() {
         panic!("two can be reached: {table:?}")
     };
     let (value, remote) = world.maps.backends[&direct];
-    assert_eq!((value.dmac[5], value.mtu), (9, 1400));
+    assert_eq!((value.dmac[5], value.mtu, value.counted), (9, 1400, 1));
     assert_eq!(remote.flags, REMOTE_ROUTED);
     let (value, remote) = world.maps.backends[&index];
     assert_eq!((value.forward, value.mtu), (Forward::Gue as u8, 1400));

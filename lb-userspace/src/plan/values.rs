@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::maps::{
     BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, Forward, REMOTE_CHECKSUM,
-    REMOTE_ROUTED, REMOTE_V6, Remote, SERVICE_KEY_V6, ServiceSlot, TIMEOUTS, Timeouts, prepared,
-    service_key, service_key_v6, ticks,
+    REMOTE_ROUTED, REMOTE_V6, Remote, SERVICE_COUNTS, SERVICE_KEY_V6, ServiceSlot, TIMEOUTS,
+    Timeouts, prepared, service_key, service_key_v6, ticks,
 };
 use lb_common::tcp::State;
 
@@ -75,10 +75,11 @@ pub(super) fn service_of_key(raw: u64, addr: [u32; 4]) -> Option<ServiceKey> {
     (raw_key(key) == raw).then_some(key)
 }
 
-/// What stands in both maps for a real server. `last_weight` is the last one that was not 0.
+/// What stands in both maps for a real server of a service. `last_weight` is the last one that was not
+/// 0.
 pub(super) fn backend_value(
     backend: &DesiredBackend,
-    service: u16,
+    service: &ServiceSlot,
     last_weight: u16,
 ) -> (Backend, Remote) {
     let words = words(backend.addr);
@@ -91,7 +92,8 @@ pub(super) fn backend_value(
         flags |= BACKEND_LOCAL;
     }
     let mut value = Backend {
-        service,
+        service: service.id,
+        counted: u8::from(service.flags & SERVICE_COUNTS != 0),
         addr: if is_v6 { 0 } else { words[0] },
         port: backend.port.to_be(),
         weight: backend.weight,

@@ -31,6 +31,7 @@ pub(crate) fn director(buckets: u32, sched: Sched, flags: u32) -> Result<Directo
             ifindex: IFINDEX,
             flags: BACKEND_RESOLVED,
             service: 1,
+            counted: 1,
             ..Backend::default()
         };
         director.set_backend(index, backend);

@@ -232,7 +232,8 @@ impl Run {
             let (packets, bytes) = self.model.packets.get(&index).copied().unwrap_or_default();
             let connections = &self.model.connections;
             let scheduled = connections.scheduled.get(&index).copied();
-            let load = connections.loads.get(&index).copied().unwrap_or_default();
+            let load = connections.loads.get(&index).filter(|_| server.is_counted);
+            let load = load.copied().unwrap_or_default();
             let expected = (packets, bytes, scheduled.unwrap_or_default(), load);
             let counted = (
                 counters.packets,

@@ -74,6 +74,7 @@ fn full() -> Result<Director> {
             flags: BACKEND_RESOLVED,
             service: 1,
             weight: 1,
+            counted: 1,
             ..Backend::default()
         };
         director.set_backend(index, backend);

@@ -169,6 +169,7 @@ fn set_servers(director: &Director, servers: &[Server]) {
             flags: BACKEND_RESOLVED,
             service: 1,
             weight: server.weight,
+            counted: 1,
             ..Backend::default()
         };
         director.set_backend(server.number, backend);

@@ -37,6 +37,8 @@ pub(crate) struct Server {
     thresholds: (u32, u32),
     /// Active and inactive connections beside the flows of the row.
     pub(crate) load: (i32, i32),
+    /// Whether the program counts its connections.
+    pub(crate) is_counted: bool,
     marks: u64,
 }
 
@@ -64,6 +66,7 @@ pub(crate) fn server(index: u16) -> Server {
         mtu: 0,
         thresholds: (0, 0),
         load: (0, 0),
+        is_counted: true,
         marks: 0,
     }
 }
@@ -141,6 +144,12 @@ impl Server {
         self
     }
 
+    /// Nobody looks at its connections: the program does not count them.
+    pub(crate) fn uncounted(mut self) -> Server {
+        self.is_counted = false;
+        self
+    }
+
     /// `LOAD_*` bits.
     pub(crate) fn marked(mut self, marks: u64) -> Server {
         self.marks = marks;
@@ -165,6 +174,7 @@ impl Server {
             service,
             weight: self.weight,
             mtu: self.mtu,
+            counted: u8::from(self.is_counted),
             ..Backend::default()
         };
         let mut flags = 0;
@@ -573,7 +583,8 @@ impl Before {
         }
         for server in self.servers() {
             let (mut active, mut inactive) = server.load;
-            for flow in self.flows.iter().filter(|flow| flow.server == server.index) {
+            let is_its = |server: &Server, n| server.is_counted && n == server.index;
+            for flow in self.flows.iter().filter(|flow| is_its(server, flow.server)) {
                 let key = self.flow_key(flow.frame.as_ref().unwrap_or(frame));
                 if !key.is_some_and(|(tag, _)| self.has(tag as u16, server.index)) {
                     continue;

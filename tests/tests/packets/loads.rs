@@ -2,16 +2,45 @@
 
 use lb_common::maps::{LOAD_OVERLOADED, Sched};
 use lb_common::reason::Reason;
-use lb_common::tcp::State::{Established, SynRecv, UdpOnce};
+use lb_common::tcp::State::{Established, FinWait, SynRecv, UdpOnce};
 
 use crate::before::{Server, server, tcp_service, udp_service};
-use crate::frame::{ACK, SYN, tcp, udp, v4, v6};
+use crate::frame::{ACK, FIN, SYN, tcp, udp, v4, v6};
 use crate::row::{Row, row};
 
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows = counts();
     rows.extend(thresholds());
+    rows.extend(uncounted());
     rows
+}
+
+/// Where nobody looks at the counts they stay what user space made them.
+fn uncounted() -> Vec<Row> {
+    let service = || {
+        let servers = [server(1).uncounted().load(5, 2), server(2).uncounted()];
+        tcp_service(80).servers(servers)
+    };
+    vec![
+        row("uncounted: a new connection", service(), tcp(80, SYN)).opens(1, SynRecv),
+        row(
+            "uncounted: an end",
+            service().into_before().flow(1, Established),
+            tcp(80, FIN | ACK),
+        )
+        .stays(1, FinWait),
+        row(
+            "uncounted: a server that is gone, for one that is counted",
+            tcp_service(80)
+                .servers([server(1).uncounted().load(5, 2).down(), server(2)])
+                .turns(&[2])
+                .into_before()
+                .flow(1, Established),
+            tcp(80, SYN),
+        )
+        .noted(Reason::Rescheduled)
+        .opens(2, SynRecv),
+    ]
 }
 
 /// The schedulers that look at connection counts. Loads are active and inactive connections.

@@ -287,7 +287,8 @@ impl Row {
         for server in self.before.servers() {
             let (mut active, mut inactive) = server.load;
             for (&(tag, _), &(_, value)) in &new.flows {
-                if value.backend() == server.index && self.before.has(tag as u16, server.index) {
+                let is_its = value.backend() == server.index;
+                if server.is_counted && is_its && self.before.has(tag as u16, server.index) {
                     if value.state().is_some_and(State::is_active) {
                         active += 1;
                     } else {

@@ -39,6 +39,7 @@ fn what_32_000_real_servers_count_is_read_right_and_at_once() -> Result<()> {
     let mut took: Vec<_> = times.iter().map(|(took, _)| *took).collect();
     took.sort_unstable();
     println!("counters of 32,000 real servers: {:?}", took[2]);
+    bench.dp.sweeper().sweep()?;
     let connections = bench.dp.connections();
     for (_, counts) in times {
         let counts = counts?.backends;

@@ -200,7 +200,7 @@ fn counts_are_right_while_two_cpus_open_and_end_connections() -> Result<()> {
             close: Some(LINGER),
             ..Timeouts::NONE
         },
-        ..service(0, Scheduler::Rr, &(1..=SERVERS).collect::<Vec<_>>())
+        ..service(0, Scheduler::Lc, &(1..=SERVERS).collect::<Vec<_>>())
     }])?;
     let scanner = bench.dp.scanner();
     let walks = Walks {
@@ -305,6 +305,44 @@ fn counts_are_right_while_two_cpus_open_and_end_connections() -> Result<()> {
     println!("{opened} connections");
     assert_eq!(scheduled, opened);
     println!("{} counts put right", walks.repaired.into_inner());
+    Ok(())
+}
+
+#[test]
+fn where_no_scheduler_looks_a_walk_counts() -> Result<()> {
+    let mut bench = Bench::new(10_000)?;
+    let scanner = bench.dp.scanner();
+    let mut next = (0..).map(Client);
+    let mut more = |bench: &Bench| -> Result<Counts> {
+        for client in next.by_ref().take(200) {
+            let kinds: &[Kind] = match client.0 % 3 {
+                0 => &[frame::SYN],
+                1 => &[frame::SYN, frame::ACK],
+                _ => &[frame::SYN, frame::ACK, frame::FIN],
+            };
+            for kind in kinds {
+                bench.send(client, vip(0), *kind)?.context("a server")?;
+            }
+        }
+        scan::connections(&scanner)
+    };
+    let by = |scheduler| [service(0, scheduler, &[1, 2, 3])];
+    bench.to(&by(Scheduler::Rr))?;
+    let mut sweeper = bench.dp.sweeper();
+    let table = more(&bench)?;
+    assert_eq!((table.len(), bench.dp.connections()), (3, Counts::new()));
+    assert_eq!(sweeper.sweep()?.repaired, 0);
+    assert_eq!(bench.dp.connections(), table);
+    // A scheduler that looks begins with what the walk found.
+    bench.to(&by(Scheduler::Lc))?;
+    assert_eq!(bench.dp.connections(), table);
+    let table = more(&bench)?;
+    assert_eq!(bench.dp.connections(), table);
+    bench.to(&by(Scheduler::Mh))?;
+    let later = more(&bench)?;
+    assert_eq!(bench.dp.connections(), table);
+    assert_eq!(sweeper.sweep()?.repaired, 0);
+    assert_eq!(bench.dp.connections(), later);
     Ok(())
 }
 

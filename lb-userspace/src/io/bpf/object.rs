@@ -96,7 +96,7 @@ pub(super) struct Maps {
     pub(super) services: Arc<Mapped>,
     pub(super) cursors: Mapped,
     pub(super) sched: Mapped,
-    pub(super) backends: Mapped,
+    pub(super) backends: Arc<Mapped>,
     pub(super) ifaces: Mapped,
     pub(super) settings: Arc<Mapped>,
     pub(super) flows: Arc<Mapped>,
@@ -281,7 +281,12 @@ impl Maps {
             )?),
             cursors: mapped(ebpf, name::SERVICE_CURSOR, 8, MAX_SERVICES)?,
             sched: mapped(ebpf, name::SCHED, 8, SCHED_WORDS)?,
-            backends: mapped(ebpf, name::BACKENDS, size_of::<Backend>(), MAX_BACKENDS)?,
+            backends: Arc::new(mapped(
+                ebpf,
+                name::BACKENDS,
+                size_of::<Backend>(),
+                MAX_BACKENDS,
+            )?),
             ifaces: mapped(ebpf, name::IFACES, size_of::<Iface>(), IFACE_SLOTS)?,
             settings: Arc::new(mapped(ebpf, name::SETTINGS, size_of::<Settings>(), 1)?),
             flows: Arc::new(mapped(

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lb_common::flow::FlowValue;
-use lb_common::maps::{MAX_BACKENDS, load_word};
+use lb_common::maps::{Backend, MAX_BACKENDS, load_word};
 use lb_common::tcp::State;
 
 use super::apply::LOAD_COUNTS;
@@ -20,6 +20,7 @@ use super::mapped::Mapped;
 pub struct Sweeper {
     pub(super) scanner: FlowScanner,
     pub(super) loads: Arc<Mapped>,
+    pub(super) backends: Arc<Mapped>,
     pub(super) drift: Drift,
     /// The ways that were being written when they were looked at last, and their tags. The program
     /// writes for microseconds; a daemon that was killed in it, for ever.
@@ -36,6 +37,11 @@ pub struct Swept {
     /// Backends whose counts were wrong for good, and are right again.
     pub repaired: u32,
 }
+
+/// The word of a backend that says whether the program counts its connections; the other bytes are
+/// reserved.
+const COUNTED: usize = std::mem::offset_of!(Backend, counted) / 8;
+const _: () = assert!(std::mem::offset_of!(Backend, counted) % 8 == 0);
 
 /// What a flow adds to its backend's counts.
 fn share(value: FlowValue) -> u64 {
@@ -58,7 +64,8 @@ impl Sweeper {
     }
 
     /// Walks through the whole table once. Wanted in every tick, see [`pause`](Self::pause): a
-    /// backend's counts have an expired flow until then.
+    /// backend's counts have an expired flow until then, and those that the program does not keep
+    /// (`Backend::counted`) are those of the last walk.
     ///
     /// # Errors
     /// When the kernel's clock cannot be read.
@@ -66,6 +73,7 @@ impl Sweeper {
         let mut swept = Swept::default();
         let ages = self.scanner.ages()?;
         let mut before = self.counts();
+        let was_counted = self.counted();
         let mut seen = vec![0u64; before.len()];
         let before_that = std::mem::take(&mut self.pending);
         for (place, way) in self.scanner.flows.flows().iter().enumerate() {
@@ -97,6 +105,12 @@ impl Sweeper {
         }
         let after = self.counts();
         for (index, seen) in seen.into_iter().enumerate() {
+            if !was_counted[index] && !self.is_counted(index) {
+                if after[index] != seen {
+                    self.loads.store(index as u32, LOAD_COUNTS, seen);
+                }
+                continue;
+            }
             let add = self
                 .drift
                 .look(index as u16, before[index], seen, after[index]);
@@ -112,6 +126,18 @@ impl Sweeper {
         (0..self.loads.len().min(MAX_BACKENDS))
             .map(|index| self.loads.load(index, LOAD_COUNTS))
             .collect()
+    }
+
+    fn counted(&self) -> Vec<bool> {
+        let indices = 0..self.loads.len().min(MAX_BACKENDS);
+        indices
+            .map(|index| self.is_counted(index as usize))
+            .collect()
+    }
+
+    fn is_counted(&self, backend: usize) -> bool {
+        let [counted, ..] = self.backends.load(backend as u32, COUNTED).to_ne_bytes();
+        counted != 0
     }
 
     fn add(&self, backend: usize, difference: u64) {

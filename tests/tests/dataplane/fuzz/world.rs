@@ -34,6 +34,8 @@ pub(crate) struct Server {
     pub(crate) over_v6: bool,
     pub(crate) has_checksum: bool,
     pub(crate) mtu: u16,
+    /// Whether the program counts its connections.
+    pub(crate) is_counted: bool,
 }
 
 const PLAIN: Server = Server {
@@ -46,6 +48,7 @@ const PLAIN: Server = Server {
     over_v6: false,
     has_checksum: false,
     mtu: 0,
+    is_counted: false,
 };
 
 impl Server {
@@ -80,6 +83,7 @@ impl Server {
             service: self.service,
             weight: self.weight,
             mtu: self.mtu,
+            counted: u8::from(self.is_counted),
             ..Backend::default()
         };
         let (source, addr) = self.tunnel();
@@ -182,6 +186,8 @@ pub(crate) fn services() -> Vec<Service> {
                 index += 1;
                 server.index = index;
                 server.service = service.id;
+                // Where the scheduler looks, and at some where it does not.
+                server.is_counted = service.sched as u8 >= Sched::LeastConn as u8 || index % 2 == 0;
             }
             service.table = table(&service);
             out.push(service);

@@ -237,7 +237,10 @@ pub mod shared {
         pub fn give_up(&self, tag: u64) {
             if self.pending() == Some(tag) {
                 self.tag.store(0, Ordering::Release);
-                self.value.store(0, Ordering::Release);
+                // Unless it lives after all, and has just settled.
+                let _ =
+                    self.value
+                        .compare_exchange(PENDING, 0, Ordering::AcqRel, Ordering::Relaxed);
             }
         }
 

@@ -33,7 +33,8 @@ use generate::Random;
 use model::{Expected, Model};
 use world::Service;
 
-/// Frames of each kind, half of them in each of two threads with a director of their own.
+/// Frames of each kind, half of them in each of two threads with a director of their own; the
+/// environment may ask for another number (`LB_FUZZ_FRAMES`), for a machine that is emulated.
 const FRAMES: u32 = 1_000_000;
 const THREADS: u32 = 2;
 /// How many frames come between two changes to the world.
@@ -112,7 +113,7 @@ impl Run {
     fn frames(&mut self, name: &str, make: Make) -> Result<()> {
         let mut frame = Vec::new();
         let mut out = vec![0; 4096];
-        for n in 0..FRAMES / THREADS {
+        for n in 0..frames() / THREADS {
             if n % SEASON == 0 {
                 self.counters_agree()?;
                 self.change()?;
@@ -253,6 +254,11 @@ impl Run {
     }
 }
 
+fn frames() -> u32 {
+    let asked = std::env::var("LB_FUZZ_FRAMES").ok();
+    asked.map_or(FRAMES, |n| n.parse().expect("a number of frames"))
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -291,7 +297,7 @@ fn run(name: &str, seed: u64, make: Make) -> Result<Histogram> {
     }
     assert_eq!(actions[Action::Aborted as usize], 0);
     assert!(
-        actions[1..4].iter().all(|&n| n > FRAMES / 1000),
+        actions[1..4].iter().all(|&n| n > frames() / 1000),
         "every verdict was met: {actions:?}"
     );
     Ok(histogram)
@@ -318,6 +324,9 @@ fn a_million_mutated_frames_are_treated_as_the_rules_say() -> Result<()> {
         .filter(|&&reason| is_reached_by_frames(reason) && histogram[reason as usize] == 0)
         .map(|reason| reason.name())
         .collect();
-    assert!(unmet.is_empty(), "never met: {unmet:?}");
+    assert!(
+        unmet.is_empty() || frames() < FRAMES,
+        "never met: {unmet:?}"
+    );
     Ok(())
 }

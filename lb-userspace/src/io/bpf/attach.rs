@@ -423,8 +423,7 @@ impl DataPlane {
     }
 
     fn detach_index(&mut self, ifindex: u32) -> Result<(), BpfError> {
-        object::remove_pin(&self.link_path(ifindex))?;
-        // The last descriptor takes the program off.
+        object::take_off(&self.link_path(ifindex))?;
         self.links.remove(&ifindex);
         let ifaces = &self.object.maps.ifaces;
         for slot in (0..IFACE_PROBES).map(|probe| iface_slot(ifindex, probe)) {

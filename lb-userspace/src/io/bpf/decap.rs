@@ -2,7 +2,6 @@
 //! no process.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -146,16 +145,7 @@ impl Decap {
     /// # Errors
     /// When it cannot be taken off or the pin cannot be removed.
     pub fn detach(&self, index: u32) -> Result<(), BpfError> {
-        let path = self.link_path(index);
-        // Without its pin it would run a moment longer: the kernel lets go of the file later.
-        match sys::open_pin(&path).and_then(|link| sys::link_detach(link.as_fd())) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(BpfError::Pin {
-                action: "detach",
-                path,
-                source,
-            }),
-            Ok(()) | Err(_) => object::remove_pin(&path),
-        }
+        object::take_off(&self.link_path(index))
     }
 
     /// Removes all that is pinned, and the directory when nothing else is in it.

@@ -19,6 +19,7 @@ use lb_common::reason::REASON_SLOTS;
 use super::error::BpfError;
 use super::kept;
 use super::mapped::Mapped;
+use super::sys;
 
 /// What a pinned map must be to be adopted.
 struct Shape {
@@ -214,6 +215,19 @@ pub(super) fn remove_pin(path: &Path) -> Result<(), BpfError> {
             source,
         }),
         Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Takes off the program whose link is pinned there, if one is, and removes the pin. It is off on
+/// return: without its pin alone it would run a moment longer, for the kernel lets go of the file later.
+pub(super) fn take_off(path: &Path) -> Result<(), BpfError> {
+    match sys::open_pin(path).and_then(|link| sys::link_detach(link.as_fd())) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(BpfError::Pin {
+            action: "detach",
+            path: path.to_owned(),
+            source,
+        }),
+        Ok(()) | Err(_) => remove_pin(path),
     }
 }
 

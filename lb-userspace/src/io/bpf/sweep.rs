@@ -1,5 +1,6 @@
 //! Flows that ended in silence: only user space sees them, since no packet of theirs comes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,10 +23,14 @@ pub struct Sweeper {
     pub(super) loads: Arc<Mapped>,
     pub(super) backends: Arc<Mapped>,
     pub(super) drift: Drift,
-    /// The ways that were being written when they were looked at last, and their tags. The program
-    /// writes for microseconds; a daemon that was killed in it, for ever.
-    pub(super) pending: Vec<(usize, u64)>,
+    /// The ways that were being written when they were looked at last, their tags, and in how many walks
+    /// in a row. The program writes for microseconds; a daemon that was killed in it, for ever.
+    pub(super) pending: HashMap<(usize, u64), u32>,
 }
+
+/// In how many walks in a row a way is being written before its writer is dead: some seconds, much
+/// longer than a CPU of a virtual machine is kept waiting.
+const DEAD: u32 = 8;
 
 /// What one walk through the table found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,10 +84,11 @@ impl Sweeper {
         for (place, way) in self.scanner.flows.flows().iter().enumerate() {
             let Some((tag, value)) = way.read() else {
                 if let Some(tag) = way.pending() {
-                    if before_that.contains(&(place, tag)) {
-                        way.give_up(tag);
+                    let looks = before_that.get(&(place, tag)).map_or(1, |looks| looks + 1);
+                    if looks < DEAD {
+                        self.pending.insert((place, tag), looks);
                     } else {
-                        self.pending.push((place, tag));
+                        way.give_up(tag);
                     }
                 }
                 continue;

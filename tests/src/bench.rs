@@ -26,12 +26,18 @@ pub struct Effort {
     pub repeat: u32,
 }
 
-/// Measures every case; the pins lie in `dir`, on a bpf filesystem.
+/// Measures every case whose name has that in it; the pins lie in `dir`, on a bpf filesystem.
 ///
 /// # Errors
 /// When the kernel refuses, or a program does not do with the frames what it must.
-pub fn measure(dir: &Path, effort: Effort, mut done: impl FnMut(&Row)) -> Result<Report> {
+pub fn measure(
+    dir: &Path,
+    effort: Effort,
+    only: &str,
+    mut done: impl FnMut(&Row),
+) -> Result<Report> {
     let mut rows = Vec::new();
+    let is_wanted = |case: &Case| case.name.contains(only);
     let mut offers: Vec<Offer> = Vec::new();
     for case in &CASES {
         if !offers.contains(&case.offer) {
@@ -39,12 +45,12 @@ pub fn measure(dir: &Path, effort: Effort, mut done: impl FnMut(&Row)) -> Result
         }
     }
     let mut rig = Rig::new(dir, &offers, 0, FLOW_BUCKETS)?;
-    for case in &CASES {
+    for case in CASES.iter().filter(|case| is_wanted(case)) {
         rows.push(row(&mut rig, case, effort)?);
         done(&rows[rows.len() - 1]);
     }
     rig.close()?;
-    for (others, case) in &MANY {
+    for (others, case) in MANY.iter().filter(|(_, case)| is_wanted(case)) {
         let mut rig = Rig::new(dir, &[case.offer], *others, FLOW_BUCKETS)?;
         rows.push(row(&mut rig, case, effort)?);
         done(&rows[rows.len() - 1]);
@@ -61,7 +67,7 @@ fn row(rig: &mut Rig, case: &Case, effort: Effort) -> Result<Row> {
             // The first run fills the tables and is not counted.
             let repeat = match case.flows {
                 Flows::Of(n) if run == 0 => effort.repeat.max(n as u32),
-                Flows::Of(_) | Flows::New => effort.repeat,
+                Flows::Of(_) | Flows::New => case.enough(effort.repeat),
             };
             if let Some(nanos) = rig.run(case, target, repeat)?
                 && run > 0

@@ -52,6 +52,32 @@ pub struct Case {
     pub order: Order,
 }
 
+impl Case {
+    /// The same flows of the usual service, where this one is IPv6 or a tunnel; new flows are compared
+    /// with no others, for whose places they would fight.
+    #[must_use]
+    pub fn beside(&self) -> Option<Case> {
+        let takes_more = self.offer.v6 || self.offer.tunnel.is_some();
+        (takes_more && self.flows != Flows::New).then_some(Case {
+            name: "direct",
+            offer: USUAL,
+            ..*self
+        })
+    }
+
+    /// How many of so many packets are enough: a scheduler that compares all its servers for each new
+    /// flow is as much slower as they are more.
+    #[must_use]
+    pub fn enough(&self, packets: u32) -> u32 {
+        let compares = self.flows == Flows::New && self.offer.scheduler == Scheduler::Wlc;
+        if compares {
+            packets / u32::from(self.offer.servers).div_ceil(16)
+        } else {
+            packets
+        }
+    }
+}
+
 /// The usual service.
 const USUAL: Offer = Offer {
     port: 80,
@@ -90,6 +116,11 @@ const fn case(name: &'static str, offer: Offer, kind: Kind, flows: Flows) -> Cas
     }
 }
 
+const fn wlc(name: &'static str, port: u16, servers: u16) -> Case {
+    let offer = offer(port, Scheduler::Wlc, servers);
+    case(name, offer, frame::ACK, Flows::New)
+}
+
 const fn scattered(case: Case) -> Case {
     Case {
         order: Order::Scattered,
@@ -99,7 +130,7 @@ const fn scattered(case: Case) -> Case {
 
 /// The cases in an order in which none disturbs the next: a flow that a SYN has opened is
 /// established by the ACKs that follow, and what fills the flow table comes last.
-pub const CASES: [Case; 23] = [
+pub const CASES: [Case; 28] = [
     case("SYN, 4,096 flows", USUAL, frame::SYN, Flows::Of(4_096)),
     case("UDP, 4,096 flows", USUAL, Kind::Udp, Flows::Of(4_096)),
     case("TCP, 1 flow", USUAL, frame::ACK, Flows::Of(1)),
@@ -182,12 +213,12 @@ pub const CASES: [Case; 23] = [
         Flows::New,
     ),
     case("new flows, IPv6 rr", V6, frame::ACK, Flows::New),
-    case(
-        "new flows, wlc",
-        offer(86, Scheduler::Wlc, 64),
-        frame::ACK,
-        Flows::New,
-    ),
+    wlc("new flows, wlc of 1", 93, 1),
+    wlc("new flows, wlc of 16", 94, 16),
+    wlc("new flows, wlc of 64", 86, 64),
+    wlc("new flows, wlc of 256", 95, 256),
+    wlc("new flows, wlc of 1,024", 96, 1_024),
+    wlc("new flows, wlc of 4,096", 97, 4_096),
     case("new flows, rr", USUAL, frame::ACK, Flows::New),
 ];
 

@@ -50,11 +50,21 @@ impl Row {
             .zip(&times)
             .skip(2)
             .filter(|(_, times)| !times.is_empty())
-            .map(|(target, t)| Net {
-                program: target.name(),
-                net: median(t) - driver - again,
-                min: t.first().copied().unwrap_or(f64::NAN) - driver - again,
-                max: t.last().copied().unwrap_or(f64::NAN) - driver - again,
+            .map(|(target, t)| {
+                let none = match target {
+                    Target::Balance => driver + again,
+                    Target::Nothing
+                    | Target::Room
+                    | Target::Swap
+                    | Target::Lookup
+                    | Target::Direct => driver,
+                };
+                Net {
+                    program: target.name(),
+                    net: median(t) - none,
+                    min: t.first().copied().unwrap_or(f64::NAN) - none,
+                    max: t.last().copied().unwrap_or(f64::NAN) - none,
+                }
             })
             .collect();
         Row {
@@ -83,16 +93,17 @@ pub struct Report {
 }
 
 /// The head of the table.
-pub const HEAD: &str =
-    "net ns a packet                   swap+send    lookup   balance   min..max          / lookup";
+pub const HEAD: &str = "net ns a packet                   swap+send    lookup   balance   min..max          / lookup  / direct";
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (swap, lookup, whole) = (
-            self.net(Target::Swap),
-            self.net(Target::Lookup),
-            self.net(Target::Balance),
-        );
+        let [swap, lookup, direct, whole] = [
+            Target::Swap,
+            Target::Lookup,
+            Target::Direct,
+            Target::Balance,
+        ]
+        .map(|target| self.net(target));
         let (min, max) = self
             .programs
             .iter()
@@ -101,10 +112,11 @@ impl fmt::Display for Row {
         let range = format!("{min:.1}..{max:.1}");
         write!(
             f,
-            "{:<32}{swap:>11.1}{:>10}{whole:>10.1}   {range:<14}{:>12}",
+            "{:<32}{swap:>11.1}{:>10}{whole:>10.1}   {range:<14}{:>12}{:>10}",
             self.case,
             number(lookup, 1),
             number(whole / lookup, 2),
+            number(whole / direct, 2),
         )
     }
 }
@@ -138,6 +150,7 @@ mod tests {
                 Vec::new(),
                 vec![7.0, 7.5, 6.0],
                 vec![10.0; 3],
+                Vec::new(),
                 vec![20.0, 19.0, 30.0],
             ],
         );

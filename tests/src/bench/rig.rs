@@ -59,17 +59,20 @@ pub enum Target {
     Swap,
     /// Service and backend lookup only.
     Lookup,
+    /// The balancer with the usual service (IPv4, direct routing), beside one that takes more.
+    Direct,
     /// The balancer.
     Balance,
 }
 
 impl Target {
     /// All of them; the driver alone first.
-    pub const ALL: [Target; 5] = [
+    pub const ALL: [Target; 6] = [
         Target::Nothing,
         Target::Room,
         Target::Swap,
         Target::Lookup,
+        Target::Direct,
         Target::Balance,
     ];
 
@@ -81,14 +84,26 @@ impl Target {
             Target::Room => "room",
             Target::Swap => "swap+send",
             Target::Lookup => "lookup",
+            Target::Direct => "direct",
             Target::Balance => "balance",
         }
     }
 
+    /// The case that it does in a row.
+    fn of(self, case: &Case) -> Case {
+        match self {
+            Target::Direct => case.beside().unwrap_or(*case),
+            Target::Nothing | Target::Room | Target::Swap | Target::Lookup | Target::Balance => {
+                *case
+            }
+        }
+    }
+
     /// Whether it can do the case: the floor with a lookup knows IPv4 alone.
-    const fn takes(self, case: &Case) -> bool {
+    fn takes(self, case: &Case) -> bool {
         match self {
             Target::Lookup => !case.offer.v6 && case.offer.tunnel.is_none(),
+            Target::Direct => case.beside().is_some(),
             Target::Room => case.offer.tunnel.is_some(),
             Target::Nothing | Target::Swap | Target::Balance => true,
         }
@@ -138,7 +153,9 @@ impl Rig {
             load(name::SWAP)?,
             load(name::LOOKUP)?,
         ];
-        programs.push(data_plane.program().try_clone()?);
+        for _balance in [Target::Direct, Target::Balance] {
+            programs.push(data_plane.program().try_clone()?);
+        }
         let orders = Array::try_from(ebpf.take_map(name::DRIVER).context("no map of orders")?)?;
         let target = ProgramArray::try_from(
             ebpf.take_map(name::TARGET)
@@ -163,7 +180,7 @@ impl Rig {
             if !target.takes(case) {
                 continue;
             }
-            let run = test_run(fd.as_fd(), &template(case), 1)?;
+            let run = test_run(fd.as_fd(), &template(&target.of(case)), 1)?;
             ensure!(
                 run.verdict == XDP_TX,
                 "{} answers {} instead of XDP_TX",
@@ -183,6 +200,7 @@ impl Rig {
         if !target.takes(case) {
             return Ok(None);
         }
+        let case = &target.of(case);
         let index = Target::ALL.iter().position(|t| *t == target).unwrap_or(0);
         self.target.set(0, &self.programs[index], 0)?;
         let (next, mask) = match case.flows {

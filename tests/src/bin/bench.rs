@@ -25,6 +25,9 @@ struct Args {
     /// Packets of a run.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1000..=100_000_000))]
     repeat: u32,
+    /// Measure only the cases whose name has this in it.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
     /// The CPU to measure on; by default the last.
     #[arg(long)]
     cpu: Option<usize>,
@@ -98,7 +101,7 @@ fn main() -> Result<()> {
         );
         println!("{HEAD}");
     }
-    let report = measure(&scratch.pins().join("bench"), effort, |row| {
+    let report = measure(&scratch.pins().join("bench"), effort, &args.only, |row| {
         if !args.json {
             println!("{row}");
         }

@@ -5,12 +5,14 @@
 //! the same give equal models.
 
 mod scheduler;
+mod transport;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 pub use scheduler::{SchedFlags, Scheduler};
 use serde::{Deserialize, Serialize};
+pub use transport::{OldChecksum, Transport, Unicast, UnicastPeer, VRRP_GROUP};
 
 /// A whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -143,8 +145,10 @@ pub struct VrrpInstance {
     pub garp_lower_prio_delay: Duration,
     /// `garp_lower_prio_repeat`, default `vrrp_garp_master_repeat`.
     pub garp_lower_prio_repeat: u32,
-    /// `mcast_src_ip`; absent: the interface's first address.
+    /// `mcast_src_ip` or `unicast_src_ip`; absent: the interface's first address.
     pub mcast_src_ip: Option<IpAddr>,
+    /// `unicast_peer`, `mcast_dst_ip`, `vrrp_mcast_group4`.
+    pub transport: Transport,
     /// `track_interface` without weight: these must be up (the instance's own always must).
     pub track_interfaces: Vec<String>,
     /// `dont_track_primary`.

@@ -31,6 +31,7 @@ mod router;
 #[cfg(test)]
 mod sim;
 mod status;
+mod transport;
 
 pub use config::{Policy, Resume};
 pub use event::{
@@ -38,3 +39,4 @@ pub use event::{
 };
 pub use router::Router;
 pub use status::{Hold, InstanceStatus};
+pub use transport::Listen;

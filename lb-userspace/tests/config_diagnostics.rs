@@ -330,6 +330,20 @@ const CASES: &[Case] = &[
         Code::Unsupported,
     ),
     (
+        "unicast",
+        "a.conf",
+        &[],
+        "vrrp_instance A {\n  interface eth0\n  virtual_router_id 1\n  unicast_ttl 256\n  old_unicast_checksum always\n  mcast_dst_ip 10.0.0.1\n  unicast_peer {\n    192.0.2.9 min_ttl 9 max_ttl\n    2001:db8::9\n    192.0.2.8 min 3\n    192.0.2.8\n    192.0.2.7 min_ttl 5 max_ttl 4\n  }\n  virtual_ipaddress {\n    192.0.2.1\n  }\n}\nvrrp_instance B {\n  interface eth0\n  virtual_router_id 2\n  check_unicast_src\n  virtual_ipaddress {\n    192.0.2.2\n  }\n}\n",
+        Code::Incomplete,
+    ),
+    (
+        "toml-unicast",
+        "a.toml",
+        &[],
+        "[[vrrp_instance]]\nname = \"A\"\ninterface = \"eth0\"\nvirtual_router_id = 1\nunicast_ttl = 256\ncheck_unicast_src = true\nvirtual_ipaddress = [\"192.0.2.1\"]\n",
+        Code::OutOfRange,
+    ),
+    (
         "duplicate",
         "a.conf",
         &[],

@@ -18,6 +18,8 @@ use lb_userspace::model::*;
 
 #[path = "keepalived/services.rs"]
 mod services;
+#[path = "keepalived/vrrp.rs"]
+mod vrrp;
 
 use services::{group, service};
 
@@ -382,6 +384,7 @@ fn instance(i: &VrrpInstance, lines: &[&str], text: &str, diff: &mut Vec<String>
             ));
         }
     }
+    vrrp::transport(i, lines, diff);
     let tracked: Vec<String> = list(lines, "Tracked interfaces")
         .iter()
         .filter_map(|l| l.split([' ', ',']).next())

@@ -96,6 +96,37 @@ fn whole() -> impl Strategy<Value = Duration> {
     (0u64..100).prop_map(Duration::from_secs)
 }
 
+fn transport() -> impl Strategy<Value = Transport> {
+    let host = (1u32..0x7f00_0000).prop_map(Ipv4Addr::from);
+    let limits = (any::<u8>(), any::<u8>());
+    let peer = (host, limits).prop_map(|(addr, (a, b))| UnicastPeer {
+        addr,
+        min_ttl: a.min(b),
+        max_ttl: a.max(b),
+    });
+    let old = prop_oneof![
+        Just(OldChecksum::Auto),
+        Just(OldChecksum::Always),
+        Just(OldChecksum::Never)
+    ];
+    let unicast = (vec(peer, 0..4), any::<u8>(), any::<bool>(), old);
+    prop_oneof![
+        Just(Transport::default()),
+        (0xe000_0000u32..0xf000_0000).prop_map(|g| Transport::Multicast(g.into())),
+        unicast.prop_map(|(mut peers, ttl, check, old_checksum)| {
+            peers.sort_by_key(|p| p.addr);
+            peers.dedup_by_key(|p| p.addr);
+            let limited = peers.iter().any(|p| (p.min_ttl, p.max_ttl) != (0, 255));
+            Transport::Unicast(Unicast {
+                peers,
+                ttl,
+                check_source: check || limited,
+                old_checksum,
+            })
+        })
+    ]
+}
+
 fn instance() -> impl Strategy<Value = VrrpInstance> {
     let version = prop_oneof![
         (
@@ -124,7 +155,7 @@ fn instance() -> impl Strategy<Value = VrrpInstance> {
             vec(address(), 1..4),
             vec(address(), 0..3),
             garp,
-            option::of(ip()),
+            (option::of(ip()), transport()),
             vec("[t-z][0-9]", 0..3),
             any::<bool>(),
         ),
@@ -141,7 +172,14 @@ fn instance() -> impl Strategy<Value = VrrpInstance> {
                     auth,
                     nopreempt,
                 ),
-                (addresses, excluded, garp, mcast_src_ip, mut track_interfaces, dont_track_primary),
+                (
+                    addresses,
+                    excluded,
+                    garp,
+                    (mcast_src_ip, transport),
+                    mut track_interfaces,
+                    dont_track_primary,
+                ),
             )| {
                 track_interfaces.sort();
                 track_interfaces.dedup();
@@ -169,6 +207,7 @@ fn instance() -> impl Strategy<Value = VrrpInstance> {
                     garp_lower_prio_delay: garp.4,
                     garp_lower_prio_repeat: garp.5,
                     mcast_src_ip,
+                    transport,
                     track_interfaces,
                     dont_track_primary,
                 }

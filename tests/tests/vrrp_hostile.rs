@@ -13,8 +13,9 @@ use lb_tests::prober::let_answers_in;
 use lb_tests::recorder::What;
 use lb_userspace::control::status::Discarded;
 use lb_userspace::io::vrrp::VrrpSockets;
-use lb_userspace::model::{Auth, VrrpVersion};
-use lb_userspace::vrrp::packet::Advert;
+use lb_userspace::model::{Auth, Transport, VrrpVersion};
+use lb_userspace::vrrp::Listen;
+use lb_userspace::vrrp::packet::{Advert, Envelope};
 
 const ADVERT: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(20);
@@ -23,6 +24,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 fn winning(vip: Ipv4Addr) -> Advert {
     Advert {
         source: Ipv4Addr::new(10, 77, 0, 250),
+        envelope: Envelope::MULTICAST,
         version: VrrpVersion::V2,
         vrid: 62,
         priority: 254,
@@ -149,7 +151,7 @@ fn send(lab: &Lab, packets: Vec<Vec<u8>>, gap: Option<Duration>) -> Result<()> {
     let link = spare.link.clone();
     spare.ns.block_on(async move {
         let mut sockets = VrrpSockets::new()?;
-        sockets.open(&link, index)?;
+        sockets.open(&link, index, &Listen::to(&Transport::default()))?;
         for packet in packets {
             // A full queue of the veth is a frame less, which is all the same here.
             let _ = sockets.send(&link, &packet);

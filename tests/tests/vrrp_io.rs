@@ -10,9 +10,9 @@ use lb_tests::switch::{Host, Switch};
 use lb_userspace::io::arp::ArpSocket;
 use lb_userspace::io::netlink::{Change, Control, LinkTable, NeighbourState, Watch};
 use lb_userspace::io::vrrp::VrrpSockets;
-use lb_userspace::model::{Auth, Broadcast, VrrpVersion};
-use lb_userspace::vrrp::packet::{Advert, View};
-use lb_userspace::vrrp::{Address, Applied, LinkState};
+use lb_userspace::model::{Auth, Broadcast, Transport, VrrpVersion};
+use lb_userspace::vrrp::packet::{Advert, Envelope, View};
+use lb_userspace::vrrp::{Address, Applied, LinkState, Listen};
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
 const LIMIT: Duration = Duration::from_secs(5);
@@ -247,9 +247,15 @@ fn a_neighbour_is_resolved_on_request_and_its_silence_is_told() -> Result<()> {
     })
 }
 
+/// 224.0.0.18.
+fn multicast() -> Listen {
+    Listen::to(&Transport::default())
+}
+
 fn advert(source: [u8; 4], vrid: u8) -> Vec<u8> {
     Advert {
         source: source.into(),
+        envelope: Envelope::MULTICAST,
         version: VrrpVersion::V2,
         vrid,
         priority: 100,
@@ -266,13 +272,13 @@ fn adverts_arrive_whole_with_the_senders_mac_and_not_our_own() -> Result<()> {
     let (index_a, index_b) = (a.ns.index("eth0")?, b.ns.index("eth0")?);
     let mut receiver = a.ns.block_on(async move {
         let mut sockets = VrrpSockets::new()?;
-        sockets.open("eth0", index_a)?;
-        sockets.open("eth0", index_a)?;
+        sockets.open("eth0", index_a, &multicast())?;
+        sockets.open("eth0", index_a, &multicast())?;
         anyhow::Ok(sockets)
     })?;
     b.ns.block_on(async move {
         let mut sockets = VrrpSockets::new()?;
-        sockets.open("eth0", index_b)?;
+        sockets.open("eth0", index_b, &multicast())?;
         for vrid in 1..=200 {
             sockets.send("eth0", &advert([10, 77, 0, 2], vrid))?;
         }
@@ -317,7 +323,7 @@ fn the_group_is_joined_while_the_sockets_are_open() -> Result<()> {
         };
         ensure!(!joined()?);
         let mut sockets = VrrpSockets::new()?;
-        sockets.open("eth0", index)?;
+        sockets.open("eth0", index, &multicast())?;
         ensure!(joined()?);
         sockets.close("eth0");
         ensure!(!joined()?);
@@ -355,13 +361,13 @@ fn a_flood_on_another_protocol_does_not_reach_the_daemon() -> Result<()> {
     let index_a = a.ns.index("eth0")?;
     let mut receiver = a.ns.block_on(async move {
         let mut sockets = VrrpSockets::new()?;
-        sockets.open("eth0", index_a)?;
+        sockets.open("eth0", index_a, &multicast())?;
         anyhow::Ok(sockets)
     })?;
     let index_b = b.ns.index("eth0")?;
     b.ns.block_on(async move {
         let mut sockets = VrrpSockets::new()?;
-        sockets.open("eth0", index_b)?;
+        sockets.open("eth0", index_b, &multicast())?;
         let mut other = advert([10, 77, 0, 2], 1);
         other[9] = 113;
         for _ in 0..1000 {

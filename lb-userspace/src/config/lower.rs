@@ -9,6 +9,7 @@ mod parts;
 mod server;
 mod service;
 mod suggest;
+mod transport;
 mod values;
 
 use std::collections::HashMap;

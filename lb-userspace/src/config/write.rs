@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::{
-    Broadcast, ForwardMethod, Service, ServiceKey, Timeouts, Tunnel, VirtualAddress,
+    Broadcast, ForwardMethod, Service, ServiceKey, Timeouts, Tunnel, UnicastPeer, VirtualAddress,
 };
 
 /// Seconds, with as many digits as are needed.
@@ -119,6 +119,18 @@ fn address(a: &VirtualAddress) -> String {
     } else {
         format!("{}/{}", a.addr, a.prefix_len)
     }
+}
+
+/// A line of `unicast_peer`.
+fn peer(p: &UnicastPeer) -> String {
+    let mut line = p.addr.to_string();
+    if p.min_ttl != 0 {
+        line += &format!(" min_ttl {}", p.min_ttl);
+    }
+    if p.max_ttl != u8::MAX {
+        line += &format!(" max_ttl {}", p.max_ttl);
+    }
+    line
 }
 
 fn scope(n: u8) -> String {

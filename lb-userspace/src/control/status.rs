@@ -329,6 +329,8 @@ pub struct VrrpStatus {
     pub advert_ms: u64,
     /// `nopreempt`.
     pub nopreempt: bool,
+    /// Where adverts go: the multicast group or the unicast peers.
+    pub sent_to: Vec<IpAddr>,
     /// Address of the master, when it is another one.
     pub master: Option<IpAddr>,
     /// Its priority.

@@ -260,7 +260,9 @@ fn show(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Auth, ForwardMethod, Protocol, Scheduler, ServiceKey, Tunnel, VrrpVersion};
+    use crate::model::{
+        Auth, ForwardMethod, Protocol, Scheduler, ServiceKey, Transport, Tunnel, VrrpVersion,
+    };
     use std::time::Duration;
 
     fn server(last: u8, weight: u16) -> RealServer {
@@ -288,6 +290,7 @@ mod tests {
                 garp_lower_prio_delay: Duration::from_secs(5),
                 garp_lower_prio_repeat: 5,
                 mcast_src_ip: None,
+                transport: Transport::default(),
                 track_interfaces: Vec::new(),
                 dont_track_primary: false,
             }],

@@ -9,7 +9,7 @@ use crate::control::status::{
 };
 use crate::engine::{Engine, Sample};
 use crate::health::Target;
-use crate::model::{Service, ServiceKey, VrrpInstance, VrrpVersion};
+use crate::model::{Service, ServiceKey, Transport, VrrpInstance, VrrpVersion};
 use crate::time::Time;
 use crate::vrrp::{self, InstanceStatus};
 
@@ -208,6 +208,7 @@ impl Engine {
             effective_priority: seen.priority,
             advert_ms: u64::try_from(seen.advert_interval.as_millis()).unwrap_or(u64::MAX),
             nopreempt: conf.is_some_and(|c| c.nopreempt),
+            sent_to: conf.map(|c| sent_to(&c.transport)).unwrap_or_default(),
             master: other.map(|(a, _)| IpAddr::V4(a)),
             master_priority: other.map(|(_, p)| p),
             last_transition: last.map(|(t, at)| TransitionStatus {
@@ -240,6 +241,13 @@ impl Engine {
                 })
                 .collect(),
         }
+    }
+}
+
+fn sent_to(transport: &Transport) -> Vec<IpAddr> {
+    match transport {
+        Transport::Multicast(group) => vec![IpAddr::V4(*group)],
+        Transport::Unicast(unicast) => unicast.peers.iter().map(|p| p.addr.into()).collect(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Action, Engine, Event, Start};
 use crate::health::{Failure, Verdict};
 use crate::model::{
-    Auth, Check, CheckKind, Model, Protocol, RealServer, Scheduler, Service, ServiceKey,
+    Auth, Check, CheckKind, Model, Protocol, RealServer, Scheduler, Service, ServiceKey, Transport,
     VirtualAddress, VrrpInstance, VrrpVersion,
 };
 use crate::plan::{Dump, GRACE, Link, Op, Refs};
@@ -90,6 +90,7 @@ fn model(services: Vec<Service>) -> Arc<Model> {
             garp_lower_prio_delay: Duration::from_secs(5),
             garp_lower_prio_repeat: 5,
             mcast_src_ip: None,
+            transport: Transport::default(),
             track_interfaces: Vec::new(),
             dont_track_primary: false,
         }],

@@ -1,26 +1,31 @@
 //! Sockets for adverts: one pair for each interface.
 //!
 //! Received is with a packet socket, which tells the sender's MAC and sees every VRRP packet
-//! whatever the host's firewall says; a filter in the kernel leaves only IPv4 protocol 112 to
-//! 224.0.0.18 that others sent. Sent is with another packet socket: by way of the IP layer an advert
-//! needs an entry in the neighbour table, and when that is full (a scan of the segment is enough) the
-//! kernel drops it without a word, so that both directors become master. A third socket holds the
-//! group's membership, so that switches with IGMP snooping know of us.
+//! whatever the host's firewall says; a filter in the kernel leaves only IPv4 protocol 112 that others
+//! sent to this host or to a group that is listened to. Sent to a group is with another packet socket:
+//! by way of the IP layer an advert needs an entry in the neighbour table, and when that is full (a scan
+//! of the segment is enough) the kernel drops it without a word, so that both directors become master.
+//! Further sockets hold the memberships of the groups, so that switches with IGMP snooping know of us.
+//!
+//! Sent by unicast is through the IP layer, which finds the way to the peer. What peers send is
+//! received as above; a raw socket that keeps nothing is there so that the kernel does not answer it
+//! with "protocol unreachable".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::LinkAddr;
-use socket2::{Domain, InterfaceIndexOrAddress, SockAddr, SockFilter, Socket, Type};
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockFilter, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
 use super::arp::{link_address, link_address_to};
 use super::fd::{OwnsFd, readable};
-use crate::vrrp::packet::{GROUP, PROTOCOL};
+use crate::vrrp::Listen;
+use crate::vrrp::packet::{PROTOCOL, destination_of};
 
 /// What goes wrong.
 #[derive(Debug, thiserror::Error)]
@@ -63,10 +68,19 @@ const PACKET: usize = 2048;
 #[derive(Debug)]
 struct Pair {
     index: u32,
+    listen: Listen,
     receive: Socket,
     send: Socket,
-    /// Only holds the membership.
-    _member: Socket,
+    unicast: Option<Unicast>,
+    /// Each only holds a membership: a socket can have 20 of them.
+    _members: Vec<Socket>,
+}
+
+#[derive(Debug)]
+struct Unicast {
+    send: Socket,
+    /// Makes the protocol known to the IP layer.
+    _sink: Socket,
 }
 
 /// An epoll set: itself a descriptor that is readable when one of its members is.
@@ -105,19 +119,26 @@ impl VrrpSockets {
         })
     }
 
-    /// Whether sockets are open for this interface and index.
+    /// Whether sockets that receive this are open for this interface and index.
     #[must_use]
-    pub fn is_open(&self, iface: &str, index: u32) -> bool {
-        self.pairs.get(iface).is_some_and(|p| p.index == index)
+    pub fn is_open(&self, iface: &str, index: u32, listen: &Listen) -> bool {
+        self.pairs
+            .get(iface)
+            .is_some_and(|p| p.index == index && p.listen == *listen)
     }
 
-    /// Opens the sockets of an interface; those of the same name and another index are closed
-    /// before. Does nothing when they are open.
+    /// Opens the sockets of an interface; those of the same name that have another index or receive
+    /// something else are closed before. Does nothing when they are open.
     ///
     /// # Errors
     /// When the interface is gone again, or without CAP_NET_RAW.
-    pub fn open(&mut self, iface: &str, index: u32) -> Result<(), VrrpSocketError> {
-        if self.is_open(iface, index) {
+    pub fn open(
+        &mut self,
+        iface: &str,
+        index: u32,
+        listen: &Listen,
+    ) -> Result<(), VrrpSocketError> {
+        if self.is_open(iface, index, listen) {
             return Ok(());
         }
         self.close(iface);
@@ -128,9 +149,15 @@ impl VrrpSockets {
                 source,
             }
         };
-        let receive = receiver(index).map_err(fail("receive"))?;
+        let receive = receiver(index, &listen.groups).map_err(fail("receive"))?;
         let send = sender().map_err(fail("send"))?;
-        let member = member(index).map_err(fail("join 224.0.0.18"))?;
+        let members = listen.groups.iter().map(|g| member(index, *g));
+        let members = members.collect::<io::Result<_>>();
+        let members = members.map_err(fail("join the multicast group"))?;
+        let unicast = match listen.unicast {
+            true => Some(unicast(iface).map_err(fail("unicast"))?),
+            false => None,
+        };
         self.epoll
             .get_ref()
             .0
@@ -140,9 +167,11 @@ impl VrrpSockets {
             iface.into(),
             Pair {
                 index,
+                listen: listen.clone(),
                 receive,
                 send,
-                _member: member,
+                unicast,
+                _members: members,
             },
         );
         Ok(())
@@ -198,7 +227,7 @@ impl VrrpSockets {
         total
     }
 
-    /// Sends a whole IPv4 packet to 224.0.0.18. Never waits.
+    /// Sends a whole IPv4 packet to its destination. Never waits.
     ///
     /// # Errors
     /// When the kernel does not take it.
@@ -207,13 +236,18 @@ impl VrrpSockets {
             .pairs
             .get(iface)
             .ok_or_else(|| VrrpSocketError::NoInterface(iface.to_owned()))?;
-        pair.send
-            .send_to(packet, &group_address(pair.index))
-            .map(drop)
-            .map_err(|source| VrrpSocketError::Send {
-                iface: iface.to_owned(),
-                source,
-            })
+        let to = destination_of(packet);
+        let sent = match &pair.unicast {
+            _ if to.is_multicast() => pair.send.send_to(packet, &group_address(pair.index, to)),
+            Some(unicast) => unicast
+                .send
+                .send_to(packet, &SocketAddrV4::new(to, 0).into()),
+            None => Err(io::ErrorKind::AddrNotAvailable.into()),
+        };
+        sent.map(drop).map_err(|source| VrrpSocketError::Send {
+            iface: iface.to_owned(),
+            source,
+        })
     }
 }
 
@@ -226,11 +260,11 @@ fn has_events(epoll: &Epoll) -> io::Result<bool> {
     }
 }
 
-fn receiver(index: u32) -> io::Result<Socket> {
+fn receiver(index: u32, groups: &BTreeSet<Ipv4Addr>) -> io::Result<Socket> {
     // Made without a protocol and bound after the filter is in place: nothing else gets in.
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
     socket.set_nonblocking(true)?;
-    socket.attach_filter(&filter())?;
+    socket.attach_filter(&filter(groups))?;
     if nix::sys::socket::setsockopt(
         &socket.as_fd(),
         nix::sys::socket::sockopt::RcvBufForce,
@@ -253,15 +287,30 @@ fn sender() -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn member(index: u32) -> io::Result<Socket> {
+/// Bound to the interface that carries the adverts. The kernel routes, and asks for the neighbour.
+fn unicast(iface: &str) -> io::Result<Unicast> {
+    let raw = |protocol: i32| {
+        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(protocol)))?;
+        socket.set_nonblocking(true)?;
+        socket.bind_device(Some(iface.as_bytes()))?;
+        io::Result::Ok(socket)
+    };
+    let send = raw(libc::IPPROTO_RAW)?;
+    nix::sys::socket::setsockopt(&send.as_fd(), nix::sys::socket::sockopt::Priority, &7)?;
+    let sink = raw(i32::from(PROTOCOL))?;
+    sink.attach_filter(&[RETURN_NOTHING])?;
+    Ok(Unicast { send, _sink: sink })
+}
+
+fn member(index: u32, group: Ipv4Addr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
-    socket.join_multicast_v4_n(&GROUP, &InterfaceIndexOrAddress::Index(index))?;
+    socket.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(index))?;
     Ok(socket)
 }
 
-/// 224.0.0.18 on an interface as a link-layer address: 01:00:5e and the low 23 bits (RFC 1112 6.4).
-fn group_address(index: u32) -> SockAddr {
-    let [_, b, c, d] = GROUP.octets();
+/// A group on an interface as a link-layer address: 01:00:5e and the low 23 bits (RFC 1112 6.4).
+fn group_address(index: u32, group: Ipv4Addr) -> SockAddr {
+    let [_, b, c, d] = group.octets();
     link_address_to(
         index,
         libc::ETH_P_IP as u16,
@@ -269,28 +318,40 @@ fn group_address(index: u32) -> SockAddr {
     )
 }
 
-/// Classic BPF on the IP packet: not sent by this host, protocol 112, to 224.0.0.18.
-fn filter() -> [SockFilter; 8] {
-    const fn op(code: u32, jt: u8, jf: u8, k: u32) -> SockFilter {
-        SockFilter::new(code as u16, jt, jf, k)
-    }
+const fn op(code: u32, jt: u8, jf: u8, k: u32) -> SockFilter {
+    SockFilter::new(code as u16, jt, jf, k)
+}
+
+const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+const RETURN_NOTHING: SockFilter = op(RETURN, 0, 0, 0);
+const RETURN_ALL: SockFilter = op(RETURN, 0, 0, u32::MAX);
+
+/// Classic BPF on the IP packet: not sent by this host, protocol 112, to this host or to one of the
+/// groups.
+fn filter(groups: &BTreeSet<Ipv4Addr>) -> Vec<SockFilter> {
     const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
     const LOAD_WORD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     const IF_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-    const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
     /// linux/filter.h: `SKF_AD_OFF + SKF_AD_PKTTYPE`.
     const PACKET_TYPE: u32 = (-0x1000_i32 + 4) as u32;
     /// linux/if_packet.h.
+    const PACKET_HOST: u32 = 0;
     const PACKET_OUTGOING: u32 = 4;
-    const GROUP_WORD: u32 = u32::from_be_bytes(Ipv4Addr::octets(&GROUP));
-    [
-        op(LOAD_BYTE, 0, 0, PACKET_TYPE),
-        op(IF_EQUAL, 5, 0, PACKET_OUTGOING),
+    let mut program = vec![
         op(LOAD_BYTE, 0, 0, 9),
-        op(IF_EQUAL, 0, 3, PROTOCOL as u32),
+        op(IF_EQUAL, 1, 0, u32::from(PROTOCOL)),
+        RETURN_NOTHING,
+        op(LOAD_BYTE, 0, 0, PACKET_TYPE),
+        op(IF_EQUAL, 0, 1, PACKET_HOST),
+        RETURN_ALL,
+        op(IF_EQUAL, 0, 1, PACKET_OUTGOING),
+        RETURN_NOTHING,
         op(LOAD_WORD, 0, 0, 16),
-        op(IF_EQUAL, 0, 1, GROUP_WORD),
-        op(RETURN, 0, 0, u32::MAX),
-        op(RETURN, 0, 0, 0),
-    ]
+    ];
+    for group in groups {
+        program.push(op(IF_EQUAL, 0, 1, u32::from(*group)));
+        program.push(RETURN_ALL);
+    }
+    program.push(RETURN_NOTHING);
+    program
 }

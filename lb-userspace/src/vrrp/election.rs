@@ -48,6 +48,7 @@ impl Instance {
         self.numbers.adverts_received += 1;
         self.numbers.zero_received += u64::from(view.priority() == 0);
         self.last_advert = Some(ctx.now);
+        self.note_checksum(view, ctx);
         let rank = self.rank(view);
         match (&self.proto, rank) {
             (Proto::Init | Proto::Fault | Proto::Stopped, Rank::Resigns) => Effect::None,
@@ -107,13 +108,14 @@ impl Instance {
         if self.current_source(ctx.net) == Some(source) || ctx.net.is_own(source) {
             return Err(Reject::OwnSource);
         }
-        if !ctx.net.is_on_link(&self.iface, source) {
+        if !self.is_possible_source(source, ctx.net) {
             return Err(Reject::OffSubnet);
         }
         let skip = skip_same_master && self.master.is_some_and(|(addr, _)| addr == source);
         check(
             view,
             &Expect {
+                transport: &self.config.transport,
                 version: self.config.version,
                 auth: &self.config.auth,
                 interval: self.config.advert_int,

@@ -124,7 +124,7 @@ pub struct Address {
 /// What is to be done, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send `packet`, an IPv4 packet with its header, to 224.0.0.18 out of `iface`.
+    /// Send `packet`, an IPv4 packet with its header, out of `iface` to its destination.
     SendAdvert {
         /// Whose advert it is.
         instance: InstanceId,
@@ -276,6 +276,8 @@ pub enum Reason {
         /// Its name.
         iface: String,
     },
+    /// Adverts are to go by unicast, but no peer is named (`unicast_fault_no_peer`).
+    NoPeer,
     /// The XDP program is not attached.
     NotReady,
     /// The daemon stops.
@@ -301,6 +303,7 @@ impl fmt::Display for Reason {
             Reason::LinkDown { iface } => write!(f, "interface {iface} is down"),
             Reason::LinkGone { iface } => write!(f, "interface {iface} does not exist"),
             Reason::NoAddress { iface } => write!(f, "interface {iface} has no IPv4 address"),
+            Reason::NoPeer => f.write_str("unicast is wanted but unicast_peer names nobody"),
             Reason::NotReady => f.write_str("the XDP program is not attached"),
             Reason::Shutdown => f.write_str("shutdown"),
             Reason::Removed => f.write_str("removed from the configuration"),
@@ -349,6 +352,12 @@ pub enum Notice {
         /// Its priority.
         priority: u8,
     },
+    /// A unicast peer computes the checksum of version 3 as keepalived up to 1.3.6 did: it is answered
+    /// likewise from now on.
+    OldChecksum {
+        /// Who.
+        from: Ipv4Addr,
+    },
     /// Nobody took over within the time allowed, the addresses are removed all the same.
     NoSuccessor,
 }
@@ -381,6 +390,10 @@ impl fmt::Display for Notice {
             Notice::NewMaster { from, priority } => {
                 write!(f, "master is {from}, priority {priority}")
             }
+            Notice::OldChecksum { from } => write!(
+                f,
+                "{from} sends the unicast checksum of keepalived before 1.3.7, doing so too"
+            ),
             Notice::NoSuccessor => f.write_str("nobody took over, removing the addresses"),
         }
     }

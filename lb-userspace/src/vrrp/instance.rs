@@ -11,7 +11,7 @@ use super::garp::Schedule;
 use super::hold::HoldState;
 use super::net::Net;
 use super::numbers::{Limits, Numbers};
-use super::packet::Advert;
+use super::packet::{Advert, Envelope};
 use crate::model::{VirtualAddress, VrrpInstance, VrrpVersion};
 use crate::time::Time;
 
@@ -104,6 +104,8 @@ pub(super) struct Instance {
     pub(super) master: Option<(Ipv4Addr, u8)>,
     pub(super) last_advert: Option<Time>,
     learned: Option<Learned>,
+    /// A unicast peer was heard that computes version 3's checksum in the old way.
+    pub(super) old_checksum: bool,
     ip_id: u16,
     pub(super) numbers: Numbers,
     pub(super) limits: Limits,
@@ -163,6 +165,7 @@ impl Instance {
             master: None,
             last_advert: None,
             learned: None,
+            old_checksum: false,
             ip_id: 0,
             numbers: Numbers::default(),
             limits: Limits::default(),
@@ -226,6 +229,9 @@ impl Instance {
 
     /// Why this instance itself cannot take part.
     pub(super) fn cause(&self, net: &Net, ready: bool) -> Option<Reason> {
+        if let Some(reason) = self.without_peers() {
+            return Some(reason);
+        }
         if net.link(&self.iface) == Some(LinkState::Gone) {
             return Some(Reason::LinkGone {
                 iface: self.iface.to_string(),
@@ -331,25 +337,28 @@ impl Instance {
     pub(super) fn send_advert(&mut self, priority: u8, ctx: &mut Ctx<'_>) {
         self.source = self.current_source(ctx.net).or(self.source);
         let Some(source) = self.source else { return };
-        self.ip_id = self.ip_id.wrapping_add(1).max(1);
-        let packet = Advert {
+        let mut advert = Advert {
             source,
+            envelope: Envelope::MULTICAST,
             version: self.config.version,
             vrid: self.config.virtual_router_id,
             priority,
             interval: self.config.advert_int,
             auth: self.config.auth.clone(),
             addresses: self.advertised.clone(),
-        }
-        .emit(self.ip_id);
+        };
         self.numbers.adverts_sent += 1;
         self.numbers.zero_sent += u64::from(priority == 0);
-        ctx.out.push_back(Action::SendAdvert {
-            instance: self.id,
-            iface: Arc::clone(&self.iface),
-            packet,
-            priority,
-        });
+        for envelope in self.envelopes(ctx.net) {
+            self.ip_id = self.ip_id.wrapping_add(1).max(1);
+            advert.envelope = envelope;
+            ctx.out.push_back(Action::SendAdvert {
+                instance: self.id,
+                iface: Arc::clone(&self.iface),
+                packet: advert.emit(self.ip_id),
+                priority,
+            });
+        }
     }
 
     /// Reports a state, if it is another one than before.

@@ -145,14 +145,14 @@ impl Net {
     /// Whether `addr` may be a neighbour on `iface`. An interface that has only host addresses
     /// cannot tell, so anything may.
     pub(super) fn is_on_link(&self, iface: &str, addr: Ipv4Addr) -> bool {
-        let mut subnets = self
-            .own(iface)
-            .filter(|(_, prefix)| *prefix < 32)
-            .peekable();
-        subnets.peek().is_none()
-            || subnets.any(|(own, prefix)| {
-                let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-                u32::from(own) & mask == u32::from(addr) & mask
-            })
+        self.own(iface).all(|(_, prefix)| prefix == 32) || self.is_in_subnet(iface, addr)
+    }
+
+    /// Whether `addr` is in a network of `iface`.
+    pub(super) fn is_in_subnet(&self, iface: &str, addr: Ipv4Addr) -> bool {
+        self.own(iface).any(|(own, prefix)| {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+            prefix < 32 && u32::from(own) & mask == u32::from(addr) & mask
+        })
     }
 }

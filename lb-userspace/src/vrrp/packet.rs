@@ -1,23 +1,24 @@
 //! VRRP packets for IPv4: a checked view of the bytes and a plain representation.
 //!
-//! [`View::parse`] checks what a packet alone can tell: IP header, TTL, length, checksum. What
-//! needs an instance (VRID, authentication, interval, addresses) is checked by [`check`].
+//! [`View::parse`] checks what a packet alone can tell: IP header, length, checksum. What needs an
+//! instance (VRID, destination, TTL, authentication, interval, addresses) is checked by [`check`].
 //! [`Advert::emit`] writes the whole IPv4 packet as keepalived 2.2.7 does.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::model::{Auth, VrrpVersion};
+use crate::model::{Auth, Transport, VrrpVersion};
 
+mod envelope;
 mod reject;
 
+pub use crate::model::VRRP_GROUP as GROUP;
+pub use envelope::{Coverage, Envelope};
 pub use reject::{Counters, Reject};
 
-/// Where adverts go: 224.0.0.18, RFC 5798 section 5.1.1.2.
-pub const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
 /// IP protocol number of VRRP.
 pub const PROTOCOL: u8 = 112;
-/// TTL that an advert must have.
+/// TTL that an advert to a group must have.
 pub const TTL: u8 = 255;
 
 const IP_HEADER: usize = 20;
@@ -34,6 +35,7 @@ const AUTH_PASS: u8 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View<'a> {
     source: Ipv4Addr,
+    envelope: Envelope,
     version: VrrpVersion,
     /// The VRRP message, exactly as long as it must be.
     message: &'a [u8],
@@ -58,9 +60,6 @@ impl<'a> View<'a> {
         if ip[9] != PROTOCOL {
             return Err(Reject::Protocol);
         }
-        if ipv4(&ip[16..20]) != GROUP {
-            return Err(Reject::Destination);
-        }
         let source = ipv4(&ip[12..16]);
         if source.is_unspecified()
             || source.is_multicast()
@@ -68,9 +67,6 @@ impl<'a> View<'a> {
             || source.is_loopback()
         {
             return Err(Reject::Source);
-        }
-        if ip[8] != TTL {
-            return Err(Reject::Ttl);
         }
         let message = &rest[header_len - IP_HEADER..total - IP_HEADER];
         if message.len() < FIXED {
@@ -91,14 +87,18 @@ impl<'a> View<'a> {
         if message.len() != message_len(version, count) {
             return Err(Reject::Length);
         }
+        let destination = ipv4(&ip[16..20]);
+        let coverage = coverage(version, source, destination, message).ok_or(Reject::Checksum)?;
         let view = View {
             source,
+            envelope: Envelope {
+                destination,
+                ttl: ip[8],
+                coverage,
+            },
             version,
             message,
         };
-        if !view.checksum_ok() {
-            return Err(Reject::Checksum);
-        }
         // RFC 9568 section 7.1 with erratum 8301; version 2 compares with its own interval, never 0.
         if version == VrrpVersion::V3 && view.interval().is_zero() {
             return Err(Reject::ZeroInterval);
@@ -106,23 +106,16 @@ impl<'a> View<'a> {
         Ok(view)
     }
 
-    /// Version 2: over the message. Version 3: with the pseudo header (RFC 5798 as keepalived and
-    /// FRR read it) or without (RFC 9568 section 5.2.8).
-    fn checksum_ok(&self) -> bool {
-        let plain = sum(0, self.message);
-        match self.version {
-            VrrpVersion::V2 => fold(plain) == 0xffff,
-            VrrpVersion::V3 => {
-                fold(plain) == 0xffff
-                    || fold(plain + pseudo_header(self.source, self.message.len())) == 0xffff
-            }
-        }
-    }
-
     /// Who sent it.
     #[must_use]
     pub const fn source(&self) -> Ipv4Addr {
         self.source
+    }
+
+    /// How it came.
+    #[must_use]
+    pub const fn envelope(&self) -> Envelope {
+        self.envelope
     }
 
     /// Its version.
@@ -193,6 +186,7 @@ impl<'a> View<'a> {
         };
         Ok(Advert {
             source: self.source,
+            envelope: self.envelope,
             version: self.version,
             vrid: self.vrid(),
             priority: self.priority(),
@@ -217,9 +211,17 @@ pub fn source_of(packet: &[u8]) -> Ipv4Addr {
     packet.get(12..16).map_or(Ipv4Addr::UNSPECIFIED, ipv4)
 }
 
+/// Where a packet goes; 0.0.0.0 when it is too short to say.
+#[must_use]
+pub fn destination_of(packet: &[u8]) -> Ipv4Addr {
+    packet.get(16..20).map_or(Ipv4Addr::UNSPECIFIED, ipv4)
+}
+
 /// What an instance expects of an advert.
 #[derive(Clone, Copy, Debug)]
 pub struct Expect<'a> {
+    /// How it is to come.
+    pub transport: &'a Transport,
     /// The instance's version.
     pub version: VrrpVersion,
     /// Its authentication.
@@ -235,6 +237,7 @@ pub struct Expect<'a> {
 /// # Errors
 /// The first thing that differs.
 pub fn check(view: &View<'_>, expect: &Expect<'_>) -> Result<(), Reject> {
+    envelope::check(view, expect.transport)?;
     if view.version() != expect.version {
         return Err(Reject::Version);
     }
@@ -267,6 +270,8 @@ pub fn check(view: &View<'_>, expect: &Expect<'_>) -> Result<(), Reject> {
 pub struct Advert {
     /// The sender's primary address.
     pub source: Ipv4Addr,
+    /// How it goes.
+    pub envelope: Envelope,
     /// 2 or 3.
     pub version: VrrpVersion,
     /// 1..=255.
@@ -283,8 +288,7 @@ pub struct Advert {
 }
 
 impl Advert {
-    /// The whole IPv4 packet with identification `id`: TOS 0xc0, DF 0, TTL 255, version 3's
-    /// checksum with the pseudo header, which keepalived demands.
+    /// The whole IPv4 packet with identification `id`: TOS 0xc0, DF 0.
     #[must_use]
     pub fn emit(&self, id: u16) -> Vec<u8> {
         let count = u8::try_from(self.addresses.len()).unwrap_or(u8::MAX);
@@ -295,9 +299,9 @@ impl Advert {
         out.extend_from_slice(&[0x45, TOS]);
         out.extend_from_slice(&total.to_be_bytes());
         out.extend_from_slice(&id.to_be_bytes());
-        out.extend_from_slice(&[0, 0, TTL, PROTOCOL, 0, 0]);
+        out.extend_from_slice(&[0, 0, self.envelope.ttl, PROTOCOL, 0, 0]);
         out.extend_from_slice(&self.source.octets());
-        out.extend_from_slice(&GROUP.octets());
+        out.extend_from_slice(&self.envelope.destination.octets());
         let header_sum = !fold(sum(0, &out));
         out[10..12].copy_from_slice(&header_sum.to_be_bytes());
 
@@ -338,7 +342,12 @@ impl Advert {
                 });
                 0
             }
-            VrrpVersion::V3 => pseudo_header(self.source, len),
+            VrrpVersion::V3 => beside(
+                self.envelope.coverage,
+                self.source,
+                self.envelope.destination,
+                len,
+            ),
         };
         let checksum = !fold(sum(pseudo, &out[IP_HEADER..]));
         out[IP_HEADER + 6..IP_HEADER + 8].copy_from_slice(&checksum.to_be_bytes());
@@ -380,9 +389,33 @@ fn sum(start: u32, bytes: &[u8]) -> u32 {
         .fold(start, u32::wrapping_add)
 }
 
-fn pseudo_header(source: Ipv4Addr, len: usize) -> u32 {
+/// The sum of what a version 3 checksum covers beside the message.
+fn beside(coverage: Coverage, source: Ipv4Addr, destination: Ipv4Addr, len: usize) -> u32 {
+    let to = match coverage {
+        Coverage::Message => return 0,
+        Coverage::Destination => destination,
+        Coverage::Group => GROUP,
+    };
     let start = u32::from(PROTOCOL) + len as u32;
-    sum(sum(start, &source.octets()), &GROUP.octets())
+    sum(sum(start, &source.octets()), &to.octets())
+}
+
+/// What the checksum covers, if it is right in any of the accepted ways.
+fn coverage(
+    version: VrrpVersion,
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    message: &[u8],
+) -> Option<Coverage> {
+    let plain = sum(0, message);
+    let fits =
+        |c: &Coverage| fold(plain + beside(*c, source, destination, message.len())) == 0xffff;
+    match version {
+        VrrpVersion::V2 => (fold(plain) == 0xffff).then_some(Coverage::Destination),
+        VrrpVersion::V3 => [Coverage::Destination, Coverage::Message, Coverage::Group]
+            .into_iter()
+            .find(fits),
+    }
 }
 
 fn fold(mut sum: u32) -> u16 {

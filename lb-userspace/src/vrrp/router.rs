@@ -10,6 +10,7 @@ use super::instance::{Ctx, Instance, Proto};
 use super::net::Net;
 use super::packet::{Counters, Reject, View, vrid_of};
 use super::status::InstanceStatus;
+use super::transport::Listen;
 use crate::model::{Global, SyncGroup, VrrpInstance};
 use crate::time::Time;
 
@@ -248,13 +249,15 @@ impl Router {
             .collect()
     }
 
-    /// Interfaces on which adverts are received.
+    /// Interfaces on which adverts are received, and which ones.
     #[must_use]
-    pub fn advert_interfaces(&self) -> BTreeSet<Arc<str>> {
-        self.instances
-            .iter()
-            .map(|i| Arc::clone(&i.iface))
-            .collect()
+    pub fn advert_interfaces(&self) -> BTreeMap<Arc<str>, Listen> {
+        let mut all: BTreeMap<Arc<str>, Listen> = BTreeMap::new();
+        for i in &self.instances {
+            let listen = all.entry(Arc::clone(&i.iface)).or_default();
+            listen.add(&i.config.transport);
+        }
+        all
     }
 
     /// The addresses that this host is to have now, whoever put them there.
@@ -301,7 +304,10 @@ impl Router {
         let before = self.instances[at].numbers.adverts_received;
         let effect =
             self.instances[at].on_advert(&view, self.skip_check_adv_addr, &mut ctx!(self, now));
-        if self.instances[at].numbers.adverts_received != before && self.peers.len() < MAX_PEERS {
+        if self.instances[at].numbers.adverts_received != before
+            && self.instances[at].is_neighbour(&view, &self.net)
+            && self.peers.len() < MAX_PEERS
+        {
             let iface: Arc<str> = Arc::clone(&self.instances[at].iface);
             if self.peers.insert((Arc::clone(&iface), src_mac)) {
                 self.actions.push_back(Action::LearnedPeer {

@@ -4,6 +4,7 @@
 mod keepalived;
 mod node;
 mod scenarios;
+mod unicast;
 mod world;
 
 /// A small generator, so that a seed gives the same run everywhere.

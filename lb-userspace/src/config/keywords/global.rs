@@ -314,7 +314,7 @@ pub(super) const GLOBAL: &[Keyword] = &[
     k(
         "vrrp_mcast_group4",
         "ADDRESS",
-        Unsupported,
+        Acted,
         "224.0.0.18",
         "the multicast group of IPv4 adverts",
     ),
@@ -356,7 +356,7 @@ pub(super) const GLOBAL: &[Keyword] = &[
     k(
         "vrrp_check_unicast_src",
         "[BOOL]",
-        NotNeeded,
+        Acted,
         "off",
         "adverts must come from a unicast peer",
     ),

@@ -1,5 +1,6 @@
 //! `global_defs`.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::Lower;
@@ -20,6 +21,10 @@ pub(super) struct Defaults {
     pub(super) lower_delay: Option<Duration>,
     pub(super) lower_repeat: Option<u32>,
     pub(super) min_garp: bool,
+    /// `vrrp_mcast_group4`.
+    pub(super) group: Option<Ipv4Addr>,
+    /// `vrrp_check_unicast_src`.
+    pub(super) check_unicast_src: bool,
     /// Settings that every instance would need: each is unsupported for that reason.
     pub(super) unsupported: Vec<Diagnostic>,
 }
@@ -32,6 +37,7 @@ impl Lower {
                 defaults.unsupported.push(d.clone());
             }
         }
+        defaults.group = self.group(&walked, "vrrp_mcast_group4").or(defaults.group);
         for &(name, n) in &walked.acted {
             let word = n.args().first();
             match (name, word) {
@@ -83,6 +89,10 @@ impl Lower {
                     defaults.lower_repeat = self
                         .repeat(n, w, 0, "keepalived ignores this line")
                         .or(defaults.lower_repeat);
+                }
+                ("vrrp_check_unicast_src", _) => {
+                    defaults.check_unicast_src =
+                        self.switch(n).unwrap_or(defaults.check_unicast_src);
                 }
                 ("vrrp_min_garp", _) => {
                     defaults.min_garp = self.switch(n).unwrap_or(defaults.min_garp)

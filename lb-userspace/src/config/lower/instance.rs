@@ -172,6 +172,7 @@ impl Lower {
         let auth = self.auth(&walked, version, &mut unsupported);
         let nopreempt = self.nopreempt(&walked, initial_master, priority);
         let mcast_src_ip = self.source(&walked);
+        let transport = self.transport(&walked, defaults);
         let track_interfaces = self.track_interfaces(
             &walked,
             interface.as_ref().map(|w| w.text.as_str()),
@@ -222,6 +223,7 @@ impl Lower {
             garp_lower_prio_delay: garp.lower_delay,
             garp_lower_prio_repeat: garp.lower_repeat,
             mcast_src_ip,
+            transport,
             track_interfaces,
             dont_track_primary: walked.acted.iter().any(|(k, _)| *k == "dont_track_primary"),
         })
@@ -240,8 +242,8 @@ impl Lower {
                     match n.keyword() {
                         "strict_mode" => value.and_then(super::values::boolean) == Some(false),
                         "down_timer_adverts" => value == Some("3"),
-                        "unicast_peer" | "track_script" | "track_file" | "track_process"
-                        | "track_bfd" | "virtual_routes" => n.children().is_empty(),
+                        "track_script" | "track_file" | "track_process" | "track_bfd"
+                        | "virtual_routes" => n.children().is_empty(),
                         _ => false,
                     }
                 })

@@ -3,10 +3,12 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{address, broadcast, granularity, groups, method, scope, seconds, shared, timeouts};
+use super::{
+    address, broadcast, granularity, groups, method, peer, scope, seconds, shared, timeouts,
+};
 use crate::model::{
-    Auth, Check, CheckKind, Global, Model, Service, Timeouts, VirtualAddress, VrrpInstance,
-    VrrpVersion,
+    Auth, Check, CheckKind, Global, Model, OldChecksum, Service, Timeouts, Transport, VRRP_GROUP,
+    VirtualAddress, VrrpInstance, VrrpVersion,
 };
 
 /// Writes a model as keepalived.conf. keepalived 2.2.7 reads it too, except for lbd's own words
@@ -153,6 +155,7 @@ fn instance(w: &mut Writer, i: &VrrpInstance) {
     if let Some(ip) = i.mcast_src_ip {
         w.line(&format!("mcast_src_ip {ip}"));
     }
+    transport(w, &i.transport);
     w.time(
         "garp_master_delay",
         i.garp_master_delay,
@@ -181,6 +184,33 @@ fn instance(w: &mut Writer, i: &VrrpInstance) {
     addresses(w, "virtual_ipaddress", &i.addresses);
     addresses(w, "virtual_ipaddress_excluded", &i.excluded);
     w.close();
+}
+
+fn transport(w: &mut Writer, transport: &Transport) {
+    let unicast = match transport {
+        Transport::Multicast(group) => {
+            if *group != VRRP_GROUP {
+                w.line(&format!("mcast_dst_ip {group}"));
+            }
+            return;
+        }
+        Transport::Unicast(unicast) => unicast,
+    };
+    w.flag("unicast_fault_no_peer", unicast.peers.is_empty());
+    w.number("unicast_ttl", unicast.ttl.into(), 255);
+    w.flag("check_unicast_src", unicast.check_source);
+    match unicast.old_checksum {
+        OldChecksum::Auto => {}
+        OldChecksum::Always => w.line("old_unicast_checksum"),
+        OldChecksum::Never => w.line("old_unicast_checksum never"),
+    }
+    if !unicast.peers.is_empty() {
+        w.open("unicast_peer");
+        for p in &unicast.peers {
+            w.line(&peer(p));
+        }
+        w.close();
+    }
 }
 
 fn addresses(w: &mut Writer, head: &str, list: &[VirtualAddress]) {

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{address, broadcast, granularity, groups, method, scope, seconds, shared};
+use super::{address, broadcast, granularity, groups, method, peer, scope, seconds, shared};
 use crate::model::{
-    Auth, Check, CheckKind, Global, Model, Service, Timeouts, VirtualAddress, VrrpInstance,
-    VrrpVersion,
+    Auth, Check, CheckKind, Global, Model, OldChecksum, Service, Timeouts, Transport, VRRP_GROUP,
+    VirtualAddress, VrrpInstance, VrrpVersion,
 };
 
 /// Writes a model as lbd's TOML.
@@ -103,6 +103,30 @@ fn number(w: &mut String, name: &str, value: u32, default: u32) {
     }
 }
 
+fn transport(w: &mut String, transport: &Transport) {
+    let unicast = match transport {
+        Transport::Multicast(group) => {
+            if *group != VRRP_GROUP {
+                key(w, "mcast_dst_ip", &string(&group.to_string()));
+            }
+            return;
+        }
+        Transport::Unicast(unicast) => unicast,
+    };
+    flag(w, "unicast_fault_no_peer", unicast.peers.is_empty());
+    number(w, "unicast_ttl", unicast.ttl.into(), 255);
+    flag(w, "check_unicast_src", unicast.check_source);
+    match unicast.old_checksum {
+        OldChecksum::Auto => {}
+        OldChecksum::Always => key(w, "old_unicast_checksum", "true"),
+        OldChecksum::Never => key(w, "old_unicast_checksum", "\"never\""),
+    }
+    if !unicast.peers.is_empty() {
+        let lines: Vec<String> = unicast.peers.iter().map(peer).collect();
+        key(w, "unicast_peer", &strings(&lines));
+    }
+}
+
 fn instance(w: &mut String, i: &VrrpInstance) {
     head(w, "[[vrrp_instance]]");
     key(w, "name", &string(&i.name));
@@ -133,6 +157,7 @@ fn instance(w: &mut String, i: &VrrpInstance) {
     if let Some(ip) = i.mcast_src_ip {
         key(w, "mcast_src_ip", &string(&ip.to_string()));
     }
+    transport(w, &i.transport);
     time(
         w,
         "garp_master_delay",

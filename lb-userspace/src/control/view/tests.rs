@@ -108,6 +108,7 @@ fn instance(name: &str, state: VrrpState) -> VrrpStatus {
         effective_priority: 150,
         advert_ms: 1000,
         nopreempt: false,
+        sent_to: vec!["192.0.2.2".parse().unwrap()],
         master: None,
         master_priority: None,
         last_transition: Some(TransitionStatus {

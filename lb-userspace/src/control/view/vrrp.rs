@@ -1,8 +1,11 @@
 //! `lbctl show vrrp`.
 
+use std::net::IpAddr;
+
 use super::table::Table;
 use super::{Color, Tone, count, span};
 use crate::control::status::{Status, VrrpState, VrrpStatus};
+use crate::model::VRRP_GROUP;
 
 pub(super) const fn tone(state: VrrpState) -> Tone {
     match state {
@@ -94,6 +97,11 @@ fn notes(v: &VrrpStatus, table: &mut Table) {
             format!("{} to {}: {}", t.from.name(), t.to.name(), t.reason),
             Tone::Plain,
         );
+    }
+    // The group that everybody uses is worth no line.
+    if !v.sent_to.is_empty() && v.sent_to != [IpAddr::V4(VRRP_GROUP)] {
+        let to: Vec<String> = v.sent_to.iter().map(IpAddr::to_string).collect();
+        table.note(format!("adverts to {}", to.join(", ")), Tone::Plain);
     }
     table.note(
         format!(

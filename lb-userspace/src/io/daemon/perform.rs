@@ -114,7 +114,9 @@ impl Daemon<'_> {
                     .cloned()
                     .unwrap_or_default();
                 match notice {
-                    vrrp::Notice::NewMaster { .. } | vrrp::Notice::LowerPriority { .. } => {
+                    vrrp::Notice::NewMaster { .. }
+                    | vrrp::Notice::LowerPriority { .. }
+                    | vrrp::Notice::OldChecksum { .. } => {
                         tracing::info!("({name}) {notice}");
                     }
                     vrrp::Notice::AddressTakenAway { .. }

@@ -478,14 +478,14 @@ impl<'o> Daemon<'o> {
             .open_interfaces()
             .map(|(name, _)| Arc::clone(name))
             .collect();
-        for name in open.iter().filter(|n| !wanted.contains(*n)) {
+        for name in open.iter().filter(|n| !wanted.contains_key(*n)) {
             self.sockets.close(name);
         }
-        for name in &wanted {
+        for (name, listen) in &wanted {
             let Some(index) = self.links.by_name(name).map(|l| l.index) else {
                 continue;
             };
-            if let Err(error) = self.sockets.open(name, index) {
+            if let Err(error) = self.sockets.open(name, index, listen) {
                 tracing::error!("{error}");
             }
         }

@@ -37,10 +37,11 @@ rejects! {
     Fragment = "fragment", "IP fragment";
     /// Not protocol 112.
     Protocol = "protocol", "not VRRP";
-    /// Not to 224.0.0.18.
-    Destination = "destination", "not sent to 224.0.0.18";
-    /// TTL is not 255: it came through a router.
-    Ttl = "ttl", "TTL is not 255";
+    /// Not to the instance's group; by multicast to an instance with `unicast_peer`, or by unicast to
+    /// one without.
+    Destination = "destination", "sent to another group, or by unicast instead of multicast or the reverse";
+    /// TTL is not 255: it came through a router. By unicast: outside of the peer's limits.
+    Ttl = "ttl", "TTL is not 255, or outside of the limits of the unicast peer";
     /// Length and number of addresses do not fit together.
     Length = "length", "wrong length";
     /// Neither version 2 nor 3, or not that of the instance.
@@ -63,6 +64,8 @@ rejects! {
     Count = "count", "number of addresses differs";
     /// Other addresses than configured.
     AddressList = "address_list", "addresses differ";
+    /// By unicast from a host that is no `unicast_peer`, and the source is checked.
+    NotPeer = "not_peer", "source is no unicast peer";
     /// The source is no address of a host.
     Source = "source", "impossible source address";
     /// The source is an address of this host: a loop or a duplicate address.

@@ -3,6 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::{OldChecksum, Unicast, UnicastPeer};
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -20,6 +21,7 @@ fn pass(password: &str) -> Auth {
 fn recorded() -> Vec<(u16, &'static str, Advert)> {
     let advert = |vrid, version, priority, millis, auth, last: &[u8]| Advert {
         source: [10, 77, 0, 1].into(),
+        envelope: Envelope::MULTICAST,
         version,
         vrid,
         priority,
@@ -89,6 +91,7 @@ fn a_password_is_cut_at_eight_bytes() {
 fn both_checksums_of_version_3_are_accepted_and_the_pseudo_header_is_sent() {
     let advert = Advert {
         source: [10, 77, 0, 2].into(),
+        envelope: Envelope::MULTICAST,
         version: VrrpVersion::V3,
         vrid: 62,
         priority: 100,
@@ -103,7 +106,11 @@ fn both_checksums_of_version_3_are_accepted_and_the_pseudo_header_is_sent() {
     plain[26..28].copy_from_slice(&checksum.to_be_bytes());
     assert_ne!(sent[26..28], plain[26..28]);
     assert_eq!(View::parse(&sent).unwrap().to_advert().unwrap(), advert);
-    assert_eq!(View::parse(&plain).unwrap().to_advert().unwrap(), advert);
+    let mut of_message = advert;
+    of_message.envelope.coverage = Coverage::Message;
+    assert_eq!(of_message.emit(1), plain);
+    let read = View::parse(&plain).unwrap().to_advert().unwrap();
+    assert_eq!(read, of_message);
 }
 
 #[test]
@@ -179,11 +186,6 @@ fn each_fault_has_its_reason() {
         ("fragment offset", changed(|p| p[7] = 1), Reject::Fragment),
         ("TCP", changed(|p| p[9] = 6), Reject::Protocol),
         (
-            "unicast",
-            changed(|p| p[16..20].copy_from_slice(&[10, 77, 0, 2])),
-            Reject::Destination,
-        ),
-        (
             "source 0.0.0.0",
             changed(|p| p[12..16].fill(0)),
             Reject::Source,
@@ -194,7 +196,6 @@ fn each_fault_has_its_reason() {
             changed(|p| p[12..16].fill(255)),
             Reject::Source,
         ),
-        ("TTL 254", changed(|p| p[8] = 254), Reject::Ttl),
         ("no message", changed(|p| set_len(p, 20)), Reject::Length),
         ("4 bytes", changed(|p| set_len(p, 24)), Reject::Length),
         (
@@ -262,6 +263,7 @@ fn what_an_instance_expects_is_compared() {
     let other: Vec<Ipv4Addr> = vec![[10, 77, 0, 99].into(), [10, 77, 0, 100].into()];
     let password = pass("1111");
     let good = Expect {
+        transport: &Transport::Multicast(GROUP),
         version: VrrpVersion::V2,
         auth: &password,
         interval: Duration::from_secs(1),
@@ -337,6 +339,125 @@ fn what_an_instance_expects_is_compared() {
     assert_eq!(
         check(&View::parse(&garbage).unwrap(), &good),
         Err(Reject::AuthData)
+    );
+}
+
+/// A version 3 advert of 10.77.0.1 that came by `envelope`.
+fn came(envelope: Envelope) -> Vec<u8> {
+    let (id, _, mut advert) = recorded().swap_remove(4);
+    advert.envelope = envelope;
+    advert.emit(id)
+}
+
+fn rejected(packet: &[u8], transport: &Transport) -> Option<Reject> {
+    let own = [Ipv4Addr::new(10, 77, 0, 104)];
+    let expect = Expect {
+        transport,
+        version: VrrpVersion::V3,
+        auth: &Auth::None,
+        interval: Duration::from_millis(50),
+        addresses: Some(&own),
+    };
+    check(&View::parse(packet).unwrap(), &expect).err()
+}
+
+#[test]
+fn an_advert_must_come_the_way_that_is_configured() {
+    const OTHER: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 180);
+    const HOST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+    let open = Unicast {
+        peers: Vec::new(),
+        ttl: 255,
+        check_source: false,
+        old_checksum: OldChecksum::Auto,
+    };
+    let limited = |addr: [u8; 4], min_ttl, max_ttl| Unicast {
+        peers: vec![UnicastPeer {
+            addr: addr.into(),
+            min_ttl,
+            max_ttl,
+        }],
+        check_source: true,
+        ..open.clone()
+    };
+    let multicast = Transport::default();
+    let unicast = |u: Unicast| Transport::Unicast(u);
+    let cases = [
+        (multicast.clone(), GROUP, 255, None),
+        (multicast.clone(), GROUP, 254, Some(Reject::Ttl)),
+        (multicast.clone(), OTHER, 255, Some(Reject::Destination)),
+        (multicast, HOST, 255, Some(Reject::Destination)),
+        (Transport::Multicast(OTHER), OTHER, 255, None),
+        (
+            Transport::Multicast(OTHER),
+            GROUP,
+            255,
+            Some(Reject::Destination),
+        ),
+        (unicast(open.clone()), HOST, 1, None),
+        (unicast(open.clone()), GROUP, 255, Some(Reject::Destination)),
+        (
+            unicast(open.clone()),
+            Ipv4Addr::BROADCAST,
+            255,
+            Some(Reject::Destination),
+        ),
+        (unicast(limited([10, 77, 0, 1], 250, 252)), HOST, 250, None),
+        (unicast(limited([10, 77, 0, 1], 250, 252)), HOST, 252, None),
+        (
+            unicast(limited([10, 77, 0, 1], 250, 252)),
+            HOST,
+            249,
+            Some(Reject::Ttl),
+        ),
+        (
+            unicast(limited([10, 77, 0, 1], 250, 252)),
+            HOST,
+            253,
+            Some(Reject::Ttl),
+        ),
+        (
+            unicast(limited([10, 77, 0, 3], 0, 255)),
+            HOST,
+            255,
+            Some(Reject::NotPeer),
+        ),
+    ];
+    for (transport, destination, ttl, reject) in cases {
+        let packet = came(Envelope {
+            destination,
+            ttl,
+            coverage: Coverage::Destination,
+        });
+        assert_eq!(
+            rejected(&packet, &transport),
+            reject,
+            "{transport:?} {destination} {ttl}"
+        );
+    }
+}
+
+/// keepalived up to 1.3.6 computed it as if the advert went to the group.
+#[test]
+fn the_old_unicast_checksum_is_accepted_unless_it_never_is() {
+    let with = |old_checksum| {
+        Transport::Unicast(Unicast {
+            peers: Vec::new(),
+            ttl: 255,
+            check_source: false,
+            old_checksum,
+        })
+    };
+    let old = came(Envelope {
+        destination: [10, 77, 0, 2].into(),
+        ttl: 255,
+        coverage: Coverage::Group,
+    });
+    assert_eq!(rejected(&old, &with(OldChecksum::Auto)), None);
+    assert_eq!(rejected(&old, &with(OldChecksum::Always)), None);
+    assert_eq!(
+        rejected(&old, &with(OldChecksum::Never)),
+        Some(Reject::Checksum)
     );
 }
 
@@ -433,6 +554,13 @@ prop_compose! {
     fn adverts()(
         v3 in any::<bool>(),
         source in 1u32..0xdfff_ffff,
+        destination: u32,
+        ttl: u8,
+        coverage in prop_oneof![
+            Just(Coverage::Destination),
+            Just(Coverage::Message),
+            Just(Coverage::Group)
+        ],
         vrid in 1u8..,
         priority: u8,
         secs in 1u64..=255,
@@ -442,6 +570,11 @@ prop_compose! {
     ) -> Advert {
         Advert {
             source: source.into(),
+            envelope: Envelope {
+                destination: destination.into(),
+                ttl,
+                coverage: if v3 { coverage } else { Coverage::Destination },
+            },
             version: if v3 { VrrpVersion::V3 } else { VrrpVersion::V2 },
             vrid,
             priority,

@@ -2,14 +2,15 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Auth, VirtualAddress, VrrpVersion};
-use crate::vrrp::packet::Advert;
+use crate::model::{Auth, Transport, VirtualAddress, VrrpVersion};
+use crate::vrrp::packet::{Advert, Envelope};
 use crate::vrrp::{Hold, Notice, State, Transition};
 
 mod groups;
 mod reloads;
 mod rules;
 mod table;
+mod unicast;
 
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 5);
 const LOWER_PEER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 4);
@@ -46,6 +47,7 @@ fn instance(name: &str, iface: &str, vrid: u8) -> VrrpInstance {
         garp_lower_prio_delay: Duration::from_secs(5),
         garp_lower_prio_repeat: 5,
         mcast_src_ip: None,
+        transport: Transport::default(),
         track_interfaces: Vec::new(),
         dont_track_primary: false,
     }
@@ -233,6 +235,7 @@ impl Host {
     fn advert_of(&self, config: &VrrpInstance, source: Ipv4Addr, priority: u8) -> Vec<u8> {
         Advert {
             source,
+            envelope: Envelope::MULTICAST,
             version: config.version,
             vrid: config.virtual_router_id,
             priority,

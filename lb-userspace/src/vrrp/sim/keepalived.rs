@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::{VrrpInstance, VrrpVersion};
 use crate::time::Time;
-use crate::vrrp::packet::{Advert, View};
+use crate::vrrp::packet::{Advert, Envelope, View};
 
 /// What it wants done.
 #[derive(Clone, Debug)]
@@ -71,8 +71,9 @@ impl Keepalived {
     }
 
     fn advert(&mut self, priority: u8) {
-        let packet = Advert {
+        let mut advert = Advert {
             source: self.source,
+            envelope: Envelope::MULTICAST,
             version: self.config.version,
             vrid: self.config.virtual_router_id,
             priority,
@@ -87,9 +88,16 @@ impl Keepalived {
                     std::net::IpAddr::V6(_) => None,
                 })
                 .collect(),
+        };
+        match self.config.transport.unicast() {
+            None => self.wishes.push(Wish::Advert(advert.emit(1))),
+            Some(unicast) => {
+                for peer in &unicast.peers {
+                    advert.envelope.destination = peer.addr;
+                    self.wishes.push(Wish::Advert(advert.emit(1)));
+                }
+            }
         }
-        .emit(1);
-        self.wishes.push(Wish::Advert(packet));
     }
 
     fn garps(&mut self) {
@@ -147,6 +155,11 @@ impl Keepalived {
         let Ok(view) = View::parse(packet) else {
             return;
         };
+        let multicast = view.envelope().destination.is_multicast();
+        if multicast == self.config.transport.unicast().is_some() {
+            // "Expected unicast packet but received multicast packet", and the reverse.
+            return;
+        }
         let better = (view.priority(), view.source()) > (self.config.priority, self.source);
         match &mut self.state {
             State::Backup { .. } => {

@@ -7,6 +7,7 @@ use super::Random;
 use super::node::{Frame, Kind, Node};
 use crate::model::VrrpInstance;
 use crate::time::Time;
+use crate::vrrp::packet::destination_of;
 
 #[derive(Clone, Debug)]
 enum Happening {
@@ -116,7 +117,11 @@ impl World {
                     self.put(arrival, Happening::Garp { from: at });
                 }
                 Frame::Advert(packet) => {
+                    let destination = destination_of(&packet);
                     for to in 0..self.nodes.len() {
+                        if !destination.is_multicast() && destination != self.nodes[to].source {
+                            continue;
+                        }
                         let arrival = self.arrival(at, to);
                         let lost = self.random.chance(self.loss);
                         if to != at && !lost {

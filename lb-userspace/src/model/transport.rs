@@ -1,0 +1,77 @@
+//! How the adverts of a VRRP instance travel.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+/// The group of VRRP: 224.0.0.18, RFC 5798 section 5.1.1.2.
+pub const VRRP_GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
+
+/// To whom adverts go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// To a group: `mcast_dst_ip`, else `vrrp_mcast_group4`.
+    Multicast(Ipv4Addr),
+    /// To each of a list of hosts.
+    Unicast(Unicast),
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        Transport::Multicast(VRRP_GROUP)
+    }
+}
+
+impl Transport {
+    /// The list of hosts, when there is one.
+    #[must_use]
+    pub const fn unicast(&self) -> Option<&Unicast> {
+        match self {
+            Transport::Multicast(_) => None,
+            Transport::Unicast(unicast) => Some(unicast),
+        }
+    }
+}
+
+/// `unicast_peer` and what belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unicast {
+    /// `unicast_peer`, each address once. Empty only with `unicast_fault_no_peer`: the instance is in
+    /// FAULT.
+    pub peers: Vec<UnicastPeer>,
+    /// `unicast_ttl`, default 255.
+    pub ttl: u8,
+    /// `check_unicast_src`, `vrrp_check_unicast_src`, or a peer with a limit of its TTL: adverts of
+    /// other hosts are rejected.
+    pub check_source: bool,
+    /// `old_unicast_checksum`.
+    pub old_checksum: OldChecksum,
+}
+
+/// A host of `unicast_peer`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnicastPeer {
+    /// Its address.
+    pub addr: Ipv4Addr,
+    /// `min_ttl`, default 0: the least TTL that an advert of it may arrive with.
+    pub min_ttl: u8,
+    /// `max_ttl`, default 255: the greatest.
+    pub max_ttl: u8,
+}
+
+/// `old_unicast_checksum`: keepalived up to 1.3.6 computed the checksum of version 3 as if a unicast
+/// advert went to the group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OldChecksum {
+    /// Sent when a peer was heard that does so.
+    #[default]
+    Auto,
+    /// `old_unicast_checksum`: always sent.
+    Always,
+    /// `old_unicast_checksum never`: neither sent nor accepted.
+    Never,
+}

@@ -1,0 +1,105 @@
+//! How an instance's adverts travel: to a group, or to each of its unicast peers.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use super::event::{Notice, Reason};
+use super::instance::{Ctx, Instance};
+use super::net::Net;
+use super::packet::{Coverage, Envelope, TTL, View};
+use crate::model::{OldChecksum, Transport};
+
+/// What the sockets of an interface are to receive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listen {
+    /// Groups to be a member of.
+    pub groups: BTreeSet<Ipv4Addr>,
+    /// Adverts come by unicast as well.
+    pub unicast: bool,
+}
+
+impl Listen {
+    /// What one instance needs.
+    #[must_use]
+    pub fn to(transport: &Transport) -> Self {
+        let mut listen = Listen::default();
+        listen.add(transport);
+        listen
+    }
+
+    pub(super) fn add(&mut self, transport: &Transport) {
+        match transport {
+            Transport::Multicast(group) => {
+                self.groups.insert(*group);
+            }
+            Transport::Unicast(_) => self.unicast = true,
+        }
+    }
+}
+
+impl Instance {
+    /// Of the packets that make up one advert. A list of peers that is the same on all hosts names
+    /// this one too: nothing is sent to oneself.
+    pub(super) fn envelopes(&self, net: &Net) -> Vec<Envelope> {
+        match &self.config.transport {
+            Transport::Multicast(group) => vec![Envelope {
+                destination: *group,
+                ttl: TTL,
+                coverage: Coverage::Destination,
+            }],
+            Transport::Unicast(unicast) => {
+                let coverage = match unicast.old_checksum {
+                    OldChecksum::Always => Coverage::Group,
+                    OldChecksum::Auto if self.old_checksum => Coverage::Group,
+                    OldChecksum::Auto | OldChecksum::Never => Coverage::Destination,
+                };
+                let envelope = |destination| Envelope {
+                    destination,
+                    ttl: unicast.ttl,
+                    coverage,
+                };
+                unicast
+                    .peers
+                    .iter()
+                    .filter(|p| !net.is_own(p.addr))
+                    .map(|p| envelope(p.addr))
+                    .collect()
+            }
+        }
+    }
+
+    /// Whether an advert's sender may be where it says that it is. Only adverts to a group cannot
+    /// have come through a router.
+    pub(super) fn is_possible_source(&self, source: Ipv4Addr, net: &Net) -> bool {
+        match &self.config.transport {
+            Transport::Multicast(_) => net.is_on_link(&self.iface, source),
+            Transport::Unicast(_) => true,
+        }
+    }
+
+    /// Whether the frame that carried an accepted advert was sent by its sender, not by a router
+    /// between.
+    pub(super) fn is_neighbour(&self, view: &View<'_>, net: &Net) -> bool {
+        match &self.config.transport {
+            Transport::Multicast(_) => true,
+            Transport::Unicast(_) => {
+                view.envelope().ttl == TTL && net.is_in_subnet(&self.iface, view.source())
+            }
+        }
+    }
+
+    /// `unicast_fault_no_peer`.
+    pub(super) fn without_peers(&self) -> Option<Reason> {
+        let unicast = self.config.transport.unicast()?;
+        unicast.peers.is_empty().then_some(Reason::NoPeer)
+    }
+
+    /// A peer that computes the checksum as keepalived up to 1.3.6 did is answered likewise.
+    pub(super) fn note_checksum(&mut self, view: &View<'_>, ctx: &mut Ctx<'_>) {
+        if view.envelope().coverage == Coverage::Group && !self.old_checksum {
+            self.old_checksum = true;
+            let from = view.source();
+            self.notice(Notice::OldChecksum { from }, ctx);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! How an instance's adverts travel, beside keepalived's dump of it.
+
+use lb_userspace::model::{OldChecksum, Transport, VrrpInstance};
+
+use super::{list, value};
+
+/// What follows a label that has no `=`.
+fn after<'a>(lines: &[&'a str], label: &str) -> Option<&'a str> {
+    let rest = lines
+        .iter()
+        .find_map(|l| l.trim_start().strip_prefix(label))?;
+    Some(rest.trim())
+}
+
+pub(super) fn transport(i: &VrrpInstance, lines: &[&str], diff: &mut Vec<String>) {
+    let mut same = |what: &str, theirs: Option<&str>, ours: Option<&str>| {
+        if theirs != ours {
+            diff.push(format!(
+                "{}: {what}: keepalived {theirs:?}, lbd {ours:?}",
+                i.name
+            ));
+        }
+    };
+    let unicast = match &i.transport {
+        Transport::Multicast(group) => {
+            let group = group.to_string();
+            same("group", after(lines, "Multicast address"), Some(&group));
+            return;
+        }
+        // keepalived prints the group that it does not use.
+        Transport::Unicast(unicast) if unicast.peers.is_empty() => {
+            let flag = after(lines, "If unicast go to fault state if no peers");
+            same("fault", flag, Some(""));
+            return;
+        }
+        Transport::Unicast(unicast) => unicast,
+    };
+    same("group", after(lines, "Multicast address"), None);
+    let ttl = unicast.ttl.to_string();
+    same(
+        "ttl",
+        Some(value(lines, "Unicast TTL").unwrap_or("255")),
+        Some(&ttl),
+    );
+    let check = after(lines, "Check unicast src :").unwrap_or("no");
+    let ours = if unicast.check_source { "yes" } else { "no" };
+    same("check", Some(check), Some(ours));
+    let old = value(lines, "Unicast checksum compatibility").unwrap_or("none");
+    let ours = match unicast.old_checksum {
+        OldChecksum::Auto => "none",
+        OldChecksum::Always => "config",
+        OldChecksum::Never => "never",
+    };
+    same("checksum", Some(old), Some(ours));
+    let theirs = list(lines, "Unicast Peer").join(", ");
+    let ours: Vec<String> = unicast
+        .peers
+        .iter()
+        .map(|p| format!("{} min_ttl {} max_ttl {}", p.addr, p.min_ttl, p.max_ttl))
+        .collect();
+    same("peers", Some(&theirs), Some(&ours.join(", ")));
+}

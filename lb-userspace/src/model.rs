@@ -4,12 +4,14 @@
 //! holds the *effective* value (defaults and inheritance already applied), so two files that mean
 //! the same give equal models.
 
+mod check;
 mod scheduler;
 mod transport;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+pub use check::{Check, CheckKind};
 pub use scheduler::{SchedFlags, Scheduler};
 use serde::{Deserialize, Serialize};
 pub use transport::{OldChecksum, Transport, Unicast, UnicastPeer, VRRP_GROUP};
@@ -450,46 +452,4 @@ impl RealServer {
             checks: Vec::new(),
         }
     }
-}
-
-/// A checker of a real server, all timings effective (inherited values filled in).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Check {
-    /// What is tried.
-    pub kind: CheckKind,
-    /// `connect_ip`, by default the real server's.
-    pub addr: IpAddr,
-    /// `connect_port`, by default the real server's.
-    pub port: u16,
-    /// `bindto`.
-    #[serde(default)]
-    pub bind_addr: Option<IpAddr>,
-    /// `bind_port`; 0: any.
-    #[serde(default)]
-    pub bind_port: u16,
-    /// `bind_if`.
-    #[serde(default)]
-    pub bind_if: Option<String>,
-    /// `connect_timeout`, default 5 s.
-    pub timeout: Duration,
-    /// `delay_loop`, default 60 s: from one check to the next.
-    pub interval: Duration,
-    /// `retry`, default 1 for TCP_CHECK: failures in a row beyond the first that are forgiven.
-    pub retry: u32,
-    /// `delay_before_retry`, default 1 s.
-    pub retry_delay: Duration,
-    /// `warmup`, default `delay_loop`: the first check starts at random within it.
-    pub warmup: Duration,
-    /// `alpha` of this check: down until it has passed.
-    #[serde(default)]
-    pub alpha: bool,
-}
-
-/// The kind of a check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CheckKind {
-    /// `TCP_CHECK`: the connection is established.
-    Tcp,
 }

@@ -215,40 +215,38 @@ fn instance() -> impl Strategy<Value = VrrpInstance> {
         )
 }
 
+fn kind() -> impl Strategy<Value = CheckKind> {
+    Just(CheckKind::Tcp)
+}
+
 fn check() -> impl Strategy<Value = Check> {
     (
-        ip(),
-        1u16..,
-        option::of(ip()),
-        any::<u16>(),
-        option::of(interface()),
+        (kind(), ip(), 1u16..),
+        (option::of(ip()), any::<u16>(), option::of(interface()), any::<u32>()),
         (timer(), timer(), 0u32..9, secs(9), secs(9)),
-        any::<bool>(),
+        any::<[bool; 2]>(),
     )
-        .prop_map(
-            |(
+        .prop_map(|(to, from, times, [alpha, log_all_failures])| {
+            let (kind, addr, port) = to;
+            let (bind_addr, bind_port, bind_if, fwmark) = from;
+            let (timeout, interval, retry, retry_delay, warmup) = times;
+            Check {
+                kind,
                 addr,
                 port,
                 bind_addr,
                 bind_port,
                 bind_if,
-                (timeout, interval, retry, retry_delay, warmup),
-                alpha,
-            )| Check {
-                kind: CheckKind::Tcp,
-                addr,
-                port,
-                bind_addr,
-                bind_port,
-                bind_if,
+                fwmark,
                 timeout,
                 interval,
                 retry,
                 retry_delay,
                 warmup,
                 alpha,
-            },
-        )
+                log_all_failures,
+            }
+        })
 }
 
 fn v6() -> impl Strategy<Value = IpAddr> {

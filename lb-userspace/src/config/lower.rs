@@ -46,6 +46,8 @@ pub(crate) struct Lower {
     out: Vec<Diagnostic>,
     left_out: Vec<String>,
     suggestions: HashMap<(Block, String), Vec<String>>,
+    /// `checker_log_all_failures`.
+    log_all_failures: bool,
 }
 
 /// The statements of a block that have an effect, under their present names, and what stands in the
@@ -63,6 +65,7 @@ pub(crate) fn lower(nodes: &[Node], rules: Rules) -> Lowered {
         out: Vec::new(),
         left_out: Vec::new(),
         suggestions: HashMap::new(),
+        log_all_failures: false,
     };
     let model = l.top(nodes);
     Lowered {

@@ -29,18 +29,11 @@ fn server(last: u8) -> Ipv4Addr {
 
 fn check(last: u8) -> Check {
     Check {
-        kind: CheckKind::Tcp,
-        addr: server(last).into(),
-        port: 80,
-        bind_addr: None,
-        bind_port: 0,
-        bind_if: None,
         timeout: Duration::from_secs(1),
         interval: Duration::from_secs(2),
         retry: 0,
-        retry_delay: Duration::from_secs(1),
         warmup: Duration::ZERO,
-        alpha: false,
+        ..Check::new(CheckKind::Tcp, server(last).into(), 80)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::health::ProbeId;
-use crate::model::{Check, CheckKind};
+use crate::model::Check;
 use crate::time::Time;
 
 /// What one probe gave.
@@ -32,6 +32,10 @@ pub enum Failure {
     HostUnreachable,
     /// No route, or ICMP says so.
     NetworkUnreachable,
+    /// Nothing came back in time.
+    NoAnswer,
+    /// What came back is not what it should be.
+    Answer(String),
     /// Anything else, in the kernel's words.
     Other(String),
 }
@@ -44,7 +48,8 @@ impl fmt::Display for Failure {
             Failure::Reset => "connection reset",
             Failure::HostUnreachable => "host unreachable",
             Failure::NetworkUnreachable => "network unreachable",
-            Failure::Other(words) => words,
+            Failure::NoAnswer => "no answer in time",
+            Failure::Answer(words) | Failure::Other(words) => words,
         })
     }
 }
@@ -69,6 +74,8 @@ pub(super) enum Step {
         retries: u32,
         first: bool,
     },
+    /// It failed, which is forgiven but is to be told (`log_all_failures`).
+    Forgiven { why: Failure, retry: u32 },
     /// It could not be run, for the first time since it last could.
     Stuck(String),
 }
@@ -125,11 +132,9 @@ impl Checker {
     /// Whether `check` tries the same thing, so that what was learnt still holds.
     pub(super) fn same_target(&self, check: &Check) -> bool {
         let (a, b) = (&self.check, check);
-        let CheckKind::Tcp = a.kind;
-        let CheckKind::Tcp = b.kind;
         (a.addr, a.port, a.bind_addr, a.bind_port, a.timeout)
             == (b.addr, b.port, b.bind_addr, b.bind_port, b.timeout)
-            && a.bind_if == b.bind_if
+            && (&a.kind, &a.bind_if, a.fwmark) == (&b.kind, &b.bind_if, b.fwmark)
     }
 
     /// Takes over other timings of the same check (keepalived's `migrate_checkers`).
@@ -200,7 +205,15 @@ impl Checker {
                     (self.check.interval, step)
                 } else {
                     self.retries += 1;
-                    (self.check.retry_delay, Step::Same)
+                    let step = if self.up && self.check.log_all_failures {
+                        Step::Forgiven {
+                            why: why.clone(),
+                            retry: self.retries,
+                        }
+                    } else {
+                        Step::Same
+                    };
+                    (self.check.retry_delay, step)
                 }
             }
         };
@@ -208,7 +221,7 @@ impl Checker {
         let up = match &step {
             Step::Up { .. } => true,
             Step::Down { .. } => false,
-            Step::Same | Step::Stuck(_) => self.up,
+            Step::Same | Step::Forgiven { .. } | Step::Stuck(_) => self.up,
         };
         if up != self.up {
             self.up = up;

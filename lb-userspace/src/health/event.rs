@@ -41,6 +41,17 @@ pub enum Change {
         /// It had not run before.
         first: bool,
     },
+    /// A run of a check that is up failed and is forgiven (`log_all_failures`).
+    CheckForgiven {
+        /// The real server.
+        server: (IpAddr, u16),
+        /// `TCP_CHECK`.
+        kind: &'static str,
+        /// Why.
+        why: Failure,
+        /// How many failures in a row are forgiven with this one.
+        retry: u32,
+    },
     /// A check cannot be run; said once until it can.
     CheckNotRun {
         /// The real server.
@@ -105,6 +116,7 @@ impl Change {
             | Change::QuorumLost { .. }
             | Change::SorryIn { .. } => true,
             Change::CheckUp { .. }
+            | Change::CheckForgiven { .. }
             | Change::ServerUp { .. }
             | Change::QuorumGained { .. }
             | Change::SorryOut { .. } => false,
@@ -134,6 +146,15 @@ impl fmt::Display for Transition {
                     n => write!(f, ", after {n} retries")?,
                 }
                 write!(f, " (service {vs})")
+            }
+            Change::CheckForgiven {
+                server,
+                kind,
+                why,
+                retry,
+            } => {
+                let at = at(server);
+                write!(f, "{kind} of {at} failed: {why}, retry {retry} follows (service {vs})")
             }
             Change::CheckNotRun { server, kind, why } => {
                 write!(

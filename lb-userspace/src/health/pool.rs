@@ -8,7 +8,7 @@ use crate::health::CheckerId;
 use crate::health::checker::{Checker, Last, Step, Verdict};
 use crate::health::event::{Change, Transition};
 use crate::model::{
-    Check, CheckKind, ForwardMethod, Protocol, RealServer, Service, ServiceKey, SorryServer,
+    Check, ForwardMethod, Protocol, RealServer, Service, ServiceKey, SorryServer,
 };
 use crate::time::Time;
 
@@ -85,13 +85,6 @@ pub(super) struct Pool {
     pub(super) servers: Vec<Server>,
 }
 
-/// The name of a kind of check, as in the configuration.
-pub(super) const fn kind_name(kind: &CheckKind) -> &'static str {
-    match kind {
-        CheckKind::Tcp => "TCP_CHECK",
-    }
-}
-
 impl Server {
     fn at(&self) -> (IpAddr, u16) {
         (self.addr, self.port)
@@ -104,7 +97,7 @@ impl Server {
     /// Why its checks do not pass; none when they do.
     pub(super) fn why(&self) -> Option<String> {
         let (_, c) = self.checkers.iter().find(|(_, c)| !c.up)?;
-        let kind = kind_name(&c.check.kind);
+        let kind = c.check.kind.name();
         Some(match &c.last {
             Some(Last {
                 verdict: Verdict::Failed(why),
@@ -296,7 +289,7 @@ impl Pool {
         let s = &mut self.servers[server];
         let at = s.at();
         let (_, checker) = &mut s.checkers[check];
-        let kind = kind_name(&checker.check.kind);
+        let kind = checker.check.kind.name();
         let change = match checker.verdict(verdict, took, now) {
             Step::Same => return false,
             Step::Up { first } => Change::CheckUp {
@@ -314,6 +307,12 @@ impl Pool {
                 why,
                 retries,
                 first,
+            },
+            Step::Forgiven { why, retry } => Change::CheckForgiven {
+                server: at,
+                kind,
+                why,
+                retry,
             },
             Step::Stuck(why) => Change::CheckNotRun {
                 server: at,

@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::control::status::{CheckState, CheckStatus};
 use crate::health::Health;
 use crate::health::checker::{Checker, Last, Verdict};
-use crate::health::pool::kind_name;
 use crate::time::Time;
 
 fn millis(d: Duration) -> u64 {
@@ -43,7 +42,7 @@ impl Health {
                         service: pool.key,
                         server: server.addr,
                         server_port: server.port,
-                        kind: kind_name(&c.check.kind).to_owned(),
+                        kind: c.check.kind.name().to_owned(),
                         target: c.check.addr,
                         target_port: c.check.port,
                         state: state(c, suspended),

@@ -27,18 +27,11 @@ fn key() -> ServiceKey {
 
 fn check(last: u8) -> Check {
     Check {
-        kind: CheckKind::Tcp,
-        addr: ip(last),
-        port: 80,
-        bind_addr: None,
-        bind_port: 0,
-        bind_if: None,
-        timeout: 5 * SECOND,
         interval: 10 * SECOND,
         retry: 2,
         retry_delay: 3 * SECOND,
         warmup: Duration::ZERO,
-        alpha: false,
+        ..Check::new(CheckKind::Tcp, ip(last), 80)
     }
 }
 
@@ -182,6 +175,32 @@ fn what_is_said() {
         lines.extend(said(&mut h));
     }
     insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn a_forgiven_failure_is_told_where_that_is_asked_for() {
+    for log_all_failures in [false, true] {
+        let mut h = health(&service(vec![server(
+            1,
+            1,
+            vec![Check {
+                log_all_failures,
+                ..check(1)
+            }],
+        )]));
+        run(&mut h, at(0), passes);
+        said(&mut h);
+        run(&mut h, at(10), fails);
+        let told = said(&mut h);
+        let line = "TCP_CHECK of 10.0.0.1:80 failed: connection refused, retry 1 follows (service TCP 192.0.2.1:80)";
+        assert_eq!(told, log_all_failures.then_some(line).into_iter().collect::<Vec<_>>());
+        run(&mut h, at(13), fails);
+        run(&mut h, at(16), fails);
+        said(&mut h);
+        // While it is down its failures are no news.
+        run(&mut h, at(26), fails);
+        assert_eq!(said(&mut h), Vec::<String>::new());
+    }
 }
 
 #[test]

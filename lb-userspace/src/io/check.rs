@@ -4,6 +4,7 @@
 //! for them. A probe's time counts from its own `connect`; when there is more to do than sockets or
 //! the machine allow, probes start later, they do not fail for it.
 
+mod socket;
 mod tcp;
 #[cfg(test)]
 mod tests;

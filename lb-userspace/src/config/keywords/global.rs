@@ -448,7 +448,7 @@ pub(super) const GLOBAL: &[Keyword] = &[
     k(
         "checker_log_all_failures",
         "[BOOL]",
-        NoEffect,
+        Acted,
         "off",
         "log every failed check",
     ),

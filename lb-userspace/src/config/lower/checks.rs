@@ -54,42 +54,81 @@ impl Lower {
         }
     }
 
-    /// A `TCP_CHECK`.
-    pub(super) fn check(
+    /// The checks that a statement of a real server asks for; none when it is no checker.
+    pub(super) fn checks(
         &mut self,
+        keyword: &str,
         node: &Node,
         server: IpAddr,
         port: u16,
         alpha: bool,
         above: Timing,
-    ) -> Option<Check> {
-        let walked = self.walk(node.children(), Block::TcpCheck);
-        let t = self.timing(&walked, above, true);
+    ) -> Vec<Check> {
+        let block = match keyword {
+            "TCP_CHECK" => Block::TcpCheck,
+            _ => return Vec::new(),
+        };
+        let walked = self.walk(node.children(), block);
+        let kind = match block {
+            Block::TcpCheck => CheckKind::Tcp,
+            _ => return Vec::new(),
+        };
+        let timing = self.timing(&walked, above, true);
+        let mut check = self.target(&walked, Check::new(kind, server, port));
+        check.alpha = alpha;
+        self.pace(&walked, &timing, &mut check);
+        self.needs_port(node, &check);
+        vec![check]
+    }
+
+    /// Where a check connects to and from; what is not said stays as in `check`.
+    fn target(&mut self, walked: &Walked<'_>, check: Check) -> Check {
         let ip = |l: &mut Self, name: &str| {
-            let n = l.last(&walked, name)?;
+            let n = l.last(walked, name)?;
             let w = n.args().first()?;
             l.ip(n, w)
         };
         let addr = ip(self, "connect_ip");
         let bind_addr = ip(self, "bindto");
-        let number = |l: &mut Self, name: &str| {
-            let n = l.last(&walked, name)?;
+        let number = |l: &mut Self, name: &str, min: u64, max: u64| {
+            let n = l.last(walked, name)?;
             let w = n.args().first()?;
-            l.number(n, w, 1, 65535, "keepalived ignores this line")
-                .map(|v| v as u16)
+            l.number(n, w, min, max, "keepalived ignores this line")
         };
-        let connect_port = number(self, "connect_port");
-        let bind_port = number(self, "bind_port").unwrap_or(0);
-        let bind_if = self
-            .last(&walked, "bind_if")
-            .and_then(|n| n.args().first())
-            .map(|w| w.text.clone());
-        let alpha = match self.last(&walked, "alpha") {
-            Some(n) => self.switch(n).unwrap_or(alpha),
-            None => alpha,
+        let port = number(self, "connect_port", 1, 65535);
+        let bind_port = number(self, "bind_port", 1, 65535);
+        let fwmark = number(self, "fwmark", 0, u64::from(u32::MAX));
+        let bind_if = self.last(walked, "bind_if");
+        let bind_if = bind_if.and_then(|n| n.args().first());
+        Check {
+            addr: addr.unwrap_or(check.addr),
+            port: port.map_or(check.port, |v| v as u16),
+            bind_addr: bind_addr.or(check.bind_addr),
+            bind_port: bind_port.map_or(check.bind_port, |v| v as u16),
+            bind_if: bind_if.map(|w| w.text.clone()).or(check.bind_if),
+            fwmark: fwmark.map_or(check.fwmark, |v| v as u32),
+            ..check
+        }
+    }
+
+    /// When a check runs, and what is told of it.
+    fn pace(&mut self, walked: &Walked<'_>, t: &Timing, check: &mut Check) {
+        check.timeout = t.timeout.unwrap_or(Check::TIMEOUT);
+        check.interval = t.interval.unwrap_or(Check::INTERVAL);
+        check.retry = t.retry.unwrap_or(check.kind.retry());
+        let retry_delay = check.kind.retry_delay(check.interval);
+        check.retry_delay = t.retry_delay.unwrap_or(retry_delay);
+        check.warmup = t.warmup.unwrap_or(check.interval);
+        let switch = |l: &mut Self, name, inherited| match l.last(walked, name) {
+            Some(n) => l.switch(n).unwrap_or(inherited),
+            None => inherited,
         };
-        let port = connect_port.unwrap_or(port);
-        if port == 0 {
+        check.alpha = switch(self, "alpha", check.alpha);
+        check.log_all_failures = switch(self, "log_all_failures", self.log_all_failures);
+    }
+
+    fn needs_port(&mut self, node: &Node, check: &Check) {
+        if check.port == 0 && check.kind.has_port() {
             self.push(
                 Diagnostic::new(
                     Code::Incomplete,
@@ -104,20 +143,5 @@ impl Lower {
                 .help("keepalived would try port 0, and the server would never be up"),
             );
         }
-        let interval = t.interval.unwrap_or(Duration::from_secs(60));
-        Some(Check {
-            kind: CheckKind::Tcp,
-            addr: addr.unwrap_or(server),
-            port,
-            bind_addr,
-            bind_port,
-            bind_if,
-            timeout: t.timeout.unwrap_or(Duration::from_secs(5)),
-            interval,
-            retry: t.retry.unwrap_or(1),
-            retry_delay: t.retry_delay.unwrap_or(Duration::from_secs(1)),
-            warmup: t.warmup.unwrap_or(interval),
-            alpha,
-        })
     }
 }

@@ -105,6 +105,9 @@ impl Lower {
                     global.skip_check_adv_addr =
                         self.switch(n).unwrap_or(global.skip_check_adv_addr);
                 }
+                ("checker_log_all_failures", _) => {
+                    self.log_all_failures = self.switch(n).unwrap_or(self.log_all_failures);
+                }
                 ("lvs_timeouts", _) => self.lvs_timeouts(n, &mut global.timeouts),
                 ("flood_rate", Some(w)) => {
                     global.flood_rate = self

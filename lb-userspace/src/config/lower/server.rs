@@ -169,10 +169,8 @@ impl Lower {
         };
         let timing = self.timing(&walked, inherited.timing, false);
         let mut checks = Vec::new();
-        for (_, n) in walked.acted.iter().filter(|(k, _)| *k == "TCP_CHECK") {
-            if let Some(c) = self.check(n, addr, check_port, alpha, timing) {
-                checks.push(c);
-            }
+        for (keyword, n) in &walked.acted {
+            checks.extend(self.checks(keyword, n, addr, check_port, alpha, timing));
         }
         Some(RealServer {
             method: method.unwrap_or(ForwardMethod::Dr),

@@ -7,7 +7,7 @@ use super::{
     address, broadcast, granularity, groups, method, peer, scope, seconds, shared, timeouts,
 };
 use crate::model::{
-    Auth, Check, CheckKind, Global, Model, OldChecksum, Service, Timeouts, Transport, VRRP_GROUP,
+    Auth, Check, Global, Model, OldChecksum, Service, Timeouts, Transport, VRRP_GROUP,
     VirtualAddress, VrrpInstance, VrrpVersion,
 };
 
@@ -311,9 +311,7 @@ fn server(addr: std::net::IpAddr, port: u16) -> String {
 }
 
 fn check(w: &mut Writer, c: &Check, s: &Service, addr: std::net::IpAddr, port: u16, hoisted: bool) {
-    w.open(match c.kind {
-        CheckKind::Tcp => "TCP_CHECK",
-    });
+    w.open(c.kind.name());
     if c.addr != addr {
         w.line(&format!("connect_ip {}", c.addr));
     }
@@ -327,13 +325,16 @@ fn check(w: &mut Writer, c: &Check, s: &Service, addr: std::net::IpAddr, port: u
     if let Some(b) = &c.bind_if {
         w.line(&format!("bind_if {}", word(b.as_bytes())));
     }
-    w.time("connect_timeout", c.timeout, Duration::from_secs(5));
+    w.number("fwmark", c.fwmark, 0);
+    w.time("connect_timeout", c.timeout, Check::TIMEOUT);
     if !hoisted {
-        w.time("delay_loop", c.interval, Duration::from_secs(60));
+        w.time("delay_loop", c.interval, Check::INTERVAL);
     }
-    w.number("retry", c.retry, 1);
-    w.time("delay_before_retry", c.retry_delay, Duration::from_secs(1));
+    w.number("retry", c.retry, c.kind.retry());
+    let retry_delay = c.kind.retry_delay(c.interval);
+    w.time("delay_before_retry", c.retry_delay, retry_delay);
     w.time("warmup", c.warmup, c.interval);
+    w.flag("log_all_failures", c.log_all_failures);
     if c.alpha != s.alpha {
         w.line(if c.alpha { "alpha on" } else { "alpha off" });
     }

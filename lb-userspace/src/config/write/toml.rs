@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{address, broadcast, granularity, groups, method, peer, scope, seconds, shared};
 use crate::model::{
-    Auth, Check, CheckKind, Global, Model, OldChecksum, Service, Timeouts, Transport, VRRP_GROUP,
+    Auth, Check, Global, Model, OldChecksum, Service, Timeouts, Transport, VRRP_GROUP,
     VirtualAddress, VrrpInstance, VrrpVersion,
 };
 
@@ -294,12 +294,8 @@ fn port(w: &mut String, port: u16) {
 }
 
 fn check(w: &mut String, c: &Check, s: &Service, addr: std::net::IpAddr, port: u16, hoisted: bool) {
-    head(
-        w,
-        match c.kind {
-            CheckKind::Tcp => "[[virtual_server.real_server.tcp_check]]",
-        },
-    );
+    let name = c.kind.name().to_ascii_lowercase();
+    head(w, &format!("[[virtual_server.real_server.{name}]]"));
     if c.addr != addr {
         key(w, "connect_ip", &string(&c.addr.to_string()));
     }
@@ -313,23 +309,16 @@ fn check(w: &mut String, c: &Check, s: &Service, addr: std::net::IpAddr, port: u
     if let Some(b) = &c.bind_if {
         key(w, "bind_if", &string(b));
     }
-    time(
-        w,
-        "connect_timeout",
-        c.timeout,
-        Some(Duration::from_secs(5)),
-    );
+    number(w, "fwmark", c.fwmark, 0);
+    time(w, "connect_timeout", c.timeout, Some(Check::TIMEOUT));
     if !hoisted {
-        time(w, "delay_loop", c.interval, Some(Duration::from_secs(60)));
+        time(w, "delay_loop", c.interval, Some(Check::INTERVAL));
     }
-    number(w, "retry", c.retry, 1);
-    time(
-        w,
-        "delay_before_retry",
-        c.retry_delay,
-        Some(Duration::from_secs(1)),
-    );
+    number(w, "retry", c.retry, c.kind.retry());
+    let retry_delay = c.kind.retry_delay(c.interval);
+    time(w, "delay_before_retry", c.retry_delay, Some(retry_delay));
     time(w, "warmup", c.warmup, Some(c.interval));
+    flag(w, "log_all_failures", c.log_all_failures);
     if c.alpha != s.alpha {
         key(w, "alpha", if c.alpha { "true" } else { "false" });
     }

@@ -14,18 +14,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn check(to: SocketAddr) -> Check {
     Check {
-        kind: CheckKind::Tcp,
-        addr: to.ip(),
-        port: to.port(),
-        bind_addr: None,
-        bind_port: 0,
-        bind_if: None,
         timeout: PATIENCE,
-        interval: Duration::from_secs(1),
         retry: 0,
-        retry_delay: Duration::ZERO,
         warmup: Duration::ZERO,
-        alpha: false,
+        ..Check::new(CheckKind::Tcp, to.ip(), to.port())
     }
 }
 
@@ -182,7 +174,7 @@ fn what_this_host_cannot_do_says_nothing_of_the_server() {
 
 #[test]
 fn errors_of_the_network_are_told_apart() {
-    let of = |n| tcp::verdict_of(&std::io::Error::from_raw_os_error(n));
+    let of = |n| socket::verdict_of(&std::io::Error::from_raw_os_error(n));
     assert_eq!(
         of(libc::EHOSTUNREACH),
         Verdict::Failed(Failure::HostUnreachable)

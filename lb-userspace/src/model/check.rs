@@ -1,0 +1,119 @@
+//! Checkers of real servers.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A checker of a real server, all timings effective (inherited values filled in).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// What is tried.
+    pub kind: CheckKind,
+    /// `connect_ip`, by default the real server's.
+    pub addr: IpAddr,
+    /// `connect_port`, by default the real server's; 0 where there is none and none is needed.
+    pub port: u16,
+    /// `bindto`.
+    #[serde(default)]
+    pub bind_addr: Option<IpAddr>,
+    /// `bind_port`; 0: any.
+    #[serde(default)]
+    pub bind_port: u16,
+    /// `bind_if`.
+    #[serde(default)]
+    pub bind_if: Option<String>,
+    /// `fwmark` of the packets that it sends; 0: none.
+    #[serde(default)]
+    pub fwmark: u32,
+    /// `connect_timeout`, default 5 s.
+    pub timeout: Duration,
+    /// `delay_loop`, default 60 s: from one check to the next.
+    pub interval: Duration,
+    /// `retry`, by default the kind's ([`CheckKind::retry`]): failures in a row beyond the first
+    /// that are forgiven.
+    pub retry: u32,
+    /// `delay_before_retry`, by default the kind's ([`CheckKind::retry_delay`]).
+    pub retry_delay: Duration,
+    /// `warmup`, default `delay_loop`: the first check starts at random within it.
+    pub warmup: Duration,
+    /// `alpha` of this check: down until it has passed.
+    #[serde(default)]
+    pub alpha: bool,
+    /// `log_all_failures`, by default `checker_log_all_failures` of `global_defs`: each failed run of
+    /// a check that is up is told, not only the one that takes it down.
+    #[serde(default)]
+    pub log_all_failures: bool,
+}
+
+impl Check {
+    /// `connect_timeout` where none is given.
+    pub const TIMEOUT: Duration = Duration::from_secs(5);
+    /// `delay_loop` where none is given.
+    pub const INTERVAL: Duration = Duration::from_secs(60);
+
+    /// A check of `kind` with keepalived's defaults.
+    #[must_use]
+    pub const fn new(kind: CheckKind, addr: IpAddr, port: u16) -> Self {
+        let (retry, retry_delay) = (kind.retry(), kind.retry_delay(Self::INTERVAL));
+        Check {
+            kind,
+            addr,
+            port,
+            bind_addr: None,
+            bind_port: 0,
+            bind_if: None,
+            fwmark: 0,
+            timeout: Self::TIMEOUT,
+            interval: Self::INTERVAL,
+            retry,
+            retry_delay,
+            warmup: Self::INTERVAL,
+            alpha: false,
+            log_all_failures: false,
+        }
+    }
+}
+
+/// The kind of a check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckKind {
+    /// `TCP_CHECK`: the connection is established.
+    Tcp,
+}
+
+impl CheckKind {
+    /// Its name, as in keepalived.conf.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            CheckKind::Tcp => "TCP_CHECK",
+        }
+    }
+
+    /// `retry` where none is given.
+    #[must_use]
+    pub const fn retry(&self) -> u32 {
+        match self {
+            CheckKind::Tcp => 1,
+        }
+    }
+
+    /// `delay_before_retry` where none is given; `interval` is the check's `delay_loop`.
+    #[must_use]
+    pub const fn retry_delay(&self, _interval: Duration) -> Duration {
+        match self {
+            CheckKind::Tcp => Duration::from_secs(1),
+        }
+    }
+
+    /// Whether it connects to a port.
+    #[must_use]
+    pub const fn has_port(&self) -> bool {
+        match self {
+            CheckKind::Tcp => true,
+        }
+    }
+}

@@ -22,6 +22,7 @@ pub mod pool;
 mod report;
 #[cfg(test)]
 mod tests;
+pub mod udp;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;

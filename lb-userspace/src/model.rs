@@ -5,6 +5,7 @@
 //! the same give equal models.
 
 mod check;
+mod probes;
 mod scheduler;
 mod transport;
 
@@ -12,6 +13,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 pub use check::{Check, CheckKind};
+pub use probes::{Pattern, UdpCheck};
 pub use scheduler::{SchedFlags, Scheduler};
 use serde::{Deserialize, Serialize};
 pub use transport::{OldChecksum, Transport, Unicast, UnicastPeer, VRRP_GROUP};
@@ -432,7 +434,7 @@ pub struct RealServer {
     /// `inhibit_on_failure`: weight 0 instead of removal when it is down.
     #[serde(default)]
     pub inhibit_on_failure: bool,
-    /// Its checks; it is up while all of them are.
+    /// Its checks, those of a kind together; it is up while all of them are.
     #[serde(default)]
     pub checks: Vec<Check>,
 }

@@ -215,14 +215,33 @@ fn instance() -> impl Strategy<Value = VrrpInstance> {
         )
 }
 
+fn udp() -> impl Strategy<Value = UdpCheck> {
+    (
+        option::of(vec(any::<u8>(), 1..40)),
+        option::of("[0-9A-Fa-fxX ]{0,40}"),
+        any::<[u16; 2]>(),
+    )
+        .prop_map(|(payload, reply, lengths)| UdpCheck {
+            payload,
+            require_reply: reply.map(|r| Pattern::parse(&r).expect("hexadecimal")),
+            min_reply_length: lengths[0].min(lengths[1]),
+            max_reply_length: lengths[0].max(lengths[1]),
+        })
+}
+
 fn kind() -> impl Strategy<Value = CheckKind> {
-    Just(CheckKind::Tcp)
+    prop_oneof![Just(CheckKind::Tcp), udp().prop_map(CheckKind::Udp)]
 }
 
 fn check() -> impl Strategy<Value = Check> {
     (
         (kind(), ip(), 1u16..),
-        (option::of(ip()), any::<u16>(), option::of(interface()), any::<u32>()),
+        (
+            option::of(ip()),
+            any::<u16>(),
+            option::of(interface()),
+            any::<u32>(),
+        ),
         (timer(), timer(), 0u32..9, secs(9), secs(9)),
         any::<[bool; 2]>(),
     )
@@ -329,7 +348,10 @@ fn server() -> impl Strategy<Value = RealServer> {
         method(),
         any::<bool>(),
         any::<[u32; 2]>(),
-        vec(check(), 0..3),
+        vec(check(), 0..3).prop_map(|mut all| {
+            all.sort_by_key(|c| c.kind.name());
+            all
+        }),
     )
         .prop_map(
             |(addr, weight, method, inhibit_on_failure, limits, checks)| RealServer {

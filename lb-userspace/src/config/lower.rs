@@ -6,6 +6,7 @@ mod global;
 mod groups;
 mod instance;
 mod parts;
+mod probes;
 mod server;
 mod service;
 mod suggest;

@@ -1,6 +1,7 @@
 //! A model as text: keepalived.conf or TOML. Reading the text gives the same model.
 
 mod keepalived;
+mod probes;
 mod toml;
 
 pub use keepalived::to_keepalived;

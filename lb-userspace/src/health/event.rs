@@ -154,7 +154,10 @@ impl fmt::Display for Transition {
                 retry,
             } => {
                 let at = at(server);
-                write!(f, "{kind} of {at} failed: {why}, retry {retry} follows (service {vs})")
+                write!(
+                    f,
+                    "{kind} of {at} failed: {why}, retry {retry} follows (service {vs})"
+                )
             }
             Change::CheckNotRun { server, kind, why } => {
                 write!(

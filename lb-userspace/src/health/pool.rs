@@ -7,9 +7,7 @@ use std::time::Duration;
 use crate::health::CheckerId;
 use crate::health::checker::{Checker, Last, Step, Verdict};
 use crate::health::event::{Change, Transition};
-use crate::model::{
-    Check, ForwardMethod, Protocol, RealServer, Service, ServiceKey, SorryServer,
-};
+use crate::model::{Check, ForwardMethod, Protocol, RealServer, Service, ServiceKey, SorryServer};
 use crate::time::Time;
 
 /// A real server, or the sorry server, as the service should use it now.

@@ -193,7 +193,13 @@ fn a_forgiven_failure_is_told_where_that_is_asked_for() {
         run(&mut h, at(10), fails);
         let told = said(&mut h);
         let line = "TCP_CHECK of 10.0.0.1:80 failed: connection refused, retry 1 follows (service TCP 192.0.2.1:80)";
-        assert_eq!(told, log_all_failures.then_some(line).into_iter().collect::<Vec<_>>());
+        assert_eq!(
+            told,
+            log_all_failures
+                .then_some(line)
+                .into_iter()
+                .collect::<Vec<_>>()
+        );
         run(&mut h, at(13), fails);
         run(&mut h, at(16), fails);
         said(&mut h);

@@ -4,10 +4,12 @@
 //! for them. A probe's time counts from its own `connect`; when there is more to do than sockets or
 //! the machine allow, probes start later, they do not fail for it.
 
+mod datagram;
 mod socket;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod udp;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -144,8 +146,10 @@ async fn serve(
         };
         let done = done.clone();
         tokio::spawn(async move {
-            let (verdict, took) = match probe.check.kind {
-                CheckKind::Tcp => tcp::probe(&probe.check).await,
+            let check = &probe.check;
+            let (verdict, took) = match &check.kind {
+                CheckKind::Tcp => tcp::probe(check).await,
+                CheckKind::Udp(udp) => udp::probe(check, udp).await,
             };
             drop(permit);
             // The engine is gone when this fails, and so is all that waits for the verdict.

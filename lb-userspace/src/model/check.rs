@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::UdpCheck;
 use serde::{Deserialize, Serialize};
 
 /// A checker of a real server, all timings effective (inherited values filled in).
@@ -82,6 +83,8 @@ impl Check {
 pub enum CheckKind {
     /// `TCP_CHECK`: the connection is established.
     Tcp,
+    /// `UDP_CHECK`: no ICMP error comes back, or the answer that is required.
+    Udp(UdpCheck),
 }
 
 impl CheckKind {
@@ -90,6 +93,7 @@ impl CheckKind {
     pub const fn name(&self) -> &'static str {
         match self {
             CheckKind::Tcp => "TCP_CHECK",
+            CheckKind::Udp(_) => "UDP_CHECK",
         }
     }
 
@@ -97,7 +101,7 @@ impl CheckKind {
     #[must_use]
     pub const fn retry(&self) -> u32 {
         match self {
-            CheckKind::Tcp => 1,
+            CheckKind::Tcp | CheckKind::Udp(_) => 1,
         }
     }
 
@@ -105,7 +109,7 @@ impl CheckKind {
     #[must_use]
     pub const fn retry_delay(&self, _interval: Duration) -> Duration {
         match self {
-            CheckKind::Tcp => Duration::from_secs(1),
+            CheckKind::Tcp | CheckKind::Udp(_) => Duration::from_secs(1),
         }
     }
 
@@ -113,7 +117,7 @@ impl CheckKind {
     #[must_use]
     pub const fn has_port(&self) -> bool {
         match self {
-            CheckKind::Tcp => true,
+            CheckKind::Tcp | CheckKind::Udp(_) => true,
         }
     }
 }

@@ -243,8 +243,10 @@ pub(crate) fn service(
         .iter()
         .filter(|(n, _)| n.starts_with(&head) && n.contains(&server));
     for r in &s.real_servers {
-        for c in &r.checks {
-            let Some((name, lines)) = theirs.next() else {
+        let mut of: Vec<_> = theirs.by_ref().take(r.checks.len()).collect();
+        of.sort_by_key(|(_, lines)| value(lines, "Keepalive method"));
+        for (n, c) in r.checks.iter().enumerate() {
+            let Some((name, lines)) = of.get(n) else {
                 diff.push(format!("{title}: keepalived has fewer checks"));
                 return;
             };
@@ -256,7 +258,7 @@ pub(crate) fn service(
             };
             differs(
                 "method",
-                v("Keepalive method") == Some("TCP_CHECK"),
+                v("Keepalive method") == Some(c.kind.name()),
                 v("Keepalive method"),
             );
             differs(

@@ -411,7 +411,7 @@ pub(super) const REAL_SERVER: &[Keyword] = &[
         "UDP_CHECK",
         "",
         Of(Block::UdpCheck),
-        Unsupported,
+        Acted,
         "a UDP packet must not be refused",
     ),
     b(

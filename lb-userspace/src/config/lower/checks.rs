@@ -66,11 +66,13 @@ impl Lower {
     ) -> Vec<Check> {
         let block = match keyword {
             "TCP_CHECK" => Block::TcpCheck,
+            "UDP_CHECK" => Block::UdpCheck,
             _ => return Vec::new(),
         };
         let walked = self.walk(node.children(), block);
         let kind = match block {
             Block::TcpCheck => CheckKind::Tcp,
+            Block::UdpCheck => CheckKind::Udp(self.udp_check(&walked)),
             _ => return Vec::new(),
         };
         let timing = self.timing(&walked, above, true);

@@ -172,6 +172,8 @@ impl Lower {
         for (keyword, n) in &walked.acted {
             checks.extend(self.checks(keyword, n, addr, check_port, alpha, timing));
         }
+        // Those of a kind stand together, as in TOML.
+        checks.sort_by_key(|c| c.kind.name());
         Some(RealServer {
             method: method.unwrap_or(ForwardMethod::Dr),
             uthreshold,

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::probes::{Value, keywords};
 use super::{
     address, broadcast, granularity, groups, method, peer, scope, seconds, shared, timeouts,
 };
@@ -335,6 +336,13 @@ fn check(w: &mut Writer, c: &Check, s: &Service, addr: std::net::IpAddr, port: u
     w.time("delay_before_retry", c.retry_delay, retry_delay);
     w.time("warmup", c.warmup, c.interval);
     w.flag("log_all_failures", c.log_all_failures);
+    for (name, value) in keywords(&c.kind) {
+        match value {
+            Value::Flag => w.line(name),
+            Value::Number(n) => w.line(&format!("{name} {n}")),
+            Value::Text(text) => w.line(&format!("{name} {text}")),
+        }
+    }
     if c.alpha != s.alpha {
         w.line(if c.alpha { "alpha on" } else { "alpha off" });
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::probes::{Value, keywords};
 use super::{address, broadcast, granularity, groups, method, peer, scope, seconds, shared};
 use crate::model::{
     Auth, Check, Global, Model, OldChecksum, Service, Timeouts, Transport, VRRP_GROUP,
@@ -319,6 +320,13 @@ fn check(w: &mut String, c: &Check, s: &Service, addr: std::net::IpAddr, port: u
     time(w, "delay_before_retry", c.retry_delay, Some(retry_delay));
     time(w, "warmup", c.warmup, Some(c.interval));
     flag(w, "log_all_failures", c.log_all_failures);
+    for (name, value) in keywords(&c.kind) {
+        match value {
+            Value::Flag => flag(w, name, true),
+            Value::Number(n) => key(w, name, &n.to_string()),
+            Value::Text(text) => key(w, name, &string(&text)),
+        }
+    }
     if c.alpha != s.alpha {
         key(w, "alpha", if c.alpha { "true" } else { "false" });
     }

@@ -27,7 +27,9 @@ pub(super) fn prepare(check: &Check, kind: Type, protocol: Protocol) -> Result<S
             .map_err(not(format!("bind to {interface}")))?;
     }
     if check.fwmark != 0 {
-        socket.set_mark(check.fwmark).map_err(not("fwmark".into()))?;
+        socket
+            .set_mark(check.fwmark)
+            .map_err(not("fwmark".into()))?;
     }
     if check.bind_port != 0 {
         socket
@@ -48,7 +50,12 @@ pub(super) fn prepare(check: &Check, kind: Type, protocol: Protocol) -> Result<S
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        let from = SocketAddr::new(check.bind_addr.unwrap_or(any), check.bind_port);
+        let port = if kind == Type::RAW {
+            0
+        } else {
+            check.bind_port
+        };
+        let from = SocketAddr::new(check.bind_addr.unwrap_or(any), port);
         socket
             .bind(&from.into())
             .map_err(not(format!("bind to {from}")))?;

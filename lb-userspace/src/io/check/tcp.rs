@@ -19,25 +19,32 @@ use crate::model::Check;
 
 /// Runs the check once; how long it took counts from `connect`.
 pub(super) async fn probe(check: &Check) -> (Verdict, Duration) {
-    let socket = match socket::prepare(check, Type::STREAM, Protocol::TCP) {
-        Ok(socket) => socket,
-        Err(why) => return (Verdict::NotRun(why), Duration::ZERO),
-    };
-    let target = SocketAddr::new(check.addr, check.port);
     let start = now();
-    let verdict = match socket.connect(&target.into()) {
-        Ok(()) => Verdict::Ok,
-        Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {
-            match TcpStream::from_std(socket.into()) {
-                Ok(stream) => established(&stream, check.timeout).await,
-                Err(e) => Verdict::NotRun(NotRun {
-                    why: format!("watching the socket: {e}"),
-                }),
-            }
-        }
-        Err(e) => verdict_of(&e),
+    let verdict = match connect(check).await {
+        Ok(_) => Verdict::Ok,
+        Err(verdict) => verdict,
     };
     (verdict, now().since(start))
+}
+
+/// A connection, established within `connect_timeout`.
+pub(super) async fn connect(check: &Check) -> Result<TcpStream, Verdict> {
+    let not_run = |why| Verdict::NotRun(why);
+    let socket = socket::prepare(check, Type::STREAM, Protocol::TCP).map_err(not_run)?;
+    let target = SocketAddr::new(check.addr, check.port);
+    match socket.connect(&target.into()) {
+        Ok(()) => {}
+        Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(e) => return Err(verdict_of(&e)),
+    }
+    let stream = TcpStream::from_std(socket.into()).map_err(|e| {
+        let why = format!("watching the socket: {e}");
+        not_run(NotRun { why })
+    })?;
+    match established(&stream, check.timeout).await {
+        Verdict::Ok => Ok(stream),
+        other => Err(other),
+    }
 }
 
 /// Waits for a connection to be established or to fail.

@@ -9,6 +9,8 @@ use crate::health::{Failure, NotRun};
 use crate::io::clock::now;
 use crate::model::Check;
 
+mod udp;
+
 /// Long enough for any machine; a test that needs it has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 

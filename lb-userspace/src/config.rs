@@ -6,6 +6,7 @@
 //! reached through [`FileSource`] only.
 
 mod codes;
+mod command;
 mod diag;
 pub mod keywords;
 mod lexer;

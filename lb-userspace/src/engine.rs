@@ -18,6 +18,7 @@ mod desired;
 pub mod diff;
 mod event;
 mod meter;
+mod notify;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -34,10 +35,12 @@ use crate::time::Time;
 use crate::vrrp::{self, Policy, Resume, Router};
 
 use desired::{Due, Index, View};
+use notify::Notifier;
 
 pub use alarm::{Alarm, Watched};
 pub use event::{Action, Event};
 pub use meter::{Meter, Sample};
+pub use notify::{Notification, Side};
 pub use status::{Surroundings, mac_text};
 
 /// How many probes are started at a time; the next ones follow in the same turn of the loop, after
@@ -85,6 +88,7 @@ pub struct Engine {
     routed: BTreeMap<IpAddr, [u8; 6]>,
     /// The last transition of each instance, by its name.
     transitions: BTreeMap<String, (vrrp::Transition, Time)>,
+    notifier: Notifier,
     actions: VecDeque<Action>,
     stopping: bool,
     stopped: bool,
@@ -135,11 +139,13 @@ impl Engine {
             refused: Vec::new(),
             routed: BTreeMap::new(),
             transitions: BTreeMap::new(),
+            notifier: Notifier::default(),
             actions: VecDeque::new(),
             stopping: false,
             stopped: false,
             model,
         };
+        engine.notifier.add(&engine.model);
         engine.configure();
         engine.actions.push_back(Action::Follow(desired::to_resolve(
             &engine.model,
@@ -169,6 +175,8 @@ impl Engine {
 
     /// Takes over a new configuration; what did not change is not touched.
     pub fn reload(&mut self, model: Arc<Model>, now: Time, random: &mut dyn FnMut() -> u64) {
+        self.notify(notify::removed(&self.model, &model, &self.health));
+        self.notifier.add(&model);
         self.model = model;
         self.health.apply(&self.model.services, now, random);
         self.index = Index::of(&self.model);
@@ -191,6 +199,12 @@ impl Engine {
         self.due = Due::All;
         self.tell_routed();
         self.pump(now);
+        self.notifier.retain(&self.model);
+        if self.model.global.fifo_states_on_reload {
+            let priorities = self.router.priorities();
+            let states = self.notifier.states(|name| priorities.get(name).copied());
+            self.notify(states);
+        }
     }
 
     /// Something happened at `now`.
@@ -249,6 +263,9 @@ impl Engine {
                 self.due = Due::All;
             }
             Event::Shutdown => {
+                if !self.stopping {
+                    self.notify(notify::stop(&self.model, &self.health));
+                }
                 self.stopping = true;
                 self.router.handle(vrrp::Event::Shutdown, now);
             }
@@ -358,21 +375,32 @@ impl Engine {
             {
                 self.actions.push_back(Action::Peers(self.peers.clone()));
             }
+            let mut told = Vec::new();
             if let vrrp::Action::Transition(t) = &action {
                 self.transitions
                     .insert(t.name.to_string(), (t.clone(), now));
+                told = self.notifier.transition(t);
+            }
+            if let vrrp::Action::HeardLower { name, priority } = &action {
+                told.push(self.notifier.lower_priority(name, *priority));
             }
             self.actions.push_back(Action::Vrrp(action));
+            self.notify(told);
         }
     }
 
     fn tell_health(&mut self) {
-        let told = self
-            .health
-            .take_transitions()
-            .into_iter()
-            .map(Action::Health);
-        self.actions.extend(told);
+        for t in self.health.take_transitions() {
+            let place = self.index.service(&t.service);
+            let service = place.and_then(|p| self.model.services.get(p));
+            let told = service.and_then(|s| notify::health(s, &t.change));
+            self.actions.push_back(Action::Health(t));
+            self.notify(told);
+        }
+    }
+
+    fn notify(&mut self, told: impl IntoIterator<Item = Notification>) {
+        self.actions.extend(told.into_iter().map(Action::Notify));
     }
 
     /// Says to the checks which virtual addresses are here (`ha_suspend`).

@@ -258,6 +258,13 @@ impl Health {
         self.pools.iter().map(|p| (p.key, p.targets()))
     }
 
+    /// Whether a real server is up; false when there is none such.
+    #[must_use]
+    pub fn is_up(&self, service: &ServiceKey, addr: IpAddr, port: u16) -> bool {
+        let mut servers = self.pool(service).into_iter().flat_map(|p| &p.servers);
+        servers.any(|s| (s.addr, s.port) == (addr, port) && s.up)
+    }
+
     /// Whether a service has its quorum, and the weight of its living servers.
     #[must_use]
     pub fn quorum(&self, service: &ServiceKey) -> Option<(bool, u64)> {

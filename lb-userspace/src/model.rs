@@ -7,6 +7,7 @@
 mod check;
 mod probes;
 mod scheduler;
+mod script;
 mod transport;
 
 use std::net::IpAddr;
@@ -15,6 +16,7 @@ use std::time::Duration;
 pub use check::{Check, CheckKind};
 pub use probes::{Pattern, UdpCheck};
 pub use scheduler::{SchedFlags, Scheduler};
+pub use script::{Fifo, Fifos, Script, User, VrrpNotify};
 use serde::{Deserialize, Serialize};
 pub use transport::{OldChecksum, Transport, Unicast, UnicastPeer, VRRP_GROUP};
 
@@ -32,6 +34,32 @@ pub struct Model {
     pub services: Vec<Service>,
 }
 
+impl Model {
+    /// All commands that it names, some more than once.
+    pub fn scripts(&self) -> impl Iterator<Item = &Script> {
+        let Fifos { all, vrrp, lvs } = &self.global.fifos;
+        let readers = [all, vrrp, lvs]
+            .into_iter()
+            .flatten()
+            .filter_map(|f| f.script.as_ref());
+        let instances = self.instances.iter().map(|i| &i.notify);
+        let groups = self.sync_groups.iter().map(|g| &g.notify);
+        let services = self.services.iter().flat_map(|s| {
+            let servers = s
+                .real_servers
+                .iter()
+                .flat_map(|r| [&r.notify_up, &r.notify_down]);
+            [&s.quorum_up, &s.quorum_down]
+                .into_iter()
+                .chain(servers)
+                .flatten()
+        });
+        readers
+            .chain(instances.chain(groups).flat_map(VrrpNotify::scripts))
+            .chain(services)
+    }
+}
+
 /// `global_defs`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -47,6 +75,15 @@ pub struct Global {
     /// lbd's own `flood_rate`: new connections a second and CPU above which they are scheduled by
     /// hash without an entry; absent: the default; 0: never.
     pub flood_rate: Option<u32>,
+    /// `script_user`, for what has no user of its own.
+    pub script_user: Option<User>,
+    /// `enable_script_security`: a script that runs as root is not run when somebody else may write
+    /// it or a directory on the way to it.
+    pub script_security: bool,
+    /// Where notifications are written.
+    pub fifos: Fifos,
+    /// `fifo_write_vrrp_states_on_reload`.
+    pub fifo_states_on_reload: bool,
 }
 
 /// How long a connection in a state may be silent, in whole seconds 1..=2678400; absent: what holds
@@ -157,6 +194,9 @@ pub struct VrrpInstance {
     pub track_interfaces: Vec<String>,
     /// `dont_track_primary`.
     pub dont_track_primary: bool,
+    /// `notify` and the like.
+    #[serde(default)]
+    pub notify: VrrpNotify,
 }
 
 /// One line of `virtual_ipaddress`.
@@ -201,6 +241,9 @@ pub struct SyncGroup {
     pub name: String,
     /// Names of instances that exist.
     pub members: Vec<String>,
+    /// `notify` and the like.
+    #[serde(default)]
+    pub notify: VrrpNotify,
 }
 
 /// A transport protocol.
@@ -337,6 +380,12 @@ pub struct Service {
     /// `omega`: on stop, quorum_down and notify_down are run.
     #[serde(default)]
     pub omega: bool,
+    /// `quorum_up`.
+    #[serde(default)]
+    pub quorum_up: Option<Script>,
+    /// `quorum_down`.
+    #[serde(default)]
+    pub quorum_down: Option<Script>,
     /// `quorum`, at least 1: the weight of living servers that the service needs.
     pub quorum: u32,
     /// `hysteresis`, below `quorum`.
@@ -382,6 +431,8 @@ impl Service {
             sloppy: false,
             alpha: false,
             omega: false,
+            quorum_up: None,
+            quorum_down: None,
             quorum: 1,
             hysteresis: 0,
             sorry_server: None,
@@ -434,6 +485,12 @@ pub struct RealServer {
     /// `inhibit_on_failure`: weight 0 instead of removal when it is down.
     #[serde(default)]
     pub inhibit_on_failure: bool,
+    /// `notify_up`.
+    #[serde(default)]
+    pub notify_up: Option<Script>,
+    /// `notify_down`.
+    #[serde(default)]
+    pub notify_down: Option<Script>,
     /// Its checks, those of a kind together; it is up while all of them are.
     #[serde(default)]
     pub checks: Vec<Check>,
@@ -451,6 +508,8 @@ impl RealServer {
             uthreshold: 0,
             lthreshold: 0,
             inhibit_on_failure: false,
+            notify_up: None,
+            notify_down: None,
             checks: Vec::new(),
         }
     }

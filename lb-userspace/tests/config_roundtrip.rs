@@ -127,6 +127,103 @@ fn transport() -> impl Strategy<Value = Transport> {
     ]
 }
 
+fn user() -> impl Strategy<Value = User> {
+    (name(), option::of(name())).prop_map(|(name, group)| User { name, group })
+}
+
+/// A command with any arguments. What has no user gets that of `script_user`.
+fn script() -> impl Strategy<Value = Script> {
+    (
+        name(),
+        vec(
+            prop_oneof![
+                name(),
+                "[ -~]{0,9}".prop_filter("no placeholder of a template", |s| {
+                    !["{{", "{%", "<%"].iter().any(|p| s.contains(p))
+                })
+            ],
+            0..3,
+        ),
+        option::of(user()),
+    )
+        .prop_map(|(program, arguments, user)| Script {
+            command: [vec![program], arguments].concat(),
+            user,
+        })
+}
+
+fn notify() -> impl Strategy<Value = VrrpNotify> {
+    vec(option::weighted(0.2, script()), 7).prop_map(|s| VrrpNotify {
+        master: s[0].clone(),
+        backup: s[1].clone(),
+        fault: s[2].clone(),
+        stop: s[3].clone(),
+        deleted: s[4].is_some() || s[0].is_some(),
+        deleted_script: s[4].clone(),
+        any: s[5].clone(),
+        master_rx_lower_pri: s[6].clone(),
+    })
+}
+
+fn fifo(path: &'static str) -> impl Strategy<Value = Option<Fifo>> {
+    option::of(
+        (option::of(user()), option::of(script())).prop_map(|(user, script)| Fifo {
+            path: path.to_owned(),
+            user,
+            script,
+        }),
+    )
+}
+
+/// Every script that has no user has that of `script_user`, as in a model that was read.
+fn inherit_user(model: &mut Model) {
+    let Some(user) = model.global.script_user.clone() else {
+        return;
+    };
+    let give = |script: &mut Option<Script>| {
+        if let Some(s) = script {
+            s.user.get_or_insert_with(|| user.clone());
+        }
+    };
+    let notifies = model.instances.iter_mut().map(|i| &mut i.notify);
+    for n in notifies.chain(model.sync_groups.iter_mut().map(|g| &mut g.notify)) {
+        let VrrpNotify {
+            master,
+            backup,
+            fault,
+            stop,
+            deleted: _,
+            deleted_script,
+            any,
+            master_rx_lower_pri,
+        } = n;
+        for s in [
+            master,
+            backup,
+            fault,
+            stop,
+            deleted_script,
+            any,
+            master_rx_lower_pri,
+        ] {
+            give(s);
+        }
+    }
+    for s in &mut model.services {
+        give(&mut s.quorum_up);
+        give(&mut s.quorum_down);
+        for r in &mut s.real_servers {
+            give(&mut r.notify_up);
+            give(&mut r.notify_down);
+        }
+    }
+    let Fifos { all, vrrp, lvs } = &mut model.global.fifos;
+    for f in [all, vrrp, lvs].into_iter().flatten() {
+        f.user.get_or_insert_with(|| user.clone());
+        give(&mut f.script);
+    }
+}
+
 fn instance() -> impl Strategy<Value = VrrpInstance> {
     let version = prop_oneof![
         (
@@ -158,6 +255,7 @@ fn instance() -> impl Strategy<Value = VrrpInstance> {
             (option::of(ip()), transport()),
             vec("[t-z][0-9]", 0..3),
             any::<bool>(),
+            notify(),
         ),
     )
         .prop_map(
@@ -179,6 +277,7 @@ fn instance() -> impl Strategy<Value = VrrpInstance> {
                     (mcast_src_ip, transport),
                     mut track_interfaces,
                     dont_track_primary,
+                    notify,
                 ),
             )| {
                 track_interfaces.sort();
@@ -210,6 +309,7 @@ fn instance() -> impl Strategy<Value = VrrpInstance> {
                     transport,
                     track_interfaces,
                     dont_track_primary,
+                    notify,
                 }
             },
         )
@@ -352,14 +452,17 @@ fn server() -> impl Strategy<Value = RealServer> {
             all.sort_by_key(|c| c.kind.name());
             all
         }),
+        vec(option::weighted(0.2, script()), 2),
     )
         .prop_map(
-            |(addr, weight, method, inhibit_on_failure, limits, checks)| RealServer {
+            |(addr, weight, method, inhibit_on_failure, limits, checks, scripts)| RealServer {
                 method,
                 uthreshold: limits[0].max(limits[1]),
                 lthreshold: limits[0].min(limits[1]),
                 inhibit_on_failure,
                 checks,
+                notify_up: scripts[0].clone(),
+                notify_down: scripts[1].clone(),
                 ..RealServer::new(addr, 0, weight)
             },
         )
@@ -376,6 +479,7 @@ fn service() -> impl Strategy<Value = Service> {
         sorry,
         vec(server(), 1..4),
         timeouts(),
+        vec(option::weighted(0.2, script()), 2),
     )
         .prop_map(
             |(
@@ -387,6 +491,7 @@ fn service() -> impl Strategy<Value = Service> {
                 sorry,
                 servers,
                 timeouts,
+                scripts,
             )| {
                 let keys: Vec<ServiceKey> = members
                     .iter()
@@ -449,6 +554,8 @@ fn service() -> impl Strategy<Value = Service> {
                     sloppy: flags[0],
                     alpha: flags[1],
                     omega: flags[2],
+                    quorum_up: scripts[0].clone(),
+                    quorum_down: scripts[1].clone(),
                     quorum: q,
                     hysteresis: quorum[1] % q,
                     sorry_server: sorry.map(|(addr, method, inhibit)| SorryServer {
@@ -476,22 +583,35 @@ fn model() -> impl Strategy<Value = Model> {
         any::<bool>(),
         timeouts(),
         option::of(any::<u32>()),
+        (option::of(user()), any::<[bool; 2]>()),
+        (fifo("/run/a"), fifo("/run/b c"), fifo("relative")),
     )
-        .prop_map(|(router_id, a, b, timeouts, flood_rate)| Global {
-            router_id,
-            higher_prio_send_advert: a,
-            skip_check_adv_addr: b,
-            timeouts,
-            flood_rate,
-        });
+        .prop_map(
+            |(router_id, a, b, timeouts, flood_rate, (script_user, flags), fifos)| Global {
+                router_id,
+                higher_prio_send_advert: a,
+                skip_check_adv_addr: b,
+                timeouts,
+                flood_rate,
+                script_user,
+                script_security: flags[0],
+                fifos: Fifos {
+                    all: fifos.0,
+                    vrrp: fifos.1,
+                    lvs: fifos.2,
+                },
+                fifo_states_on_reload: flags[1],
+            },
+        );
     (
         global,
         vec(instance(), 0..4),
         vec(service(), 0..4),
         vec(name(), 4),
         any::<bool>(),
+        notify(),
     )
-        .prop_map(|(global, all, offered, names, grouped)| {
+        .prop_map(|(global, all, offered, names, grouped, notify)| {
             let mut instances: Vec<VrrpInstance> = Vec::new();
             for i in all {
                 let clash = |o: &VrrpInstance| {
@@ -549,16 +669,25 @@ fn model() -> impl Strategy<Value = Model> {
                 vec![SyncGroup {
                     name: "G 1".to_owned(),
                     members,
+                    // Groups have fewer.
+                    notify: VrrpNotify {
+                        deleted: false,
+                        deleted_script: None,
+                        master_rx_lower_pri: None,
+                        ..notify
+                    },
                 }]
             } else {
                 Vec::new()
             };
-            Model {
+            let mut model = Model {
                 global,
                 instances,
                 sync_groups,
                 services,
-            }
+            };
+            inherit_user(&mut model);
+            model
         })
 }
 

@@ -190,7 +190,7 @@ fn word(line: &Line, start: usize, builder: &mut Builder, out: &mut Vec<Diagnost
 }
 
 /// Resolves the escape at `i`; returns where it ends. Only where the line has more after the `\`.
-fn escape(bytes: &[u8], i: usize, text: &mut Vec<u8>) -> usize {
+pub(crate) fn escape(bytes: &[u8], i: usize, text: &mut Vec<u8>) -> usize {
     let Some(&c) = bytes.get(i + 1) else {
         text.push(b'\\');
         return i + 1;

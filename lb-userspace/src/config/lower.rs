@@ -7,6 +7,7 @@ mod groups;
 mod instance;
 mod parts;
 mod probes;
+mod scripts;
 mod server;
 mod service;
 mod suggest;
@@ -19,7 +20,7 @@ use super::diag::{Code, Diagnostic, Severity};
 use super::keywords::{self, Block, Body, Keyword, Status};
 use super::source::Span;
 use super::tree::{Node, Word};
-use crate::model::Model;
+use crate::model::{Model, User};
 
 pub(crate) use suggest::did_you_mean;
 pub(crate) use values::seconds;
@@ -46,6 +47,8 @@ pub(crate) struct Lower {
     rules: Rules,
     out: Vec<Diagnostic>,
     left_out: Vec<String>,
+    /// `script_user`, for scripts without a user of their own.
+    script_user: Option<User>,
     suggestions: HashMap<(Block, String), Vec<String>>,
     /// `checker_log_all_failures`.
     log_all_failures: bool,
@@ -65,6 +68,7 @@ pub(crate) fn lower(nodes: &[Node], rules: Rules) -> Lowered {
         rules,
         out: Vec::new(),
         left_out: Vec::new(),
+        script_user: None,
         suggestions: HashMap::new(),
         log_all_failures: false,
     };

@@ -2,6 +2,7 @@
 
 mod keepalived;
 mod probes;
+mod scripts;
 mod toml;
 
 pub use keepalived::to_keepalived;

@@ -293,6 +293,7 @@ mod tests {
                 transport: Transport::default(),
                 track_interfaces: Vec::new(),
                 dont_track_primary: false,
+                notify: crate::model::VrrpNotify::default(),
             }],
             services: vec![Service {
                 scheduler: Scheduler::Rr,

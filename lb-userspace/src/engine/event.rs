@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::notify::Notification;
 use crate::health::{Probe, ProbeId, Verdict};
 use crate::plan::{Dump, Link, Op, Refs};
 use crate::{health, plan, vrrp};
@@ -58,6 +59,8 @@ pub enum Action {
     Fellows(BTreeSet<([u8; 6], u16)>),
     /// A change of a service or a real server, to be told.
     Health(health::Transition),
+    /// Run scripts and write a line into the FIFOs; behind the action that tells of the same.
+    Notify(Notification),
     /// A service could not be brought into the maps, to be told (once until it changes).
     Refused(plan::Refusal),
     /// A real server of direct routing is behind a router, to be told (once while it is): its address

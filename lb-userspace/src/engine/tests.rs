@@ -16,6 +16,7 @@ use crate::time::Time;
 use crate::vrrp::{self, Applied, LinkState, State};
 
 mod large;
+mod notices;
 
 const ROOM: usize = 1000;
 
@@ -55,7 +56,7 @@ fn service(port: u16, servers: &[u8]) -> Service {
     }
 }
 
-fn model(services: Vec<Service>) -> Arc<Model> {
+pub(super) fn model(services: Vec<Service>) -> Arc<Model> {
     Arc::new(Model {
         instances: vec![VrrpInstance {
             name: "VI_1".into(),
@@ -86,6 +87,7 @@ fn model(services: Vec<Service>) -> Arc<Model> {
             transport: Transport::default(),
             track_interfaces: Vec::new(),
             dont_track_primary: false,
+            notify: crate::model::VrrpNotify::default(),
         }],
         services,
         ..Model::default()
@@ -99,6 +101,7 @@ struct Host {
     did: Vec<String>,
     probes: Vec<crate::health::Probe>,
     states: Vec<State>,
+    told: Vec<super::Notification>,
 }
 
 impl Host {
@@ -122,6 +125,7 @@ impl Host {
             did: Vec::new(),
             probes: Vec::new(),
             states: Vec::new(),
+            told: Vec::new(),
         };
         host.turn();
         host
@@ -164,6 +168,7 @@ impl Host {
                 Action::Probe(probes) => self.probes.extend(probes),
                 Action::Follow(_) | Action::Peers(_) | Action::Fellows(_) => {}
                 Action::Health(t) => self.did.push(t.to_string()),
+                Action::Notify(n) => self.told.push(n),
                 Action::Refused(r) => self.did.push(r.to_string()),
                 Action::Routed(addr, _) => self.did.push(format!("routed {addr}")),
                 Action::Stopped => self.did.push("stopped".into()),
@@ -214,6 +219,15 @@ impl Host {
             );
         }
         self.turn();
+    }
+
+    /// Lets time pass until the next probes are under way.
+    fn run_probes(&mut self) {
+        while self.probes.is_empty() {
+            let next = self.engine.next_deadline().expect("probes are to come");
+            self.now = self.now.max(next);
+            self.turn();
+        }
     }
 
     /// Lets time pass to each deadline until `until` is done, at most a minute.

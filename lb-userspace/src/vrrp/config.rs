@@ -30,6 +30,8 @@ pub struct Policy {
     pub stretch_adverts: u32,
     /// How often the same notice may be given.
     pub notice_gap: Duration,
+    /// How often an instance may say that it heard an advert of lower priority.
+    pub heard_gap: Duration,
     /// How soon a refused address is tried again.
     pub retry: Duration,
 }
@@ -47,6 +49,7 @@ impl Default for Policy {
             stretch_floor: Duration::from_secs(1),
             stretch_adverts: 3,
             notice_gap: Duration::from_secs(10),
+            heard_gap: Duration::from_millis(100),
             retry: Duration::from_secs(1),
         }
     }

@@ -172,6 +172,14 @@ pub enum Action {
         /// Its address.
         addr: Ipv4Addr,
     },
+    /// A master heard an advert of lower priority (`notify_master_rx_lower_pri`): limited in rate, but
+    /// not as notices are.
+    HeardLower {
+        /// Name of the instance.
+        name: Arc<str>,
+        /// Its own priority.
+        priority: u8,
+    },
     /// Something that an operator wants to read; already limited in rate.
     Notice {
         /// The instance.

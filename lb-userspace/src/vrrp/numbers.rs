@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::event::{Action, Notice};
+use super::event::{Action, Notice, State};
 use super::instance::{Ctx, Instance};
 use super::packet::{Counters, Reject};
 use crate::time::Time;
@@ -44,6 +44,7 @@ impl Limit {
 pub(super) struct Limits {
     rejects: [Limit; Reject::ALL.len()],
     lower: Limit,
+    heard_lower: Limit,
 }
 
 impl Instance {
@@ -76,6 +77,17 @@ impl Instance {
 
     /// Tells of an advert of lower priority now and then.
     pub(super) fn note_lower(&mut self, from: Ipv4Addr, priority: u8, ctx: &mut Ctx<'_>) {
+        // Whom we have just taken over from says good-bye once.
+        let fresh =
+            self.reported != State::Master || ctx.now.since(self.since) < self.config.advert_int;
+        let loser = self.master.is_some_and(|(known, _)| known == from);
+        let heard = &mut self.limits.heard_lower;
+        if !(fresh && loser) && heard.pass(ctx.policy.heard_gap, ctx.now).is_some() {
+            ctx.out.push_back(Action::HeardLower {
+                name: std::sync::Arc::clone(&self.name),
+                priority: self.config.priority,
+            });
+        }
         if self
             .limits
             .lower

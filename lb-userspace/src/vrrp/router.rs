@@ -225,6 +225,15 @@ impl Router {
             .collect()
     }
 
+    /// The priority of each instance, by its name.
+    #[must_use]
+    pub fn priorities(&self) -> BTreeMap<String, u8> {
+        let there = self.instances.iter().filter(|i| !i.removed);
+        there
+            .map(|i| (i.name.to_string(), i.config.priority))
+            .collect()
+    }
+
     /// Packets that belong to no instance, by reason.
     #[must_use]
     pub const fn unclaimed(&self) -> &Counters {

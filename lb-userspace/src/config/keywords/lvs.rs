@@ -253,14 +253,14 @@ pub(super) const VIRTUAL_SERVER: &[Keyword] = &[
     k(
         "quorum_up",
         "SCRIPT [USER [GROUP]]",
-        NoEffect,
+        Acted,
         "",
         "a script to run when the quorum is gained",
     ),
     k(
         "quorum_down",
         "SCRIPT [USER [GROUP]]",
-        NoEffect,
+        Acted,
         "",
         "a script to run when the quorum is lost",
     ),
@@ -438,14 +438,14 @@ pub(super) const REAL_SERVER: &[Keyword] = &[
     k(
         "notify_up",
         "SCRIPT [USER [GROUP]]",
-        NoEffect,
+        Acted,
         "",
         "a script to run when it comes up",
     ),
     k(
         "notify_down",
         "SCRIPT [USER [GROUP]]",
-        NoEffect,
+        Acted,
         "",
         "a script to run when it goes down",
     ),

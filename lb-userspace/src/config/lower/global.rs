@@ -117,6 +117,7 @@ impl Lower {
                 _ => {}
             }
         }
+        self.global_scripts(&walked, global);
         // What is said in more detail counts.
         let own = self.timeouts(&walked);
         let t = &mut global.timeouts;

@@ -113,6 +113,7 @@ impl Lower {
             model.sync_groups.push(SyncGroup {
                 name: name.text.clone(),
                 members,
+                notify: self.notify(&walked),
             });
         }
     }

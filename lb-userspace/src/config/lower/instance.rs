@@ -204,6 +204,7 @@ impl Lower {
             return None;
         };
         let garp = self.garp(&walked, defaults);
+        let notify = self.notify(&walked);
         Some(VrrpInstance {
             name: name.to_owned(),
             interface: interface.text,
@@ -226,6 +227,7 @@ impl Lower {
             transport,
             track_interfaces,
             dont_track_primary: walked.acted.iter().any(|(k, _)| *k == "dont_track_primary"),
+            notify,
         })
     }
 

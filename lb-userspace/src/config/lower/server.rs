@@ -179,6 +179,8 @@ impl Lower {
             uthreshold,
             lthreshold,
             inhibit_on_failure,
+            notify_up: self.script(&walked, "notify_up"),
+            notify_down: self.script(&walked, "notify_down"),
             checks,
             ..RealServer::new(addr, port, weight)
         })

@@ -274,6 +274,8 @@ impl Lower {
             sloppy: self.flag(&walked, "sloppy"),
             alpha: inherited.alpha,
             omega: self.flag(&walked, "omega"),
+            quorum_up: self.script(&walked, "quorum_up"),
+            quorum_down: self.script(&walked, "quorum_down"),
             quorum,
             hysteresis,
             sorry_server,

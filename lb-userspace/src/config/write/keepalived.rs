@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::probes::{Value, keywords};
+use super::scripts::{self, Statement};
 use super::{
     address, broadcast, granularity, groups, method, peer, scope, seconds, shared, timeouts,
 };
@@ -49,6 +50,7 @@ pub fn to_keepalived(model: &Model) -> String {
         if let Some(rate) = g.flood_rate {
             w.line(&format!("flood_rate {rate}"));
         }
+        w.statements(scripts::of_global(g));
         w.close();
     }
     for s in &model.sync_groups {
@@ -58,10 +60,11 @@ pub fn to_keepalived(model: &Model) -> String {
             w.line(&word(m.as_bytes()));
         }
         w.close();
+        w.statements(scripts::of_vrrp(&s.notify, g));
         w.close();
     }
     for i in &model.instances {
-        instance(&mut w, i);
+        instance(&mut w, i, g);
     }
     for (name, lines) in groups(&model.services) {
         w.open(&format!("virtual_server_group {}", word(name.as_bytes())));
@@ -71,7 +74,7 @@ pub fn to_keepalived(model: &Model) -> String {
         w.close();
     }
     for s in &model.services {
-        service(&mut w, s);
+        service(&mut w, s, g);
     }
     w.text
 }
@@ -98,6 +101,16 @@ impl Writer {
     fn close(&mut self) {
         self.depth = self.depth.saturating_sub(1);
         self.line("}");
+    }
+
+    fn statements(&mut self, statements: Vec<Statement>) {
+        for (name, words) in statements {
+            let words: String = words
+                .iter()
+                .map(|w| format!(" {}", word(w.as_bytes())))
+                .collect();
+            self.line(&format!("{name}{words}"));
+        }
     }
 
     fn flag(&mut self, name: &str, on: bool) {
@@ -131,7 +144,7 @@ impl Writer {
     }
 }
 
-fn instance(w: &mut Writer, i: &VrrpInstance) {
+fn instance(w: &mut Writer, i: &VrrpInstance, global: &Global) {
     w.open(&format!("vrrp_instance {}", word(i.name.as_bytes())));
     w.line(if i.initial_master {
         "state MASTER"
@@ -184,6 +197,7 @@ fn instance(w: &mut Writer, i: &VrrpInstance) {
     }
     addresses(w, "virtual_ipaddress", &i.addresses);
     addresses(w, "virtual_ipaddress_excluded", &i.excluded);
+    w.statements(scripts::of_vrrp(&i.notify, global));
     w.close();
 }
 
@@ -238,7 +252,7 @@ fn addresses(w: &mut Writer, head: &str, list: &[VirtualAddress]) {
     w.close();
 }
 
-fn service(w: &mut Writer, s: &Service) {
+fn service(w: &mut Writer, s: &Service, global: &Global) {
     w.open(&match (&s.group, s.key.port) {
         (Some(g), _) => format!("virtual_server group {}", word(g.name.as_bytes())),
         (None, 0) => format!("virtual_server {}", s.key.addr),
@@ -270,6 +284,7 @@ fn service(w: &mut Writer, s: &Service) {
     w.flag("ha_suspend", s.ha_suspend);
     w.number("quorum", s.quorum, 1);
     w.number("hysteresis", s.hysteresis, 0);
+    w.statements(scripts::of_service(s, global));
     // In a group of several ports keepalived wants none at the servers, and checks need their own.
     let port_of = |port| match s.keys().all(|k| k.port == s.key.port) {
         true => port,
@@ -295,6 +310,7 @@ fn service(w: &mut Writer, s: &Service) {
         w.number("uthreshold", r.uthreshold, 0);
         w.number("lthreshold", r.lthreshold, 0);
         w.flag("inhibit_on_failure", r.inhibit_on_failure);
+        w.statements(scripts::of_server(r, global));
         for c in &r.checks {
             check(w, c, s, r.addr, port, interval.is_some());
         }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::probes::{Value, keywords};
+use super::scripts::{self, Statement};
 use super::{address, broadcast, granularity, groups, method, peer, scope, seconds, shared};
 use crate::model::{
     Auth, Check, Global, Model, OldChecksum, Service, Timeouts, Transport, VRRP_GROUP,
@@ -30,14 +31,16 @@ pub fn to_toml(model: &Model) -> String {
         if let Some(rate) = g.flood_rate {
             key(&mut w, "flood_rate", &rate.to_string());
         }
+        statements(&mut w, scripts::of_global(g));
     }
     for s in &model.sync_groups {
         head(&mut w, "[[vrrp_sync_group]]");
         key(&mut w, "name", &string(&s.name));
         key(&mut w, "members", &strings(&s.members));
+        statements(&mut w, scripts::of_vrrp(&s.notify, g));
     }
     for i in &model.instances {
-        instance(&mut w, i);
+        instance(&mut w, i, g);
     }
     for (name, lines) in groups(&model.services) {
         head(&mut w, "[[virtual_server_group]]");
@@ -45,7 +48,7 @@ pub fn to_toml(model: &Model) -> String {
         key(&mut w, "addresses", &strings(&lines));
     }
     for s in &model.services {
-        service(&mut w, s);
+        service(&mut w, s, g);
     }
     w
 }
@@ -64,6 +67,18 @@ fn key(w: &mut String, name: &str, value: &str) {
 fn flag(w: &mut String, name: &str, on: bool) {
     if on {
         key(w, name, "true");
+    }
+}
+
+/// A keyword alone is `true`; several words are an array.
+fn statements(w: &mut String, statements: Vec<Statement>) {
+    for (name, words) in statements {
+        let value = match words.as_slice() {
+            [] => "true".to_owned(),
+            [one] => string(one),
+            several => strings(several),
+        };
+        key(w, name, &value);
     }
 }
 
@@ -128,7 +143,7 @@ fn transport(w: &mut String, transport: &Transport) {
     }
 }
 
-fn instance(w: &mut String, i: &VrrpInstance) {
+fn instance(w: &mut String, i: &VrrpInstance, global: &Global) {
     head(w, "[[vrrp_instance]]");
     key(w, "name", &string(&i.name));
     key(
@@ -195,6 +210,7 @@ fn instance(w: &mut String, i: &VrrpInstance) {
     }
     addresses(w, "virtual_ipaddress", &i.addresses);
     addresses(w, "virtual_ipaddress_excluded", &i.excluded);
+    statements(w, scripts::of_vrrp(&i.notify, global));
 }
 
 fn addresses(w: &mut String, name: &str, list: &[VirtualAddress]) {
@@ -226,7 +242,7 @@ fn addresses(w: &mut String, name: &str, list: &[VirtualAddress]) {
     let _ = writeln!(w, "]");
 }
 
-fn service(w: &mut String, s: &Service) {
+fn service(w: &mut String, s: &Service, global: &Global) {
     head(w, "[[virtual_server]]");
     match &s.group {
         Some(g) => key(w, "group", &string(&g.name)),
@@ -261,6 +277,7 @@ fn service(w: &mut String, s: &Service) {
     flag(w, "ha_suspend", s.ha_suspend);
     number(w, "quorum", s.quorum, 1);
     number(w, "hysteresis", s.hysteresis, 0);
+    statements(w, scripts::of_service(s, global));
     if let Some(sorry) = &s.sorry_server {
         key(
             w,
@@ -283,6 +300,7 @@ fn service(w: &mut String, s: &Service) {
         number(w, "uthreshold", r.uthreshold, 0);
         number(w, "lthreshold", r.lthreshold, 0);
         flag(w, "inhibit_on_failure", r.inhibit_on_failure);
+        statements(w, scripts::of_server(r, global));
         for c in &r.checks {
             check(w, c, s, r.addr, r.port, interval.is_some());
         }

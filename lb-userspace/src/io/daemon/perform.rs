@@ -52,6 +52,7 @@ impl Daemon<'_> {
                     tracing::info!("{transition}");
                 }
             }
+            Action::Notify(notification) => self.notifier.tell(notification),
             Action::Refused(refusal) => tracing::error!("{refusal}"),
             Action::Routed(server, router) => tracing::warn!(
                 "real server {server} is behind a router ({}), which gets its packets and must know the \
@@ -106,6 +107,8 @@ impl Daemon<'_> {
                 let mac = crate::engine::mac_text(mac);
                 tracing::info!("peer director {addr} ({mac}) on {iface}");
             }
+            // There is a notice of it, less often.
+            vrrp::Action::HeardLower { .. } => {}
             vrrp::Action::Notice { instance, notice } => {
                 let name = self
                     .engine

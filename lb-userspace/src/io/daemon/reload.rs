@@ -72,6 +72,7 @@ impl Daemon<'_> {
         for line in &report.plan {
             tracing::info!("reload: {line}");
         }
+        self.notifier.configure(&model);
         self.engine.reload(model, now(), &mut || RealFiles.random());
         self.resync();
         self.check_attached();

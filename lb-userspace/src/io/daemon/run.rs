@@ -24,7 +24,9 @@ use crate::io::control::{Limits, Server};
 use crate::io::files::RealFiles;
 use crate::io::neigh::Resolver;
 use crate::io::netlink::{Change, Control, LinkTable, Watch};
+use crate::io::notify::Notifier;
 use crate::io::options::Options;
+use crate::io::script::{Runner, Scripts};
 use crate::io::state::{HeldFile, Record, StateFile};
 use crate::io::vrrp::VrrpSockets;
 use crate::model::Model;
@@ -78,6 +80,7 @@ pub(super) struct Daemon<'o> {
     pub(super) sockets: VrrpSockets,
     pub(super) arp: ArpSocket,
     pub(super) prober: Prober,
+    pub(super) notifier: Notifier,
     pub(super) state: StateFile,
     /// The addresses that this daemon put on interfaces.
     pub(super) held: HeldFile,
@@ -125,11 +128,13 @@ pub(super) fn say_diagnostics(read: &load::Read) {
 
 async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyhow::Result<()> {
     let (refs, mut found_refs) = mpsc::channel(1);
+    // Ends last: it runs the scripts of the end.
+    let runner = Runner::spawn()?;
     let (prober, mut verdicts) = Prober::spawn()?;
     let (server, mut calls) =
         Server::spawn(&options.control, SOCKET_GROUP, CALLS, Limits::default())?;
     let mut watch = Watch::open()?;
-    let mut daemon = Daemon::start(options, model, read, refs, prober)?;
+    let mut daemon = Daemon::start(options, model, read, refs, prober, runner.scripts())?;
     let mut hup = signal(SignalKind::hangup())?;
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
@@ -183,6 +188,9 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
         daemon.turn();
     }
     drop(server);
+    let readers = daemon.notifier.close();
+    drop(runner);
+    drop(readers);
     if daemon.plane.is_some() {
         tracing::info!("stopped; the program stays attached (lbd --unload takes it off)");
     } else {
@@ -204,6 +212,7 @@ impl<'o> Daemon<'o> {
         read: &load::Read,
         refs: mpsc::Sender<Refs>,
         prober: Prober,
+        scripts: Scripts,
     ) -> anyhow::Result<Self> {
         let (state, left) = StateFile::open(&options.state_dir)?;
         let mut control = Control::open()?;
@@ -241,6 +250,8 @@ impl<'o> Daemon<'o> {
         // Attached before any interface is told, so before it matters.
         let attached = true;
         let addresses = control.addresses()?;
+        let mut notifier = Notifier::new(scripts);
+        notifier.configure(&model);
         let start = Start {
             model,
             dump: &dump,
@@ -266,6 +277,7 @@ impl<'o> Daemon<'o> {
             sockets: VrrpSockets::new()?,
             arp: ArpSocket::open()?,
             prober,
+            notifier,
             state,
             held,
             refs,

@@ -50,6 +50,7 @@ fn instance(name: &str, iface: &str, vrid: u8) -> VrrpInstance {
         transport: Transport::default(),
         track_interfaces: Vec::new(),
         dont_track_primary: false,
+        notify: crate::model::VrrpNotify::default(),
     }
 }
 
@@ -183,6 +184,7 @@ impl Host {
                 Action::SendAdvert { .. }
                 | Action::SendGarp { .. }
                 | Action::LearnedPeer { .. }
+                | Action::HeardLower { .. }
                 | Action::Notice { .. } => continue,
             };
             let event = Event::Applied {

@@ -88,6 +88,7 @@ pub(super) fn instance(version: VrrpVersion, millis: u64, priority: u8) -> VrrpI
         transport: Transport::default(),
         track_interfaces: Vec::new(),
         dont_track_primary: false,
+        notify: crate::model::VrrpNotify::default(),
     }
 }
 
@@ -333,7 +334,7 @@ impl Node {
                 self.transitions.push(transition);
                 None
             }
-            Action::LearnedPeer { .. } | Action::Notice { .. } => None,
+            Action::LearnedPeer { .. } | Action::HeardLower { .. } | Action::Notice { .. } => None,
         };
         let Some(outcome) = applied else { return };
         let Daemon::Ours(router) = &mut self.daemon else {

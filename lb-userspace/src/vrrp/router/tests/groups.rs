@@ -14,6 +14,7 @@ fn pair() -> (VrrpInstance, VrrpInstance, SyncGroup) {
     let group = SyncGroup {
         name: "VG".into(),
         members: vec!["outside".into(), "inside".into()],
+        notify: crate::model::VrrpNotify::default(),
     };
     (outside, inside, group)
 }

@@ -22,9 +22,10 @@ fn the_first_advert_goes_out_before_the_address_and_the_arps_after_it() {
             Action::AddAddress { .. } => "add",
             Action::SendGarp { .. } => "garp",
             Action::Transition(t) => t.to.name(),
-            Action::DelAddress { .. } | Action::LearnedPeer { .. } | Action::Notice { .. } => {
-                "other"
-            }
+            Action::DelAddress { .. }
+            | Action::LearnedPeer { .. }
+            | Action::HeardLower { .. }
+            | Action::Notice { .. } => "other",
         })
         .collect();
     assert_eq!(

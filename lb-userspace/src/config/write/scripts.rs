@@ -1,0 +1,109 @@
+//! Scripts as statements: a keyword and its words.
+
+use crate::config::command;
+use crate::model::{Fifo, Fifos, Global, RealServer, Script, Service, User, VrrpNotify};
+
+/// A keyword with its parameters.
+pub(super) type Statement = (&'static str, Vec<String>);
+
+/// The statements of one block; what has the user of `script_user` need not name it.
+struct Statements<'a> {
+    script_user: Option<&'a User>,
+    out: Vec<Statement>,
+}
+
+impl Statements<'_> {
+    fn with_user(&mut self, name: &'static str, first: String, user: Option<&User>) {
+        let mut words = vec![first];
+        if let Some(user) = user.filter(|u| Some(*u) != self.script_user) {
+            words.push(user.name.clone());
+            words.extend(user.group.clone());
+        }
+        self.out.push((name, words));
+    }
+
+    fn script(&mut self, name: &'static str, script: Option<&Script>) {
+        if let Some(s) = script {
+            self.with_user(name, command::join(&s.command), s.user.as_ref());
+        }
+    }
+}
+
+fn statements(global: &Global) -> Statements<'_> {
+    Statements {
+        script_user: global.script_user.as_ref(),
+        out: Vec::new(),
+    }
+}
+
+/// Those of `global_defs`.
+pub(super) fn of_global(global: &Global) -> Vec<Statement> {
+    let mut w = statements(global);
+    if let Some(user) = &global.script_user {
+        let mut words = vec![user.name.clone()];
+        words.extend(user.group.clone());
+        w.out.push(("script_user", words));
+    }
+    if global.script_security {
+        w.out.push(("enable_script_security", Vec::new()));
+    }
+    let Fifos { all, vrrp, lvs } = &global.fifos;
+    let names: [(&Option<Fifo>, _, _); 3] = [
+        (all, "notify_fifo", "notify_fifo_script"),
+        (vrrp, "vrrp_notify_fifo", "vrrp_notify_fifo_script"),
+        (lvs, "lvs_notify_fifo", "lvs_notify_fifo_script"),
+    ];
+    for (fifo, name, script) in names {
+        if let Some(f) = fifo {
+            w.with_user(name, f.path.clone(), f.user.as_ref());
+            w.script(script, f.script.as_ref());
+        }
+    }
+    if global.fifo_states_on_reload {
+        w.out.push(("fifo_write_vrrp_states_on_reload", Vec::new()));
+    }
+    w.out
+}
+
+/// Those of an instance or a sync group.
+pub(super) fn of_vrrp(notify: &VrrpNotify, global: &Global) -> Vec<Statement> {
+    let mut w = statements(global);
+    let VrrpNotify {
+        master,
+        backup,
+        fault,
+        stop,
+        deleted,
+        deleted_script,
+        any,
+        master_rx_lower_pri,
+    } = notify;
+    w.script("notify_master", master.as_ref());
+    w.script("notify_backup", backup.as_ref());
+    w.script("notify_fault", fault.as_ref());
+    w.script("notify_stop", stop.as_ref());
+    match deleted_script {
+        Some(s) => w.script("notify_deleted", Some(s)),
+        None if *deleted => w.out.push(("notify_deleted", Vec::new())),
+        None => {}
+    }
+    w.script("notify", any.as_ref());
+    w.script("notify_master_rx_lower_pri", master_rx_lower_pri.as_ref());
+    w.out
+}
+
+/// Those of a virtual server.
+pub(super) fn of_service(service: &Service, global: &Global) -> Vec<Statement> {
+    let mut w = statements(global);
+    w.script("quorum_up", service.quorum_up.as_ref());
+    w.script("quorum_down", service.quorum_down.as_ref());
+    w.out
+}
+
+/// Those of a real server.
+pub(super) fn of_server(server: &RealServer, global: &Global) -> Vec<Statement> {
+    let mut w = statements(global);
+    w.script("notify_up", server.notify_up.as_ref());
+    w.script("notify_down", server.notify_down.as_ref());
+    w.out
+}

@@ -1,0 +1,302 @@
+//! Who is to be told of what: scripts to run and lines for the FIFOs, with keepalived's words and in
+//! its order (the script of the state, the one of all states, the FIFOs).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::diff::service_name;
+use crate::health::{Change, Health};
+use crate::model::{Model, RealServer, Script, Service, ServiceKey, VrrpNotify};
+use crate::vrrp::{Reason, State, Transition};
+
+/// Which FIFOs a line is for, beside `notify_fifo`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// `vrrp_notify_fifo`.
+    Vrrp,
+    /// `lvs_notify_fifo`.
+    Lvs,
+}
+
+/// Something to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notification {
+    /// To run, in this order, each with all of its arguments.
+    pub scripts: Vec<Script>,
+    /// For the FIFOs, without the end of the line.
+    pub line: String,
+    /// For which of them.
+    pub side: Side,
+}
+
+/// What there is to notify, and what was notified.
+#[derive(Debug, Default)]
+pub(super) struct Notifier {
+    instances: BTreeMap<String, VrrpNotify>,
+    groups: Vec<Group>,
+    /// The state of each instance that was told.
+    states: BTreeMap<String, State>,
+}
+
+#[derive(Debug)]
+struct Group {
+    name: String,
+    members: Vec<String>,
+    notify: VrrpNotify,
+    /// What all members were in at last.
+    state: Option<State>,
+}
+
+/// The word for a state; none for one that is not told.
+const fn word(state: State) -> Option<&'static str> {
+    match state {
+        State::Init => None,
+        State::Backup => Some("BACKUP"),
+        State::Master => Some("MASTER"),
+        State::Fault => Some("FAULT"),
+        State::Stopped => Some("STOP"),
+    }
+}
+
+/// A state of an instance or a group, with keepalived's arguments for `notify`.
+fn vrrp(
+    kind: &str,
+    name: &str,
+    state: &str,
+    priority: u8,
+    special: Option<&Script>,
+    any: Option<&Script>,
+) -> Notification {
+    let any = any.map(|s| {
+        let more = [kind, name, state].map(str::to_owned);
+        let mut s = s.clone();
+        s.command.extend(more);
+        s.command.push(priority.to_string());
+        s
+    });
+    Notification {
+        scripts: special.cloned().into_iter().chain(any).collect(),
+        line: format!("{kind} \"{name}\" {state} {priority}"),
+        side: Side::Vrrp,
+    }
+}
+
+impl Notifier {
+    /// Takes over a configuration beside the one before, whose instances may still have to be told
+    /// that they are gone.
+    pub(super) fn add(&mut self, model: &Model) {
+        for i in &model.instances {
+            self.instances.insert(i.name.clone(), i.notify.clone());
+        }
+        let mut before = std::mem::take(&mut self.groups);
+        self.groups = model
+            .sync_groups
+            .iter()
+            .map(|g| Group {
+                name: g.name.clone(),
+                members: g.members.clone(),
+                notify: g.notify.clone(),
+                state: before
+                    .iter_mut()
+                    .find(|b| b.name == g.name)
+                    .and_then(|b| b.state.take()),
+            })
+            .collect();
+    }
+
+    /// Forgets what is not configured any more.
+    pub(super) fn retain(&mut self, model: &Model) {
+        let there = |name: &String| model.instances.iter().any(|i| i.name == *name);
+        self.instances.retain(|name, _| there(name));
+        self.states.retain(|name, _| there(name));
+    }
+
+    /// An instance changed its state.
+    pub(super) fn transition(&mut self, t: &Transition) -> Vec<Notification> {
+        let Some(state) = word(t.to) else {
+            return Vec::new();
+        };
+        let none = VrrpNotify::default();
+        let n = self.instances.get(&*t.name).unwrap_or(&none);
+        let (state, script) = match (t.to, &t.reason) {
+            (State::Stopped, Reason::Removed) if n.deleted => {
+                ("DELETED", n.deleted_script.as_ref())
+            }
+            (State::Stopped, Reason::Removed) => ("FAULT", n.fault.as_ref()),
+            (State::Stopped, _) => (state, n.stop.as_ref()),
+            (State::Master, _) => (state, n.master.as_ref()),
+            (State::Backup, _) => (state, n.backup.as_ref()),
+            (State::Fault, _) => (state, n.fault.as_ref()),
+            (State::Init, _) => (state, None),
+        };
+        let own = vrrp(
+            "INSTANCE",
+            &t.name,
+            state,
+            t.priority,
+            script,
+            n.any.as_ref(),
+        );
+        self.states.insert(t.name.to_string(), t.to);
+        let mut out = vec![own];
+        out.extend(self.group(&t.name));
+        out
+    }
+
+    /// A group's state is that of all of its members; while they move it is the one before.
+    fn group(&mut self, member: &str) -> Option<Notification> {
+        let group = self
+            .groups
+            .iter_mut()
+            .find(|g| g.members.iter().any(|m| m == member))?;
+        let mut states = group.members.iter().map(|m| self.states.get(m));
+        let state = *states.next()??;
+        if !states.all(|s| s == Some(&state)) || group.state == Some(state) {
+            return None;
+        }
+        group.state = Some(state);
+        let n = &group.notify;
+        let script = match state {
+            State::Init => None,
+            State::Backup => n.backup.as_ref(),
+            State::Master => n.master.as_ref(),
+            State::Fault => n.fault.as_ref(),
+            State::Stopped => n.stop.as_ref(),
+        };
+        // keepalived gives groups no priority.
+        Some(vrrp(
+            "GROUP",
+            &group.name,
+            word(state)?,
+            0,
+            script,
+            n.any.as_ref(),
+        ))
+    }
+
+    /// A master heard an advert of lower priority.
+    pub(super) fn lower_priority(&self, name: &str, priority: u8) -> Notification {
+        let n = self.instances.get(name);
+        let script = n.and_then(|n| n.master_rx_lower_pri.as_ref());
+        vrrp(
+            "INSTANCE",
+            name,
+            "MASTER_RX_LOWER_PRI",
+            priority,
+            script,
+            None,
+        )
+    }
+
+    /// All states that were told, for `fifo_write_vrrp_states_on_reload`: lines without scripts.
+    pub(super) fn states(&self, priority: impl Fn(&str) -> Option<u8>) -> Vec<Notification> {
+        let instances = self.states.iter().filter_map(|(name, state)| {
+            let state = word(*state)?;
+            Some(vrrp("INSTANCE", name, state, priority(name)?, None, None))
+        });
+        let groups = self.groups.iter().filter_map(|g| {
+            let state = word(g.state?)?;
+            Some(vrrp("GROUP", &g.name, state, 0, None, None))
+        });
+        instances.chain(groups).collect()
+    }
+}
+
+/// `[192.0.2.1]:tcp:80`.
+fn endpoint(addr: IpAddr, port: u16, key: &ServiceKey) -> String {
+    let protocol = key.protocol.name().to_ascii_lowercase();
+    format!("[{addr}]:{protocol}:{port}")
+}
+
+/// A virtual server; a group by its name.
+fn virtual_server(service: &Service) -> String {
+    match &service.group {
+        Some(group) => format!("[{}]:0", group.name),
+        None => endpoint(service.key.addr, service.key.port, &service.key),
+    }
+}
+
+fn quorum(service: &Service, up: bool) -> Notification {
+    let (script, state) = match up {
+        true => (&service.quorum_up, "UP"),
+        false => (&service.quorum_down, "DOWN"),
+    };
+    Notification {
+        scripts: script.iter().cloned().collect(),
+        line: format!("VS {} {state}", virtual_server(service)),
+        side: Side::Lvs,
+    }
+}
+
+fn server(service: &Service, server: &RealServer, up: bool) -> Notification {
+    let (script, state) = match up {
+        true => (&server.notify_up, "UP"),
+        false => (&server.notify_down, "DOWN"),
+    };
+    let at = endpoint(server.addr, server.port, &service.key);
+    Notification {
+        scripts: script.iter().cloned().collect(),
+        line: format!("RS {at} {} {state}", virtual_server(service)),
+        side: Side::Lvs,
+    }
+}
+
+/// A change of a service or a real server.
+pub(super) fn health(service: &Service, change: &Change) -> Option<Notification> {
+    let find = |at: (IpAddr, u16)| {
+        let mut servers = service.real_servers.iter();
+        servers.find(|r| (r.addr, r.port) == at)
+    };
+    match change {
+        Change::ServerUp { server: at, .. } => Some(server(service, find(*at)?, true)),
+        Change::ServerDown { server: at, .. } => Some(server(service, find(*at)?, false)),
+        Change::QuorumGained { .. } => Some(quorum(service, true)),
+        Change::QuorumLost { .. } => Some(quorum(service, false)),
+        Change::CheckUp { .. }
+        | Change::CheckForgiven { .. }
+        | Change::CheckDown { .. }
+        | Change::CheckNotRun { .. }
+        | Change::SorryIn { .. }
+        | Change::SorryOut { .. } => None,
+    }
+}
+
+/// The servers of a service that are up.
+fn living<'a>(service: &'a Service, health: &'a Health) -> impl Iterator<Item = &'a RealServer> {
+    let servers = service.real_servers.iter();
+    servers.filter(|r| health.is_up(&service.key, r.addr, r.port))
+}
+
+/// `omega`: on stop everything goes down.
+pub(super) fn stop(model: &Model, health: &Health) -> Vec<Notification> {
+    let mut out = Vec::new();
+    for s in model.services.iter().filter(|s| s.omega) {
+        out.extend(living(s, health).map(|r| server(s, r, false)));
+        out.push(quorum(s, false));
+    }
+    out
+}
+
+/// What a reload takes out of service while it is up; `health` is still that of `old`.
+pub(super) fn removed(old: &Model, new: &Model, health: &Health) -> Vec<Notification> {
+    let after: BTreeMap<String, &Service> =
+        new.services.iter().map(|s| (service_name(s), s)).collect();
+    let mut out = Vec::new();
+    for s in &old.services {
+        let now = after.get(&service_name(s)).copied();
+        // The port of a group's servers is that of its first address.
+        let same = |a: &RealServer, b: &RealServer| {
+            a.addr == b.addr && (s.group.is_some() || a.port == b.port)
+        };
+        let stays = |r: &RealServer| now.is_some_and(|n| n.real_servers.iter().any(|o| same(o, r)));
+        let gone = living(s, health).filter(|r| !stays(r));
+        out.extend(gone.map(|r| server(s, r, false)));
+        if now.is_none() && health.quorum(&s.key).is_some_and(|(up, _)| up) {
+            out.push(quorum(s, false));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! Scripts and FIFOs in keepalived.conf: what they become, and what is wrong with them.
+
+use lb_userspace::config::{self, Loaded, MemoryFiles, Options, Severity};
+use lb_userspace::model::{Model, Script, User};
+
+fn load(text: &str) -> Loaded {
+    config::load(
+        "k.conf",
+        &MemoryFiles::one("k.conf", text),
+        &Options::default(),
+    )
+}
+
+fn model(text: &str) -> Model {
+    let l = load(text);
+    assert_eq!(
+        l.count(Severity::Error) + l.count(Severity::Warning),
+        0,
+        "{}",
+        l.render(false)
+    );
+    l.model.expect("a model")
+}
+
+const INSTANCE: &str = "vrrp_instance V {\n  interface eth0\n  virtual_router_id 1\n  priority 100\n  \
+                        virtual_ipaddress {\n    10.0.0.1\n  }\n";
+
+fn instance(lines: &str) -> String {
+    format!("{INSTANCE}{lines}\n}}\n")
+}
+
+fn user(name: &str, group: Option<&str>) -> Option<User> {
+    Some(User {
+        name: name.to_owned(),
+        group: group.map(str::to_owned),
+    })
+}
+
+fn script(words: &[&str], user: Option<User>) -> Option<Script> {
+    Some(Script {
+        command: words.iter().map(|w| (*w).to_owned()).collect(),
+        user,
+    })
+}
+
+#[test]
+fn each_notify_of_an_instance_is_its_own_script() {
+    let m = model(&instance(
+        "notify_master \"/m 'a b'\" joe\n notify_backup /b joe staff\n notify_fault '/f \"x y\" z'\n \
+         notify_stop /s\n notify /n\n notify_deleted /d\n notify_master_rx_lower_pri /l",
+    ));
+    let n = &m.instances[0].notify;
+    assert_eq!(n.master, script(&["/m", "a b"], user("joe", None)));
+    assert_eq!(n.backup, script(&["/b"], user("joe", Some("staff"))));
+    assert_eq!(n.fault, script(&["/f", "x y", "z"], None));
+    assert_eq!(n.stop, script(&["/s"], None));
+    assert_eq!(n.any, script(&["/n"], None));
+    assert_eq!(
+        (n.deleted, &n.deleted_script),
+        (true, &script(&["/d"], None))
+    );
+    assert_eq!(n.master_rx_lower_pri, script(&["/l"], None));
+    let m = model(&instance("notify_deleted"));
+    assert!(m.instances[0].notify.deleted && m.instances[0].notify.deleted_script.is_none());
+}
+
+#[test]
+fn script_user_holds_for_what_has_no_user_wherever_it_stands() {
+    let text = format!(
+        "{}vrrp_sync_group G {{\n group {{\n V\n }}\n notify /g\n}}\n\
+         virtual_server 10.0.0.1 80 {{\n lb_kind DR\n lb_algo rr\n protocol TCP\n quorum_up /u\n quorum_down \"/d 1\" joe\n \
+         real_server 10.0.0.2 80 {{\n weight 1\n notify_up /up\n notify_down /down\n }}\n}}\n\
+         global_defs {{\n script_user sam crew\n enable_script_security\n fifo_write_vrrp_states_on_reload\n \
+         notify_fifo /run/f joe\n notify_fifo_script \"/r x\"\n lvs_notify_fifo /run/l\n}}\n",
+        instance("notify /n")
+    );
+    let m = model(&text);
+    let sam = user("sam", Some("crew"));
+    assert_eq!(m.global.script_user, sam);
+    assert!(m.global.script_security && m.global.fifo_states_on_reload);
+    assert_eq!(m.instances[0].notify.any, script(&["/n"], sam.clone()));
+    assert_eq!(m.sync_groups[0].notify.any, script(&["/g"], sam.clone()));
+    let s = &m.services[0];
+    assert_eq!(s.quorum_up, script(&["/u"], sam.clone()));
+    assert_eq!(s.quorum_down, script(&["/d", "1"], user("joe", None)));
+    assert_eq!(s.real_servers[0].notify_up, script(&["/up"], sam.clone()));
+    assert_eq!(
+        s.real_servers[0].notify_down,
+        script(&["/down"], sam.clone())
+    );
+    let fifo = m.global.fifos.all.as_ref().expect("a FIFO");
+    assert_eq!(
+        (fifo.path.as_str(), &fifo.user),
+        ("/run/f", &user("joe", None))
+    );
+    assert_eq!(fifo.script, script(&["/r", "x"], sam.clone()));
+    assert_eq!(
+        m.global.fifos.lvs.as_ref().map(|f| f.user.clone()),
+        Some(sam)
+    );
+    assert_eq!(m.global.fifos.vrrp, None);
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_place() {
+    for (text, severity, words, line) in [
+        (
+            instance("notify \"/n 'a\""),
+            Severity::Error,
+            "never closed",
+            8,
+        ),
+        (
+            instance("notify \"\""),
+            Severity::Error,
+            "names no program",
+            8,
+        ),
+        (instance("notify"), Severity::Error, "needs SCRIPT", 8),
+        (
+            instance("notify /a\nnotify /b"),
+            Severity::Warning,
+            "set twice",
+            9,
+        ),
+        (
+            format!(
+                "global_defs {{\n notify_fifo_script /s\n}}\n{}",
+                instance("")
+            ),
+            Severity::Warning,
+            "without `notify_fifo`",
+            2,
+        ),
+        (
+            format!(
+                "global_defs {{\n notify_fifo /f\n lvs_notify_fifo /f\n}}\n{}",
+                instance("")
+            ),
+            Severity::Warning,
+            "another notify FIFO",
+            3,
+        ),
+    ] {
+        let l = load(&text);
+        let said = l.render(false);
+        assert_eq!(l.count(severity), 1, "{said}");
+        assert!(said.contains(words), "{words}: {said}");
+        assert!(
+            said.contains(&format!("k.conf:{line}:")),
+            "line {line}: {said}"
+        );
+    }
+}

@@ -1,0 +1,280 @@
+//! Scripts and FIFOs hear of the same as under keepalived, word by word.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read as _};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use lb_tests::clock::wait_for;
+use lb_tests::conf::PairConf;
+use lb_tests::director::Kind;
+use lb_tests::events::Event;
+use lb_tests::lab::{Lab, Spec};
+use nix::sys::stat::Mode;
+
+const LIMIT: Duration = Duration::from_secs(20);
+const VIPS: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(10, 77, 0, 100),
+    Ipv4Addr::new(10, 77, 0, 101),
+    Ipv4Addr::new(10, 77, 0, 102),
+];
+
+/// What one director's scripts and FIFOs were told.
+struct Ear {
+    dir: tempfile::TempDir,
+    fifos: BTreeMap<&'static str, File>,
+}
+
+impl Ear {
+    fn new() -> Result<Ear> {
+        let dir = tempfile::tempdir()?;
+        let script = dir.path().join("tell");
+        // One write for each line: several scripts run at a time.
+        std::fs::write(
+            &script,
+            "#!/bin/sh\nout=$1\nshift\necho \"$*\" >> \"$out\"\n",
+        )?;
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+        let mut fifos = BTreeMap::new();
+        for name in ["all", "vrrp"] {
+            let path = dir.path().join(name);
+            nix::unistd::mkfifo(&path, Mode::S_IRWXU)?;
+            let mut open = OpenOptions::new();
+            let fifo = open.read(true).custom_flags(libc::O_NONBLOCK).open(&path)?;
+            fifos.insert(name, fifo);
+        }
+        Ok(Ear { dir, fifos })
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    /// The file of a director: two instances in a group and one alone.
+    fn conf(&self, priority: u8) -> String {
+        let tell = |name: &str| {
+            let words = format!("{} '{}' {name}", self.path("tell"), self.path("out"));
+            format!("  {name} \"{words}\" root\n")
+        };
+        let notify: String = [
+            "notify_master",
+            "notify_backup",
+            "notify_fault",
+            "notify_stop",
+            "notify",
+        ]
+        .map(tell)
+        .concat();
+        let mut t = format!(
+            "global_defs {{\n  script_user root\n  notify_fifo {}\n  vrrp_notify_fifo {}\n}}\n\
+             vrrp_sync_group \"the group\" {{\n  group {{\n    A\n    B\n  }}\n{notify}}}\n",
+            self.path("all"),
+            self.path("vrrp")
+        );
+        for (name, vip) in ["A", "B", "alone"].iter().zip(VIPS) {
+            t += &format!(
+                "vrrp_instance {name} {{\n  state BACKUP\n  interface eth0\n  virtual_router_id {}\n  \
+                 priority {priority}\n  version 3\n  advert_int 0.1\n{notify}{}\
+                 virtual_ipaddress {{\n    {vip}\n  }}\n}}\n",
+                vip.octets()[3],
+                tell("notify_master_rx_lower_pri"),
+            );
+        }
+        t
+    }
+
+    /// What the scripts wrote, and the lines of each FIFO.
+    fn heard(&mut self) -> Result<Heard> {
+        let mut scripts: Vec<String> = std::fs::read_to_string(self.dir.path().join("out"))?
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        // They run beside each other.
+        scripts.sort();
+        let mut fifos = BTreeMap::new();
+        for (name, fifo) in &mut self.fifos {
+            let mut text = Vec::new();
+            match fifo.read_to_end(&mut text) {
+                Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e.into()),
+                Ok(_) | Err(_) => {}
+            }
+            let text = String::from_utf8(text)?;
+            let mut of: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for line in text.lines() {
+                let (who, what) = line.rsplit_once("\" ").context("a line of the FIFO")?;
+                of.entry(who.to_owned()).or_default().push(what.to_owned());
+            }
+            fifos.insert(*name, of);
+        }
+        Ok(Heard { scripts, fifos })
+    }
+}
+
+/// Scripts sorted; of each FIFO the lines of each instance and group in their order (with keepalived
+/// it is left to chance which instance comes first).
+#[derive(Debug, PartialEq)]
+struct Heard {
+    scripts: Vec<String>,
+    fifos: BTreeMap<&'static str, BTreeMap<String, Vec<String>>>,
+}
+
+/// Both start, the first loses its link and gets it back, the first stops, the second stops.
+fn story(kind: Kind) -> Result<[Heard; 2]> {
+    let mut ears = [Ear::new()?, Ear::new()?];
+    let mut pair = PairConf::http(3, Duration::from_millis(100));
+    pair.services.clear();
+    pair.vips = VIPS.to_vec();
+    let mut spec = Spec::pair(&pair, [kind; 2]);
+    spec.confs = [ears[0].conf(100), ears[1].conf(90)];
+    let mut lab = Lab::new(&spec)?;
+    let masters = |lab: &Lab, first: bool, second: bool| {
+        wait_for("the masters", LIMIT, || {
+            let here = |d: usize, vip| lab.directors[d].has_address(vip).unwrap_or(false);
+            let right = |vip| here(0, vip) == first && here(1, vip) == second;
+            VIPS.iter().all(|vip| right(*vip)).then_some(())
+        })
+        .with_context(|| lab.logs())
+    };
+    // What was told last, so that nothing is cut off by what comes next.
+    let told = |ear: &Ear, line: &str, times: usize| {
+        wait_for(line, LIMIT, || {
+            let text = std::fs::read_to_string(ear.dir.path().join("out")).unwrap_or_default();
+            (text.matches(line).count() == times).then_some(())
+        })
+    };
+    let all_told = |lab: &Lab, ear: &Ear, state: &str, times: usize| {
+        for who in [
+            "INSTANCE A",
+            "INSTANCE B",
+            "INSTANCE alone",
+            "GROUP the group",
+        ] {
+            told(ear, &format!("notify {who} {state} "), times).with_context(|| lab.logs())?;
+        }
+        anyhow::Ok(())
+    };
+    lab.directors[0].start()?;
+    masters(&lab, true, false)?;
+    all_told(&lab, &ears[0], "MASTER", 1)?;
+    lab.directors[1].start()?;
+    all_told(&lab, &ears[1], "BACKUP", 1)?;
+    lab.strike(Event::LinkDownLocal, 0)?;
+    masters(&lab, false, true)?;
+    all_told(&lab, &ears[0], "FAULT", 1)?;
+    all_told(&lab, &ears[1], "MASTER", 1)?;
+    lab.recover(Event::LinkDownLocal, 0)?;
+    masters(&lab, true, false)?;
+    all_told(&lab, &ears[0], "MASTER", 2)?;
+    all_told(&lab, &ears[1], "BACKUP", 2)?;
+    lab.directors[0].terminate()?;
+    lab.directors[0].wait_stopped(LIMIT)?;
+    masters(&lab, false, true)?;
+    all_told(&lab, &ears[1], "MASTER", 2)?;
+    lab.directors[1].terminate()?;
+    lab.directors[1].wait_stopped(LIMIT)?;
+    for ear in &ears {
+        all_told(&lab, ear, "STOP", 1)?;
+    }
+    let heard = [ears[0].heard()?, ears[1].heard()?];
+    lab.finish()?;
+    Ok(heard)
+}
+
+#[test]
+fn scripts_and_fifos_hear_the_same_as_under_keepalived() -> Result<()> {
+    let theirs = story(Kind::Keepalived)?;
+    let ours = story(Kind::Lbd)?;
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        println!("{theirs:#?}");
+        assert_eq!(ours, theirs);
+        assert_eq!(ours.fifos["all"], ours.fifos["vrrp"]);
+    }
+    let alone = &ours[0].fifos["all"]["INSTANCE \"alone"];
+    let want = ["BACKUP", "MASTER", "FAULT", "BACKUP", "MASTER", "STOP"];
+    assert_eq!(*alone, want.map(|state| format!("{state} 100")));
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_nobody_listens_to_and_whose_scripts_are_missing_works_on() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut pair = PairConf::http(3, Duration::from_millis(100));
+    pair.services.clear();
+    // Made by the daemon, and nobody opens it; a script that is not there, one that hangs, one that
+    // is no script, and one that floods.
+    let fifo = dir.path().join("fifo");
+    pair.global_lines = format!("  script_user root\n  notify_fifo {}\n", fifo.display());
+    let script = |name: &str, text: &str, mode| -> Result<String> {
+        let path = dir.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n"))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+        Ok(path.display().to_string())
+    };
+    pair.instance_lines = format!(
+        "  notify_master {}\n  notify_backup {}\n  notify_fault {}\n  notify {}\n  notify_stop {}\n",
+        script("hangs", "trap '' TERM; sleep 600", 0o755)?,
+        script("floods", "echo first words; exec yes", 0o755)?,
+        script("plain", "exit 0", 0o644)?,
+        dir.path().join("none").display(),
+        script("fails", "exit 3", 0o755)?,
+    );
+    let mut lab = Lab::new(&Spec::pair(&pair, [Kind::Lbd; 2]))?;
+    let ping = lab.ping(lab.vip(), Duration::from_millis(5))?;
+    lab.start_directors()?;
+    lab.settle(0, None, pair.advert, &ping, LIMIT)?;
+    for event in [Event::LinkDownLocal, Event::CleanStop] {
+        lab.strike(event, 0)?;
+        wait_for("the second director to take over", LIMIT, || {
+            lab.directors[1]
+                .has_address(lab.vip())
+                .ok()
+                .filter(|here| *here)
+        })
+        .with_context(|| lab.logs())?;
+        let log = lab.directors[0].log();
+        if event == Event::CleanStop {
+            let status = lab.directors[0].wait_stopped(LIMIT)?;
+            anyhow::ensure!(status.success(), "{status}: {}", lab.directors[0].log());
+        } else {
+            for words in ["plain cannot be run", "none cannot be run", "first words"] {
+                anyhow::ensure!(log.contains(words), "no `{words}` in {log}");
+            }
+            lab.recover(event, 0)?;
+            lab.settle(0, None, pair.advert, &ping, LIMIT)?;
+        }
+    }
+    anyhow::ensure!(
+        lab.directors[0].log().contains("exit status 3"),
+        "{}",
+        lab.directors[0].log()
+    );
+    anyhow::ensure!(
+        !Path::new(&fifo).exists() || lab.directors[1].running(),
+        "the FIFO is left"
+    );
+    // Scripts of notifications are nobody's children any more: end those that hang.
+    drop(ping);
+    end_those_of(dir.path())?;
+    lab.finish()
+}
+
+/// Ends what still runs from a directory.
+fn end_those_of(dir: &Path) -> Result<()> {
+    let dir = dir.display().to_string();
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let Ok(pid) = name.parse::<i32>() else {
+            continue;
+        };
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if String::from_utf8_lossy(&line).contains(&dir) {
+            let group = nix::unistd::Pid::from_raw(pid);
+            let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+    Ok(())
+}

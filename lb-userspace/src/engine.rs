@@ -453,6 +453,9 @@ impl Engine {
             self.refused.extend(others);
         }
         self.write(plan.ops);
+        // What this plan removed may have moved since the last one.
+        let ops = self.tables.relink(&self.neighbours);
+        self.write(ops);
         self.tell_fellows();
     }
 

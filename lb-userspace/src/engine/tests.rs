@@ -427,6 +427,32 @@ fn a_server_that_is_out_is_followed_as_long_as_it_may_have_connections() {
 }
 
 #[test]
+fn a_server_that_moves_and_is_removed_in_one_moment_is_followed() {
+    let mut host = Host::start(model(vec![service(80, &[1, 2])]), true);
+    let mut links = neighbours(&[1, 2]);
+    host.engine
+        .handle(Event::Neighbours(links.clone()), host.now);
+    host.turn();
+    let moved = Link::new([2, 9, 9, 9, 9, 9], [2, 1, 1, 1, 1, 1], 7);
+    links.insert(server(2).into(), moved);
+    host.engine.handle(Event::Neighbours(links), host.now);
+    let conf = model(vec![service(80, &[1])]);
+    host.engine.reload(conf, host.now, &mut || 0);
+    let mut last = None;
+    while let Some(action) = host.engine.poll_action() {
+        let Action::Write(ops) = action else { continue };
+        for op in ops {
+            if let Op::Backend { value, .. } = op
+                && value.flags & BACKEND_REMOVED != 0
+            {
+                last = Some(value.dmac);
+            }
+        }
+    }
+    assert_eq!(last, Some(moved.dmac));
+}
+
+#[test]
 fn a_check_that_fails_while_the_way_is_down_says_nothing_of_the_server() {
     let mut host = Host::start(model(vec![service(80, &[1])]), true);
     host.engine

@@ -11,16 +11,44 @@ pub const fn service_slot(key: u64, probe: u32) -> u32 {
     home.wrapping_add(probe) & (SERVICE_SLOTS - 1)
 }
 
-/// An IPv6 address as 32 bits, mixed with a seed.
+/// An address of four words, as in a packet, as two.
 #[inline(always)]
 #[must_use]
-pub const fn fold_addr(addr: [u32; 4], seed: u64) -> u32 {
-    let high = (addr[0] as u64) << 32 | addr[1] as u64;
-    let low = (addr[2] as u64) << 32 | addr[3] as u64;
-    let mut x = (high ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ x >> 32 ^ low).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    (x >> 32) as u32
+pub const fn addr_words(addr: [u32; 4]) -> [u64; 2] {
+    [
+        addr[0] as u64 | (addr[1] as u64) << 32,
+        addr[2] as u64 | (addr[3] as u64) << 32,
+    ]
 }
+
+/// The four words of [`addr_words`].
+#[inline(always)]
+#[must_use]
+pub const fn addr_of_words(words: [u64; 2]) -> [u32; 4] {
+    [
+        words[0] as u32,
+        (words[0] >> 32) as u32,
+        words[1] as u32,
+        (words[1] >> 32) as u32,
+    ]
+}
+
+/// An IPv6 address ([`addr_words`]) as 32 bits, mixed with a seed: two products side by side, of which
+/// neither waits for the other. Both halves count as numbers, since the bits in which addresses differ
+/// are the lowest of those; and the second product's factor is as secret as the seed, for that half is
+/// the client's to choose.
+#[inline(always)]
+#[must_use]
+pub const fn fold_addr(words: [u64; 2], seed: u64) -> u32 {
+    let high = (words[0].to_be() ^ seed).wrapping_mul(FOLD_HIGH);
+    let low = words[1].to_be().wrapping_mul((FOLD_LOW ^ seed) | 1);
+    (high.wrapping_add(low) >> 32) as u32
+}
+
+/// The factors of [`fold_addr`].
+pub const FOLD_HIGH: u64 = 0x9e37_79b9_7f4a_7c15;
+/// See [`FOLD_HIGH`].
+pub const FOLD_LOW: u64 = 0xd6e8_feb8_6659_fd93;
 
 /// Buckets of one page of memory (4 KiB).
 const PAGE: u32 = 64;
@@ -85,6 +113,34 @@ mod tests {
                 (2000..5000).contains(&crowded),
                 "{crowded} of {BUCKETS} buckets have more than 4 flows"
             );
+        }
+    }
+
+    #[test]
+    fn folded_addresses_differ_like_random_numbers() {
+        let addr = |subnet: u16, host: u64| {
+            let net = 0x2001_0db8_0000_0000u64 | u64::from(subnet);
+            [net.to_be(), host.to_be()]
+        };
+        // Hosts of one network, networks of one host, both: of 65,536 random numbers of 32 bits half a
+        // pair is equal.
+        let kinds: [fn(u64) -> (u16, u64); 3] = [
+            |n| (7, n),
+            |n| (n as u16, 1),
+            |n| (n as u16 & 0xff, n >> 8 | 0x0200_00ff_fe00_0000),
+        ];
+        for (kind, of) in kinds.into_iter().enumerate() {
+            for seed in [0, PARAMS.hash_seed] {
+                let mut folded: vec::Vec<u32> = (0..1 << 16)
+                    .map(|n| {
+                        let (subnet, host) = of(n);
+                        fold_addr(addr(subnet, host), seed)
+                    })
+                    .collect();
+                folded.sort_unstable();
+                folded.dedup();
+                assert!(folded.len() > (1 << 16) - 8, "{kind}: {}", folded.len());
+            }
         }
     }
 

@@ -13,7 +13,7 @@ mod backend;
 pub use backend::*;
 
 /// Version of this layout. Pinned maps of another version are not adopted but replaced.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Names of the maps, of the read-only global and of the programs, as the object file has them.
 pub mod name {
@@ -200,7 +200,7 @@ pub const SERVICE_KEY_V6: u64 = 0x100;
 /// [`ServiceSlot::addr`] too.
 #[inline(always)]
 #[must_use]
-pub const fn service_key_v6(addr: [u32; 4], port_be: u16, proto: u8) -> u64 {
+pub const fn service_key_v6(addr: [u64; 2], port_be: u16, proto: u8) -> u64 {
     (crate::hash::fold_addr(addr, 0) as u64) << 32
         | (port_be as u64) << 16
         | SERVICE_KEY_V6

@@ -4,6 +4,7 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
+use lb_common::hash::addr_of_words;
 use lb_common::maps::{
     BACKEND_DOWN, BACKEND_LOCAL, BACKEND_LONG_WAY, BACKEND_RESOLVED, Backend, SERVICE_ANY_PORT,
     SERVICE_WIDE, ServiceSlot,
@@ -220,7 +221,7 @@ fn prepare<const V6: bool>(
         Session {
             service,
             tag,
-            client: packet.source,
+            client: addr_of_words(packet.source),
             flags,
             now: tick(),
             port: packet.ports as u16,

@@ -42,8 +42,8 @@ mod entry {
     #[map]
     static TARGET: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-    /// Copies a field of the template into the frame, by the field's own size: a wider store in
-    /// front of a narrow load would stall the program under test.
+    /// Copies a field of the template into the frame, by the field's own size: a load of what several
+    /// stores have just written would stall the program under test.
     #[inline(always)]
     unsafe fn copy<T: Copy>(frame: usize, template: *const u8, offset: usize) {
         // SAFETY: the caller has compared the frame's length.
@@ -105,13 +105,15 @@ mod entry {
                 copy::<u16>(frame, template, 18);
                 copy::<u16>(frame, template, 20);
                 copy::<u64>(frame, template, 22);
-                copy::<u32>(frame, template, 30);
                 copy::<u64>(frame, template, 38);
                 copy::<u64>(frame, template, 46);
                 copy::<u32>(frame, template, 58);
                 copy::<u32>(frame, template, 62);
                 copy::<u32>(frame, template, 66);
-                ((frame + 34) as *mut u32).write_volatile(client.to_be());
+                // The second half of the client's address, which is read as one.
+                let half = u64::from(template.add(30).cast::<u32>().read_unaligned());
+                let half = half | u64::from(client.to_be()) << 32;
+                ((frame + 30) as *mut u64).write_volatile(half);
                 let service_port = u32::from(template.add(56).cast::<u16>().read_unaligned());
                 ((frame + 54) as *mut u32).write_volatile(u32::from(port) | service_port << 16);
                 TARGET.tail_call(&ctx, 0);
@@ -189,7 +191,7 @@ mod entry {
         if len == 0 {
             return XDP_DROP;
         }
-        let client = packet.source[0] ^ packet.ports & 0xffff;
+        let client = packet.source[0] as u32 ^ packet.ports & 0xffff;
         let entry = base + sh_hash(client) % len;
         let Some(word) = SCHED.get_ptr(entry >> 2) else {
             return XDP_DROP;

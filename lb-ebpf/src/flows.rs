@@ -18,9 +18,7 @@ use crate::maps::{BACKENDS, FLOW_ADDRS, FLOWS, TIMEOUTS, count, params, settings
 use crate::places::Claimed;
 pub(crate) use crate::places::{Places, Way};
 use crate::schedule;
-use crate::session::{
-    IS_ERROR, IS_SCTP, IS_TCP, IS_WIDE, Session, client_words, pack, unpack, veil,
-};
+use crate::session::{IS_ERROR, IS_SCTP, IS_TCP, IS_WIDE, Session, pack, unpack, veil};
 use crate::{flood, loads};
 
 /// How often a way that another CPU is writing is looked at again, some 30 ns apart: it takes that
@@ -30,7 +28,7 @@ const PATIENCE: u32 = 48;
 /// Looks for a flow, for the short way: one that is being written is not found. Of a wide one the
 /// client is compared too.
 #[inline(always)]
-pub(crate) fn peek(tag: u64, client: Option<[u32; 4]>) -> Option<(Way, FlowValue)> {
+pub(crate) fn peek(tag: u64, client: Option<[u64; 2]>) -> Option<(Way, FlowValue)> {
     let (first, second) = flow_buckets(tag, &params());
     // The second place is looked at here too: after a flood has filled the table, half of the flows
     // that come later live in theirs.
@@ -50,9 +48,7 @@ pub(crate) fn peek(tag: u64, client: Option<[u32; 4]>) -> Option<(Way, FlowValue
         clients = unsafe { clients.add(2 * i) };
         // The value is read again: with this tag another client may have been there before.
         // SAFETY: as above.
-        if Way(flow, clients).client() != client_words(client)
-            || unsafe { atomic::load(flow.add(1)) } != value
-        {
+        if Way(flow, clients).client() != client || unsafe { atomic::load(flow.add(1)) } != value {
             return None;
         }
     }

@@ -56,10 +56,10 @@ pub(crate) struct Plain {
     pub(crate) tcp_flags: u8,
     /// Source port, then destination port, as in the packet.
     pub(crate) ports: u32,
-    /// Source; IPv4: in the first word, the others zero.
-    pub(crate) source: [u32; 4],
+    /// Source, as `addr_words`; IPv4: in the lower half of the first, the rest zero.
+    pub(crate) source: [u64; 2],
     /// Destination, in the same way.
-    pub(crate) destination: [u32; 4],
+    pub(crate) destination: [u64; 2],
 }
 
 impl Plain {
@@ -118,12 +118,12 @@ impl Plain {
                 source: if V6 {
                     field(ip + 8)
                 } else {
-                    [field(ip + 12), 0, 0, 0]
+                    [u64::from(field::<u32>(ip + 12)), 0]
                 },
                 destination: if V6 {
                     field(ip + 24)
                 } else {
-                    [field(ip + 16), 0, 0, 0]
+                    [u64::from(field::<u32>(ip + 16)), 0]
                 },
             })
         }

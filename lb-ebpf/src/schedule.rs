@@ -3,7 +3,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
-use lb_common::hash::fold_addr;
+use lb_common::hash::{addr_words, fold_addr};
 use lb_common::maps::{
     MAX_SERVICES, SERVICE_COUNTS, SERVICE_EXPIRE_QUIESCENT, SERVICE_HASH_FALLBACK,
     SERVICE_HASH_PORT, SERVICE_V6, Sched, Template, TemplateKey, mask_client, template_key,
@@ -361,7 +361,7 @@ fn hashed(request: &Request) -> Result<u16, Reason> {
             return Ok(backend);
         }
         // All of a client's connections to one server.
-        what = u64::from(fold_addr([key[0], key[1], key[2], key[3]], 0));
+        what = u64::from(fold_addr(addr_words([key[0], key[1], key[2], key[3]]), 0));
     }
     if request.is_hashed() || request.is(Sched::Failover) {
         return from_table(request);

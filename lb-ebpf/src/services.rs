@@ -6,10 +6,11 @@ use lb_common::maps::{SERVICE_PROBES, ServiceSlot, service_key, service_key_v6};
 use crate::atomic;
 use crate::maps::SERVICES;
 
-/// The service of this address, port and protocol, or the one for any port. As in the packet.
+/// The service of this address (as `addr_words`), port and protocol, or the one for any port. As in the
+/// packet.
 #[inline(always)]
 pub(crate) fn find<const V6: bool>(
-    addr: [u32; 4],
+    addr: [u64; 2],
     port: u16,
     proto: u8,
 ) -> Option<*const ServiceSlot> {
@@ -19,19 +20,22 @@ pub(crate) fn find<const V6: bool>(
 /// The service of this very port.
 #[inline(always)]
 pub(crate) fn at_port<const V6: bool>(
-    addr: [u32; 4],
+    addr: [u64; 2],
     port: u16,
     proto: u8,
 ) -> Option<*const ServiceSlot> {
     let key = if V6 {
         service_key_v6(addr, port, proto)
     } else {
-        service_key(addr[0], port, proto)
+        service_key(addr[0] as u32, port, proto)
     };
     for probe in 0..SERVICE_PROBES {
         let slot = SERVICES.get_ptr(service_slot(key, probe))?;
-        // SAFETY: an element of the map.
-        let (found, there) = unsafe { (atomic::load(&raw const (*slot).key), (*slot).addr) };
+        // SAFETY: an element of the map, and two words of it.
+        let (found, there) = unsafe {
+            let there = (&raw const (*slot).addr).cast::<[u64; 2]>();
+            (atomic::load(&raw const (*slot).key), *there)
+        };
         // Other addresses may have the same key.
         if found == key && (!V6 || there == addr) {
             return Some(slot);

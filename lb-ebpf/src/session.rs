@@ -3,7 +3,7 @@
 use core::arch::asm;
 
 use lb_common::flow::{flow_tag, wide_tag};
-use lb_common::hash::fold_addr;
+use lb_common::hash::{addr_words, fold_addr};
 use lb_common::maps::{SERVICE_ANY_PORT, SERVICE_WIDE, ServiceSlot, Settings};
 use lb_common::reason::Reason;
 
@@ -80,7 +80,7 @@ impl Session {
     /// The client's address as two words.
     #[inline(always)]
     pub(crate) fn client_words(&self) -> [u64; 2] {
-        client_words(self.client)
+        addr_words(self.client)
     }
 }
 
@@ -96,17 +96,17 @@ const _: () = assert!(
         && size_of::<Session>() == 56
 );
 
-/// The tag of a flow. Ports as in the packet.
+/// The tag of a flow. The client as `addr_words`, ports as in the packet.
 #[inline(always)]
 pub(crate) fn tag(
-    client: [u32; 4],
+    client: [u64; 2],
     client_port: u16,
     vip_port: u16,
     id: u16,
     service_flags: u32,
 ) -> u64 {
     if service_flags & SERVICE_WIDE == 0 {
-        return flow_tag(client[0], client_port, id);
+        return flow_tag(client[0] as u32, client_port, id);
     }
     let fold = fold_addr(client, params().hash_seed);
     let rest = if service_flags & SERVICE_ANY_PORT != 0 {
@@ -115,15 +115,6 @@ pub(crate) fn tag(
         fold
     };
     wide_tag(rest, client_port, id)
-}
-
-/// An address as two words.
-#[inline(always)]
-pub(crate) fn client_words(client: [u32; 4]) -> [u64; 2] {
-    [
-        u64::from(client[0]) | u64::from(client[1]) << 32,
-        u64::from(client[2]) | u64::from(client[3]) << 32,
-    ]
 }
 
 /// 0, but the verifier does not know: it would follow each value of an index, of a rank by itself

@@ -2,6 +2,7 @@
 //! SCTP, ICMP errors, and everything that is wrong.
 
 use aya_ebpf::bindings::xdp_md;
+use lb_common::hash::addr_words;
 use lb_common::maps::{FragmentKey, MAX_BACKENDS, SERVICE_LOCAL, SERVICE_WIDE};
 use lb_common::reason::Reason;
 
@@ -271,10 +272,11 @@ fn resolve(ctx: *mut xdp_md, place: &Place, session: *mut Session) -> Result<u16
             (ports >> 16) as u16,
         )
     };
+    let addr = addr_words(vip);
     let service = if is_v6 {
-        services::find::<true>(vip, vip_port, proto)
+        services::find::<true>(addr, vip_port, proto)
     } else {
-        services::find::<false>(vip, vip_port, proto)
+        services::find::<false>(addr, vip_port, proto)
     };
     let Some(service) = service else {
         return Err(Reason::NoService);
@@ -300,7 +302,7 @@ fn resolve(ctx: *mut xdp_md, place: &Place, session: *mut Session) -> Result<u16
     unsafe {
         Session {
             service,
-            tag: tag(client, client_port, vip_port, id, service_flags),
+            tag: tag(addr_words(client), client_port, vip_port, id, service_flags),
             client,
             flags,
             now: tick(),

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lb_common::maps::BACKEND_REMOVED;
+
 use super::{Action, Engine, Event, Start};
 use crate::health::{Failure, Verdict};
 use crate::model::{

@@ -461,11 +461,12 @@ fn connections_are_counted_where_somebody_looks() {
 #[test]
 fn two_ipv6_services_of_one_key_both_have_a_place() {
     // The key of an IPv6 service is a hash of 32 bits: two addresses of a birthday's search.
-    let at = |n: u32| {
-        let [a, b, c, d] = n.to_be_bytes();
-        let part = |x, y| u16::from_be_bytes([x, y]);
+    let at = |n: u64| {
+        // Mixed: of addresses that follow each other none have the same.
+        let mixed = (n ^ n << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let host = mixed ^ mixed >> 29;
         ServiceKey {
-            addr: IpAddr::V6([0x2001, 0xdb8, 0, 0, 0, 0, part(a, b), part(c, d)].into()),
+            addr: IpAddr::V6((0x2001_0db8u128 << 96 | u128::from(host)).into()),
             port: 80,
             protocol: Protocol::Tcp,
         }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use lb_common::hash::addr_words;
 use lb_common::maps::{
     BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, Forward, REMOTE_CHECKSUM,
     REMOTE_ROUTED, REMOTE_V6, Remote, SERVICE_COUNTS, SERVICE_KEY_V6, ServiceSlot, TIMEOUTS,
@@ -45,7 +46,7 @@ pub(super) fn raw_key(key: ServiceKey) -> u64 {
     let words = words(key.addr);
     match key.addr {
         IpAddr::V4(_) => service_key(words[0], port, proto),
-        IpAddr::V6(_) => service_key_v6(words, port, proto),
+        IpAddr::V6(_) => service_key_v6(addr_words(words), port, proto),
     }
 }
 

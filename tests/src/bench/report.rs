@@ -38,35 +38,39 @@ impl Row {
             times.sort_by(f64::total_cmp);
         }
         let median = |t: &[f64]| t.get(t.len() / 2).copied().unwrap_or(f64::NAN);
-        let driver = median(&times[0]);
+        let times = |target: Target| {
+            let at = Target::ALL.iter().position(|t| *t == target);
+            at.map_or(&[][..], |at| &times[at])
+        };
+        let driver = median(times(Target::Nothing));
         // The driver takes the outer header off again, which is not the balancer's: half of what
         // making room costs both.
-        let again = match median(&times[1]) {
+        let again = match median(times(Target::Room)) {
             room if room.is_nan() => 0.0,
             room => (room - driver) / 2.0,
         };
-        let programs = Target::ALL
-            .iter()
-            .zip(&times)
-            .skip(2)
-            .filter(|(_, times)| !times.is_empty())
-            .map(|(target, t)| {
-                let none = match target {
-                    Target::Balance => driver + again,
-                    Target::Nothing
-                    | Target::Room
-                    | Target::Swap
-                    | Target::Lookup
-                    | Target::Direct => driver,
-                };
-                Net {
-                    program: target.name(),
-                    net: median(t) - none,
-                    min: t.first().copied().unwrap_or(f64::NAN) - none,
-                    max: t.last().copied().unwrap_or(f64::NAN) - none,
-                }
+        let none = |target| match target {
+            Target::Balance => driver + again,
+            Target::Direct => median(times(Target::Idle)),
+            Target::Nothing | Target::Room | Target::Swap | Target::Lookup | Target::Idle => driver,
+        };
+        let programs = [
+            Target::Swap,
+            Target::Lookup,
+            Target::Direct,
+            Target::Balance,
+        ]
+        .into_iter()
+        .filter_map(|target| {
+            let (times, none) = (times(target), none(target));
+            Some(Net {
+                program: target.name(),
+                net: median(times) - none,
+                min: times.first()? - none,
+                max: times.last()? - none,
             })
-            .collect();
+        })
+        .collect();
         Row {
             case: case.name,
             scattered: case.order == Order::Scattered,
@@ -150,6 +154,7 @@ mod tests {
                 Vec::new(),
                 vec![7.0, 7.5, 6.0],
                 vec![10.0; 3],
+                Vec::new(),
                 Vec::new(),
                 vec![20.0, 19.0, 30.0],
             ],

@@ -59,6 +59,8 @@ pub enum Target {
     Swap,
     /// Service and backend lookup only.
     Lookup,
+    /// The driver alone with the frames of [`Target::Direct`].
+    Idle,
     /// The balancer with the usual service (IPv4, direct routing), beside one that takes more.
     Direct,
     /// The balancer.
@@ -67,11 +69,12 @@ pub enum Target {
 
 impl Target {
     /// All of them; the driver alone first.
-    pub const ALL: [Target; 6] = [
+    pub const ALL: [Target; 7] = [
         Target::Nothing,
         Target::Room,
         Target::Swap,
         Target::Lookup,
+        Target::Idle,
         Target::Direct,
         Target::Balance,
     ];
@@ -84,6 +87,7 @@ impl Target {
             Target::Room => "room",
             Target::Swap => "swap+send",
             Target::Lookup => "lookup",
+            Target::Idle => "idle",
             Target::Direct => "direct",
             Target::Balance => "balance",
         }
@@ -92,7 +96,7 @@ impl Target {
     /// The case that it does in a row.
     fn of(self, case: &Case) -> Case {
         match self {
-            Target::Direct => case.beside().unwrap_or(*case),
+            Target::Idle | Target::Direct => case.beside().unwrap_or(*case),
             Target::Nothing | Target::Room | Target::Swap | Target::Lookup | Target::Balance => {
                 *case
             }
@@ -103,7 +107,7 @@ impl Target {
     fn takes(self, case: &Case) -> bool {
         match self {
             Target::Lookup => !case.offer.v6 && case.offer.tunnel.is_none(),
-            Target::Direct => case.beside().is_some(),
+            Target::Idle | Target::Direct => case.beside().is_some(),
             Target::Room => case.offer.tunnel.is_some(),
             Target::Nothing | Target::Swap | Target::Balance => true,
         }
@@ -153,6 +157,7 @@ impl Rig {
             load(name::SWAP)?,
             load(name::LOOKUP)?,
         ];
+        programs.push(programs[0].try_clone()?);
         for _balance in [Target::Direct, Target::Balance] {
             programs.push(data_plane.program().try_clone()?);
         }

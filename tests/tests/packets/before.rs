@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use anyhow::{Context as _, Result};
 use lb_common::flow::{FlowValue, flow_tag, wide_tag};
-use lb_common::hash::fold_addr;
+use lb_common::hash::{addr_words, fold_addr};
 use lb_common::maps::{
     BACKEND_CHANGING, BACKEND_DOWN, BACKEND_LOCAL, BACKEND_RESOLVED, Backend, Forward, Load,
     REMOTE_CHECKSUM, REMOTE_V6, Remote, SERVICE_ANY_PORT, SERVICE_COUNTS, SERVICE_TUNNEL,
@@ -338,7 +338,7 @@ impl Service {
         }
         ServiceSlot {
             key: if is_v6 {
-                service_key_v6(addr, port, self.proto)
+                service_key_v6(addr_words(addr), port, self.proto)
             } else {
                 service_key(addr[0], port, self.proto)
             },
@@ -504,15 +504,13 @@ impl Before {
         if !self.is_wide(id) {
             return Some((flow_tag(client[0], port, id), [0; 2]));
         }
-        let fold = fold_addr(client, HASH_SEED);
+        let fold = fold_addr(addr_words(client), HASH_SEED);
         let rest = if self.services[usize::from(id) - 1].port == 0 {
             u32::from(frame.to.1.to_be()) << 16 | fold >> 16
         } else {
             fold
         };
-        let [a, b, c, d] = client.map(u64::from);
-        // As the four words lie in memory, which is little-endian.
-        Some((wide_tag(rest, port, id), [b << 32 | a, d << 32 | c]))
+        Some((wide_tag(rest, port, id), addr_words(client)))
     }
 
     /// Which set of timeouts the flows of a service have.

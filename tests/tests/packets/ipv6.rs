@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use lb_common::hash::{FOLD_HIGH, FOLD_LOW};
 use lb_common::maps::Forward::{Gre, Gue, Ipip};
 use lb_common::maps::{SERVICE_LOCAL, Sched};
 use lb_common::reason::Reason;
@@ -480,22 +481,16 @@ fn address(bytes: &[u8]) -> IpAddr {
 /// Another address that `fold_addr` with this seed makes the same number of.
 fn same_fold(addr: IpAddr, seed: u64) -> IpAddr {
     let bytes = octets(addr);
-    // As the program reads it: words of the host's byte order.
-    let word = |at: usize| {
-        u64::from(u32::from_ne_bytes(
-            bytes[at..at + 4].try_into().expect("4 bytes"),
-        ))
-    };
-    let (high, low) = (word(0) << 32 | word(4), word(8) << 32 | word(12));
-    let mix = |high: u64| {
-        let x = (high ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        x ^ x >> 32
-    };
-    let other_high = high ^ 1;
-    let other_low = low ^ mix(high) ^ mix(other_high);
-    let mut out = Vec::new();
-    for word in [other_high >> 32, other_high, other_low >> 32, other_low] {
-        out.extend((word as u32).to_ne_bytes());
-    }
-    address(&out)
+    let half = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+    let (high, low) = (half(0), half(8));
+    let factor = (FOLD_LOW ^ seed) | 1;
+    // Newton's iteration: each step doubles the bits that are right.
+    let inverse = (0..6).fold(factor, |x, _| {
+        x.wrapping_mul(2u64.wrapping_sub(factor.wrapping_mul(x)))
+    });
+    let product = |high: u64| (high ^ seed).wrapping_mul(FOLD_HIGH);
+    let other = high ^ 1;
+    let gap = product(high).wrapping_sub(product(other));
+    let other_low = low.wrapping_add(gap.wrapping_mul(inverse));
+    address(&[other.to_be_bytes(), other_low.to_be_bytes()].concat())
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use anyhow::Result;
+use lb_common::hash::addr_words;
 use lb_common::maps::{
     BACKEND_LOCAL, BACKEND_RESOLVED, Backend, Forward, REMOTE_CHECKSUM, REMOTE_V6, Remote,
     SERVICE_ANY_PORT, SERVICE_COUNTS, SERVICE_EXPIRE_NODEST, SERVICE_LOCAL, SERVICE_ONE_PACKET,
@@ -146,7 +147,7 @@ impl Service {
         let (addr, port) = (words(self.vip), self.port.to_be());
         ServiceSlot {
             key: if is_v6 {
-                service_key_v6(addr, port, self.proto)
+                service_key_v6(addr_words(addr), port, self.proto)
             } else {
                 service_key(addr[0], port, self.proto)
             },

@@ -18,8 +18,10 @@
 
 pub mod checker;
 pub mod event;
+pub mod http;
 pub mod pool;
 mod report;
+mod round;
 #[cfg(test)]
 mod tests;
 pub mod udp;
@@ -49,6 +51,8 @@ pub struct Probe {
     pub id: ProbeId,
     /// What to try.
     pub check: Check,
+    /// Which URL of it to ask for; 0 where there are none.
+    pub url: usize,
 }
 
 /// Identifies a check for as long as it is configured.
@@ -207,6 +211,7 @@ impl Health {
             out.push(Probe {
                 id: run,
                 check: checker.check.clone(),
+                url: checker.round.url,
             });
             started += 1;
         }

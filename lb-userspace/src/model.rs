@@ -5,6 +5,8 @@
 //! the same give equal models.
 
 mod check;
+mod http;
+mod pattern;
 mod probes;
 mod scheduler;
 mod script;
@@ -14,6 +16,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 pub use check::{Check, CheckKind};
+pub use http::{Http, HttpDigest, HttpVersion, StatusCodes, Url};
+pub use pattern::{HttpRegex, HttpRegexText, RegexOption};
 pub use probes::{Pattern, UdpCheck};
 pub use scheduler::{SchedFlags, Scheduler};
 pub use script::{Fifo, Fifos, Script, User, VrrpNotify};

@@ -329,8 +329,72 @@ fn udp() -> impl Strategy<Value = UdpCheck> {
         })
 }
 
+fn regex() -> impl Strategy<Value = HttpRegex> {
+    let text = prop_oneof![
+        Just("^(up|ok)\\.$".to_owned()),
+        Just("a{2,3} [\"'#!]\\d\\<b".to_owned()),
+        "[a-zäöü0-9 ./%-]{1,12}"
+    ];
+    let options = prop::sample::subsequence(RegexOption::ALL.to_vec(), 0..4);
+    let offsets = option::of((0u64..900, option::of(0u64..900)));
+    (text, options, any::<bool>(), offsets).prop_filter_map(
+        "a pattern",
+        |(text, options, no_match, offsets)| {
+            let (min_offset, more) = offsets.unwrap_or((0, None));
+            HttpRegex::new(HttpRegexText {
+                text,
+                options,
+                no_match,
+                min_offset,
+                max_offset: more.map(|m| min_offset + m),
+            })
+            .ok()
+        },
+    )
+}
+
+fn url() -> impl Strategy<Value = Url> {
+    let code = || (100u16..=599, 0u16..100).prop_map(|(from, n)| (from, (from + n).min(599)));
+    (
+        "/[!-z|~]{0,20}".prop_filter("no placeholder of a template", |s| !s.contains("<%")),
+        option::of("[a-z.:0-9-]{1,12}"),
+        vec(code(), 0..4),
+        option::of(any::<[u8; 16]>()),
+        option::of(regex()),
+    )
+        .prop_map(|(path, host, codes, digest, regex)| Url {
+            path,
+            host,
+            status: match codes.is_empty() {
+                true => StatusCodes::default(),
+                false => StatusCodes::from(codes),
+            },
+            digest: digest.map(HttpDigest),
+            regex,
+        })
+}
+
+fn http() -> impl Strategy<Value = Http> {
+    (
+        any::<[bool; 3]>(),
+        prop::sample::select(HttpVersion::ALL.to_vec()),
+        vec(url(), 1..4),
+    )
+        .prop_map(|([tls, sni, fast_recovery], version, urls)| Http {
+            tls,
+            sni: sni && tls,
+            version,
+            fast_recovery,
+            urls,
+        })
+}
+
 fn kind() -> impl Strategy<Value = CheckKind> {
-    prop_oneof![Just(CheckKind::Tcp), udp().prop_map(CheckKind::Udp)]
+    prop_oneof![
+        Just(CheckKind::Tcp),
+        udp().prop_map(CheckKind::Udp),
+        http().prop_map(CheckKind::Http),
+    ]
 }
 
 fn check() -> impl Strategy<Value = Check> {

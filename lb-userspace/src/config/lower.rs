@@ -4,6 +4,7 @@ mod address;
 mod checks;
 mod global;
 mod groups;
+mod http;
 mod instance;
 mod parts;
 mod probes;

@@ -1,5 +1,6 @@
 //! A model as text: keepalived.conf or TOML. Reading the text gives the same model.
 
+mod http;
 mod keepalived;
 mod probes;
 mod scripts;
@@ -14,6 +15,9 @@ use std::time::Duration;
 use crate::model::{
     Broadcast, ForwardMethod, Service, ServiceKey, Timeouts, Tunnel, UnicastPeer, VirtualAddress,
 };
+
+/// A keyword and its parameters.
+type Keyword = (&'static str, Vec<String>);
 
 /// Seconds, with as many digits as are needed.
 fn seconds(d: Duration) -> String {

@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::health::ProbeId;
-use crate::model::Check;
+use crate::health::round::Round;
+use crate::model::{Check, CheckKind};
 use crate::time::Time;
 
 /// What one probe gave.
@@ -88,6 +89,8 @@ pub(super) struct Checker {
     pub(super) has_run: bool,
     /// Failures in a row that were forgiven. It starts at `retry`: the first failure counts.
     pub(super) retries: u32,
+    /// Where it is with its URLs; of no meaning for other kinds.
+    pub(super) round: Round,
     /// When it is to run next; of no meaning while it runs.
     pub(super) due: Time,
     /// The run that is under way.
@@ -119,6 +122,7 @@ impl Checker {
             up: !check.alpha,
             has_run: false,
             retries: check.retry,
+            round: Round::default(),
             due: now + fraction(check.warmup, random),
             run: None,
             since: now,
@@ -134,7 +138,11 @@ impl Checker {
         let (a, b) = (&self.check, check);
         (a.addr, a.port, a.bind_addr, a.bind_port, a.timeout)
             == (b.addr, b.port, b.bind_addr, b.bind_port, b.timeout)
-            && (&a.kind, &a.bind_if, a.fwmark) == (&b.kind, &b.bind_if, b.fwmark)
+            && (&a.bind_if, a.fwmark) == (&b.bind_if, b.fwmark)
+            && match (&a.kind, &b.kind) {
+                (CheckKind::Http(a), CheckKind::Http(b)) => a.same_target(b),
+                (a, b) => a == b,
+            }
     }
 
     /// Takes over other timings of the same check (keepalived's `migrate_checkers`).
@@ -177,47 +185,23 @@ impl Checker {
             ),
             Verdict::Ok => {
                 self.runs += 1;
-                self.retries = 0;
-                let first = !self.has_run;
-                let step = if self.up && !first {
-                    Step::Same
+                if let CheckKind::Http(http) = &self.check.kind {
+                    let (urls, fast) = (http.urls.len(), http.fast_recovery);
+                    self.url_good(urls, fast)
                 } else {
-                    Step::Up { first }
-                };
-                (self.check.interval, step)
+                    self.passed()
+                }
             }
             Verdict::Failed(why) => {
                 self.runs += 1;
                 self.failures += 1;
-                if self.retries >= self.check.retry {
-                    self.retries = 0;
-                    let first = !self.has_run;
-                    let step = if self.up || first {
-                        let retries = if first { 0 } else { self.check.retry };
-                        Step::Down {
-                            why: why.clone(),
-                            retries,
-                            first,
-                        }
-                    } else {
-                        Step::Same
-                    };
-                    (self.check.interval, step)
+                if let CheckKind::Http(_) = &self.check.kind {
+                    self.url_bad(why)
                 } else {
-                    self.retries += 1;
-                    let step = if self.up && self.check.log_all_failures {
-                        Step::Forgiven {
-                            why: why.clone(),
-                            retry: self.retries,
-                        }
-                    } else {
-                        Step::Same
-                    };
-                    (self.check.retry_delay, step)
+                    self.failed(why)
                 }
             }
         };
-        self.has_run |= !matches!(verdict, Verdict::NotRun(_));
         let up = match &step {
             Step::Up { .. } => true,
             Step::Down { .. } => false,
@@ -230,5 +214,47 @@ impl Checker {
         // A check without any pause between its runs would take the whole machine.
         self.due = now + delay.max(Duration::from_millis(1));
         step
+    }
+
+    /// It passed.
+    fn passed(&mut self) -> (Duration, Step) {
+        self.retries = 0;
+        let first = !std::mem::replace(&mut self.has_run, true);
+        let step = if self.up && !first {
+            Step::Same
+        } else {
+            Step::Up { first }
+        };
+        (self.check.interval, step)
+    }
+
+    /// It failed.
+    fn failed(&mut self, why: &Failure) -> (Duration, Step) {
+        let first = !std::mem::replace(&mut self.has_run, true);
+        if self.retries >= self.check.retry {
+            self.retries = 0;
+            let step = if self.up || first {
+                let retries = if first { 0 } else { self.check.retry };
+                Step::Down {
+                    why: why.clone(),
+                    retries,
+                    first,
+                }
+            } else {
+                Step::Same
+            };
+            (self.check.interval, step)
+        } else {
+            self.retries += 1;
+            let step = if self.up && self.check.log_all_failures {
+                Step::Forgiven {
+                    why: why.clone(),
+                    retry: self.retries,
+                }
+            } else {
+                Step::Same
+            };
+            (self.check.retry_delay, step)
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod keepalived;
 mod reload;
+mod urls;
 
 use std::net::IpAddr;
 use std::time::Duration;

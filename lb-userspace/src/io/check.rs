@@ -5,10 +5,12 @@
 //! the machine allow, probes start later, they do not fail for it.
 
 mod datagram;
+mod http;
 mod socket;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod udp;
 
 use std::sync::Arc;
@@ -150,6 +152,7 @@ async fn serve(
             let (verdict, took) = match &check.kind {
                 CheckKind::Tcp => tcp::probe(check).await,
                 CheckKind::Udp(udp) => udp::probe(check, udp).await,
+                CheckKind::Http(http) => http::probe(check, http, probe.url).await,
             };
             drop(permit);
             // The engine is gone when this fails, and so is all that waits for the verdict.

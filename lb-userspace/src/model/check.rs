@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::UdpCheck;
 use serde::{Deserialize, Serialize};
+
+use super::{Http, UdpCheck};
 
 /// A checker of a real server, all timings effective (inherited values filled in).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,6 +86,8 @@ pub enum CheckKind {
     Tcp,
     /// `UDP_CHECK`: no ICMP error comes back, or the answer that is required.
     Udp(UdpCheck),
+    /// `HTTP_GET` and `SSL_GET`: a URL is answered as it should be.
+    Http(Http),
 }
 
 impl CheckKind {
@@ -94,6 +97,7 @@ impl CheckKind {
         match self {
             CheckKind::Tcp => "TCP_CHECK",
             CheckKind::Udp(_) => "UDP_CHECK",
+            CheckKind::Http(http) => http.name(),
         }
     }
 
@@ -101,7 +105,7 @@ impl CheckKind {
     #[must_use]
     pub const fn retry(&self) -> u32 {
         match self {
-            CheckKind::Tcp | CheckKind::Udp(_) => 1,
+            CheckKind::Tcp | CheckKind::Udp(_) | CheckKind::Http(_) => 1,
         }
     }
 
@@ -110,6 +114,7 @@ impl CheckKind {
     pub const fn retry_delay(&self, _interval: Duration) -> Duration {
         match self {
             CheckKind::Tcp | CheckKind::Udp(_) => Duration::from_secs(1),
+            CheckKind::Http(_) => Duration::from_secs(3),
         }
     }
 
@@ -117,7 +122,7 @@ impl CheckKind {
     #[must_use]
     pub const fn has_port(&self) -> bool {
         match self {
-            CheckKind::Tcp | CheckKind::Udp(_) => true,
+            CheckKind::Tcp | CheckKind::Udp(_) | CheckKind::Http(_) => true,
         }
     }
 }

@@ -67,6 +67,53 @@ pub(crate) fn group(lines: &[&str]) -> Vec<(IpAddr, u16)> {
     out
 }
 
+/// What keepalived's dump says of a check's URLs; a `virtualhost` stands where it was given.
+fn urls(lines: &[&str]) -> Vec<String> {
+    let known = |l: &str| {
+        let codes = l.starts_with(|c: char| c.is_ascii_digit());
+        let words = [
+            "Enable SNI",
+            "Fast recovery",
+            "Checked url",
+            "digest",
+            "Regex",
+        ];
+        codes || words.iter().any(|w| l.starts_with(w))
+    };
+    let never = ["Regex ref", "Regex options", "Regex stack"];
+    let lines = lines.iter().map(|l| l.trim());
+    lines
+        .filter(|l| known(l) && !never.iter().any(|w| l.starts_with(w)))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The same of ours.
+fn http(http: &Http) -> Vec<String> {
+    let set = |on| if on { "set" } else { "unset" };
+    let mut out = vec![
+        format!("Enable SNI {}", set(http.sni)),
+        format!("Fast recovery {}", set(http.fast_recovery)),
+    ];
+    for url in &http.urls {
+        out.push(format!("Checked url = {}", url.path));
+        out.extend(url.digest.map(|d| format!("digest = {d}")));
+        out.extend(url.status.to_string().split(' ').map(str::to_owned));
+        if let Some(regex) = url.regex.as_ref().map(HttpRegex::text) {
+            out.push(format!("Regex = \"{}\"", regex.text));
+            out.extend(regex.no_match.then(|| "Regex no match".to_owned()));
+            match (regex.min_offset, regex.max_offset) {
+                (0, None) => {}
+                (min, None) => out.push(format!("Regex min offset = {min}")),
+                (min, Some(max)) => {
+                    out.push(format!("Regex min offset = {min}, max_offset = {max}"));
+                }
+            }
+        }
+    }
+    out
+}
+
 /// Compares one service with keepalived's dump of it.
 pub(crate) fn service(
     s: &Service,
@@ -244,7 +291,10 @@ pub(crate) fn service(
         .filter(|(n, _)| n.starts_with(&head) && n.contains(&server));
     for r in &s.real_servers {
         let mut of: Vec<_> = theirs.by_ref().take(r.checks.len()).collect();
-        of.sort_by_key(|(_, lines)| value(lines, "Keepalive method"));
+        of.sort_by_key(|(_, lines)| {
+            let method = value(lines, "Keepalive method").unwrap_or_default();
+            method.split(',').next()
+        });
         for (n, c) in r.checks.iter().enumerate() {
             let Some((name, lines)) = of.get(n) else {
                 diff.push(format!("{title}: keepalived has fewer checks"));
@@ -256,9 +306,17 @@ pub(crate) fn service(
                     diff.push(format!("{name}: {what}: keepalived {theirs:?}, lbd {c:?}"));
                 }
             };
+            let method = match &c.kind {
+                CheckKind::Http(http) => {
+                    let (theirs, ours) = (urls(lines), self::http(http));
+                    differs("URLs", theirs == ours, Some(&theirs.join("; ")));
+                    format!("{}, http protocol {}", http.name(), http.version.name())
+                }
+                kind => kind.name().to_owned(),
+            };
             differs(
                 "method",
-                v("Keepalive method") == Some(c.kind.name()),
+                v("Keepalive method") == Some(method.as_str()),
                 v("Keepalive method"),
             );
             differs(

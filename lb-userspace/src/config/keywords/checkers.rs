@@ -3,7 +3,7 @@
 
 use super::Block;
 use super::Body::Block as Of;
-use super::Status::{self, Acted, NoEffect, Old};
+use super::Status::{self, Acted, NoEffect, NotNeeded, Old};
 use super::{Keyword, b, k};
 
 // Words that several checkers share, with the same meaning and default.
@@ -154,25 +154,25 @@ pub(super) const TCP_CHECK_PLAIN: &[Keyword] = &[
 ];
 
 pub(super) const HTTP_GET: &[Keyword] = &[
-    connect_ip(NoEffect),
-    connect_port(NoEffect),
-    bindto(NoEffect),
-    bind_port(NoEffect),
-    bind_if(NoEffect),
-    fwmark(NoEffect),
-    connect_timeout(NoEffect),
-    alpha(NoEffect),
-    retry(NoEffect),
+    connect_ip(Acted),
+    connect_port(Acted),
+    bindto(Acted),
+    bind_port(Acted),
+    bind_if(Acted),
+    fwmark(Acted),
+    connect_timeout(Acted),
+    alpha(Acted),
+    retry(Acted),
     k(
         "delay_before_retry",
         "SECONDS",
-        NoEffect,
+        Acted,
         "3 or inherited",
         "from a failed check to the next try",
     ),
-    warmup(NoEffect),
-    delay_loop(NoEffect),
-    log_all_failures(NoEffect),
+    warmup(Acted),
+    delay_loop(Acted),
+    log_all_failures(Acted),
     k(
         "nb_get_retry",
         "N",
@@ -183,90 +183,84 @@ pub(super) const HTTP_GET: &[Keyword] = &[
     k(
         "http_protocol",
         "1.0|1.0C|1.1",
-        NoEffect,
+        Acted,
         "1.0",
         "the version of HTTP",
     ),
     k(
         "virtualhost",
         "NAME",
-        NoEffect,
+        Acted,
         "the real server's",
         "the Host of the request",
     ),
     k(
         "enable_sni",
         "[BOOL]",
-        NoEffect,
+        Acted,
         "off",
         "send the name in the TLS handshake",
     ),
     k(
         "fast_recovery",
         "[BOOL]",
-        NoEffect,
+        Acted,
         "off",
-        "no delay between URLs on recovery",
+        "no delay between URLs at the start and on recovery",
     ),
-    b("url", "", Of(Block::Url), NoEffect, "a URL to ask for"),
+    b("url", "", Of(Block::Url), Acted, "a URL to ask for"),
 ];
 
 pub(super) const URL: &[Keyword] = &[
-    k("path", "PATH", NoEffect, "", "the path"),
-    k("digest", "MD5", NoEffect, "", "the digest of the answer"),
+    k("path", "PATH", Acted, "", "the path"),
+    k(
+        "digest",
+        "MD5",
+        Acted,
+        "",
+        "the MD5 of what follows the header, as genhash prints it",
+    ),
     k(
         "status_code",
         "CODE|RANGE ...",
-        NoEffect,
+        Acted,
         "200-299",
         "the status codes that count as good",
     ),
     k(
         "virtualhost",
         "NAME",
-        NoEffect,
+        Acted,
         "the checker's",
         "the Host of the request",
     ),
     k(
         "regex",
         "PATTERN",
-        NoEffect,
+        Acted,
         "",
-        "a pattern that the answer must match",
+        "a pattern that what follows the header must match",
     ),
     k(
         "regex_no_match",
         "",
-        NoEffect,
+        Acted,
         "off",
-        "the answer must not match",
+        "the pattern must not match",
     ),
-    k(
-        "regex_options",
-        "OPTION ...",
-        NoEffect,
-        "",
-        "options of PCRE",
-    ),
+    k("regex_options", "OPTION ...", Acted, "", "options of PCRE"),
     k(
         "regex_stack",
         "START MAX",
-        NoEffect,
+        NotNeeded,
         "",
-        "the stack of PCRE",
+        "the stack of PCRE: matching needs none here",
     ),
-    k(
-        "regex_min_offset",
-        "N",
-        NoEffect,
-        "",
-        "where matching starts",
-    ),
+    k("regex_min_offset", "N", Acted, "", "where matching starts"),
     k(
         "regex_max_offset",
         "N",
-        NoEffect,
+        Acted,
         "",
         "where a match may start at most",
     ),

@@ -245,7 +245,7 @@ pub(super) const VIRTUAL_SERVER: &[Keyword] = &[
     k(
         "virtualhost",
         "NAME",
-        NoEffect,
+        Acted,
         "",
         "the Host of HTTP_GET and SSL_GET",
     ),
@@ -362,14 +362,14 @@ pub(super) const REAL_SERVER: &[Keyword] = &[
         "HTTP_GET",
         "",
         Of(Block::HttpGet),
-        Unsupported,
+        Acted,
         "an HTTP request must be answered",
     ),
     b(
         "SSL_GET",
         "",
         Of(Block::SslGet),
-        Unsupported,
+        Acted,
         "an HTTPS request must be answered",
     ),
     b(
@@ -453,7 +453,7 @@ pub(super) const REAL_SERVER: &[Keyword] = &[
     k(
         "virtualhost",
         "NAME",
-        NoEffect,
+        Acted,
         "the service's",
         "the Host of HTTP_GET and SSL_GET",
     ),

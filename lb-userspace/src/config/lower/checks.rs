@@ -19,6 +19,16 @@ pub(super) struct Timing {
     warmup: Option<Duration>,
 }
 
+/// What a checker has from its real server.
+pub(super) struct Above<'a> {
+    pub(super) addr: IpAddr,
+    pub(super) port: u16,
+    pub(super) alpha: bool,
+    pub(super) timing: Timing,
+    /// `virtualhost`.
+    pub(super) host: Option<&'a str>,
+}
+
 const MICRO: Duration = Duration::from_micros(1);
 /// keepalived's timers end here: 2^32 microseconds.
 const MAX: Duration = Duration::from_micros(u32::MAX as u64);
@@ -55,29 +65,30 @@ impl Lower {
     }
 
     /// The checks that a statement of a real server asks for; none when it is no checker.
-    pub(super) fn checks(
-        &mut self,
-        keyword: &str,
-        node: &Node,
-        server: IpAddr,
-        port: u16,
-        alpha: bool,
-        above: Timing,
-    ) -> Vec<Check> {
+    pub(super) fn checks(&mut self, keyword: &str, node: &Node, above: &Above<'_>) -> Vec<Check> {
         let block = match keyword {
             "TCP_CHECK" => Block::TcpCheck,
             "UDP_CHECK" => Block::UdpCheck,
+            "HTTP_GET" => Block::HttpGet,
+            "SSL_GET" => Block::SslGet,
             _ => return Vec::new(),
         };
         let walked = self.walk(node.children(), block);
         let kind = match block {
             Block::TcpCheck => CheckKind::Tcp,
             Block::UdpCheck => CheckKind::Udp(self.udp_check(&walked)),
+            Block::HttpGet | Block::SslGet => {
+                let tls = block == Block::SslGet;
+                match self.http_get(node, &walked, tls, above.host) {
+                    Some(http) => CheckKind::Http(http),
+                    None => return Vec::new(),
+                }
+            }
             _ => return Vec::new(),
         };
-        let timing = self.timing(&walked, above, true);
-        let mut check = self.target(&walked, Check::new(kind, server, port));
-        check.alpha = alpha;
+        let timing = self.timing(&walked, above.timing, true);
+        let mut check = self.target(&walked, Check::new(kind, above.addr, above.port));
+        check.alpha = above.alpha;
         self.pace(&walked, &timing, &mut check);
         self.needs_port(node, &check);
         vec![check]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::checks::Timing;
+use super::checks::{Above, Timing};
 use super::service::{Kind, Targets};
 use super::{Lower, Walked};
 use crate::config::diag::{Code, Diagnostic, Severity};
@@ -19,6 +19,8 @@ pub(super) struct Inherited {
     pub(super) inhibit: bool,
     pub(super) alpha: bool,
     pub(super) timing: Timing,
+    /// `virtualhost`.
+    pub(super) host: Option<String>,
 }
 
 impl Lower {
@@ -167,10 +169,17 @@ impl Lower {
             Some(n) => self.switch(n).unwrap_or(inherited.alpha),
             None => inherited.alpha,
         };
-        let timing = self.timing(&walked, inherited.timing, false);
+        let host = self.virtualhost(&walked, inherited.host.as_deref());
+        let above = Above {
+            addr,
+            port: check_port,
+            alpha,
+            timing: self.timing(&walked, inherited.timing, false),
+            host: host.as_deref(),
+        };
         let mut checks = Vec::new();
         for (keyword, n) in &walked.acted {
-            checks.extend(self.checks(keyword, n, addr, check_port, alpha, timing));
+            checks.extend(self.checks(keyword, n, &above));
         }
         // Those of a kind stand together, as in TOML.
         checks.sort_by_key(|c| c.kind.name());
@@ -297,6 +306,7 @@ impl Lower {
             inhibit: self.flag(walked, "inhibit_on_failure"),
             alpha: self.flag(walked, "alpha"),
             timing: self.timing(walked, Timing::default(), false),
+            host: self.virtualhost(walked, None),
         }
     }
 }

@@ -3,13 +3,15 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::http::{http_get, url};
 use super::probes::{Value, keywords};
 use super::scripts::{self, Statement};
 use super::{
-    address, broadcast, granularity, groups, method, peer, scope, seconds, shared, timeouts,
+    Keyword, address, broadcast, granularity, groups, method, peer, scope, seconds, shared,
+    timeouts,
 };
 use crate::model::{
-    Auth, Check, Global, Model, OldChecksum, Service, Timeouts, Transport, VRRP_GROUP,
+    Auth, Check, CheckKind, Global, Model, OldChecksum, Service, Timeouts, Transport, VRRP_GROUP,
     VirtualAddress, VrrpInstance, VrrpVersion,
 };
 
@@ -116,6 +118,16 @@ impl Writer {
     fn flag(&mut self, name: &str, on: bool) {
         if on {
             self.line(name);
+        }
+    }
+
+    fn lines(&mut self, lines: Vec<Keyword>) {
+        for (name, values) in lines {
+            let mut line = name.to_owned();
+            for value in values {
+                let _ = write!(line, " {}", word(value.as_bytes()));
+            }
+            self.line(&line);
         }
     }
 
@@ -361,6 +373,14 @@ fn check(w: &mut Writer, c: &Check, s: &Service, addr: std::net::IpAddr, port: u
     }
     if c.alpha != s.alpha {
         w.line(if c.alpha { "alpha on" } else { "alpha off" });
+    }
+    if let CheckKind::Http(http) = &c.kind {
+        w.lines(http_get(http));
+        for u in &http.urls {
+            w.open("url");
+            w.lines(url(u));
+            w.close();
+        }
     }
     w.close();
 }

@@ -15,7 +15,8 @@ pub(super) enum Value {
 /// The keywords of a kind of check, without those that have their default.
 pub(super) fn keywords(kind: &CheckKind) -> Vec<(&'static str, Value)> {
     match kind {
-        CheckKind::Tcp => Vec::new(),
+        // Those of HTTP_GET are in `http`.
+        CheckKind::Tcp | CheckKind::Http(_) => Vec::new(),
         CheckKind::Udp(udp) => udp_check(udp),
     }
 }

@@ -3,11 +3,14 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::http::{http_get, url};
 use super::probes::{Value, keywords};
 use super::scripts::{self, Statement};
-use super::{address, broadcast, granularity, groups, method, peer, scope, seconds, shared};
+use super::{
+    Keyword, address, broadcast, granularity, groups, method, peer, scope, seconds, shared,
+};
 use crate::model::{
-    Auth, Check, Global, Model, OldChecksum, Service, Timeouts, Transport, VRRP_GROUP,
+    Auth, Check, CheckKind, Global, Model, OldChecksum, Service, Timeouts, Transport, VRRP_GROUP,
     VirtualAddress, VrrpInstance, VrrpVersion,
 };
 
@@ -347,5 +350,23 @@ fn check(w: &mut String, c: &Check, s: &Service, addr: std::net::IpAddr, port: u
     }
     if c.alpha != s.alpha {
         key(w, "alpha", if c.alpha { "true" } else { "false" });
+    }
+    if let CheckKind::Http(http) = &c.kind {
+        lines(w, http_get(http));
+        for u in &http.urls {
+            head(w, &format!("[[virtual_server.real_server.{name}.url]]"));
+            lines(w, url(u));
+        }
+    }
+}
+
+/// None is a flag, one a string, more are a list.
+fn lines(w: &mut String, lines: Vec<Keyword>) {
+    for (name, values) in lines {
+        match values.as_slice() {
+            [] => flag(w, name, true),
+            [one] => key(w, name, &string(one)),
+            more => key(w, name, &strings(more)),
+        }
     }
 }

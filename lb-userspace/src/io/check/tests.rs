@@ -1,3 +1,5 @@
+mod http;
+
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -40,7 +42,7 @@ fn run(checks: impl IntoIterator<Item = Check>) -> Vec<Finished> {
             std::thread::yield_now();
         }
         let id = ProbeId(n);
-        prober.start(Probe { id, check }).unwrap();
+        prober.start(Probe { id, check, url: 0 }).unwrap();
         left += 1;
     }
     let mut out: Vec<Finished> = (0..left)
@@ -223,6 +225,7 @@ fn a_full_queue_gives_the_probe_back_and_dropping_ends_the_thread() {
     for n in 0..10 {
         prober
             .start(Probe {
+                url: 0,
                 id: ProbeId(n),
                 check: check(addr),
             })

@@ -4,6 +4,7 @@
 //! configuration is read. Where the notations differ, PCRE's meaning holds.
 
 use std::fmt;
+use std::sync::Arc;
 
 use regex::bytes::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
@@ -91,7 +92,8 @@ impl RegexOption {
 #[serde(try_from = "HttpRegexText", into = "HttpRegexText")]
 pub struct HttpRegex {
     text: HttpRegexText,
-    compiled: Regex,
+    /// Shared by all clones, and with it the memory that matching needs.
+    compiled: Arc<Regex>,
 }
 
 impl HttpRegex {
@@ -116,7 +118,10 @@ impl HttpRegex {
                 let last = words.lines().last().unwrap_or_default();
                 last.strip_prefix("error: ").unwrap_or(last).to_owned()
             })?;
-        Ok(HttpRegex { text, compiled })
+        Ok(HttpRegex {
+            text,
+            compiled: Arc::new(compiled),
+        })
     }
 
     /// What it was made from.

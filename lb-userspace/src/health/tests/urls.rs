@@ -125,6 +125,23 @@ fn the_first_round_forgives_nothing() {
 }
 
 #[test]
+fn a_forgiven_failure_names_what_is_wrong() {
+    for log_all_failures in [false, true] {
+        let web = Check {
+            log_all_failures,
+            ..web(1, false)
+        };
+        let mut h = health(&service(vec![server(1, 1, vec![web])]));
+        ask(&mut h, at(0), true);
+        said(&mut h);
+        ask(&mut h, at(10), false);
+        let line = "HTTP_GET of 10.0.0.1:80 failed: status 500, retry 1 follows (service TCP 192.0.2.1:80)";
+        let want: Vec<&str> = log_all_failures.then_some(line).into_iter().collect();
+        assert_eq!(said(&mut h), want);
+    }
+}
+
+#[test]
 fn a_round_survives_a_reload_that_asks_for_the_same() {
     let mut h = health(&service(vec![server(1, 1, vec![web(2, false)])]));
     ask(&mut h, at(0), true);

@@ -17,11 +17,14 @@
 //! which backends each service should have. It does no input or output.
 
 pub mod checker;
+pub mod dns;
 pub mod event;
 pub mod http;
+pub mod ping;
 pub mod pool;
 mod report;
 mod round;
+pub mod smtp;
 #[cfg(test)]
 mod tests;
 pub mod udp;

@@ -18,7 +18,7 @@ use std::time::Duration;
 pub use check::{Check, CheckKind};
 pub use http::{Http, HttpDigest, HttpVersion, StatusCodes, Url};
 pub use pattern::{HttpRegex, HttpRegexText, RegexOption};
-pub use probes::{Pattern, UdpCheck};
+pub use probes::{DnsCheck, DnsType, Pattern, SmtpCheck, UdpCheck};
 pub use scheduler::{SchedFlags, Scheduler};
 pub use script::{Fifo, Fifos, Script, User, VrrpNotify};
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lb_userspace::config::{self, Code, Loaded, MemoryFiles, Options, Severity};
-use lb_userspace::model::{Check, CheckKind, Pattern, UdpCheck};
+use lb_userspace::model::{Check, CheckKind, DnsCheck, DnsType, Pattern, SmtpCheck, UdpCheck};
 
 fn load(path: &str, text: &str) -> Loaded {
     config::load(path, &MemoryFiles::one(path, text), &Options::default())
@@ -184,4 +184,152 @@ fn a_udp_check_that_cannot_be_meant_is_refused() {
     }
     let long = format!("UDP_CHECK {{\npayload {}\n}}", "00".repeat(65_508));
     assert_eq!(codes(&long), [(Code::InvalidValue, Severity::Error)]);
+}
+
+#[test]
+fn dns_check() {
+    let text = "
+    DNS_CHECK {
+    }
+    DNS_CHECK {
+      type aaaa
+      name www.Example.org.
+      retry 1
+      delay_before_retry 2
+    }
+    DNS_CHECK {
+      type DNSKEY
+      name .
+      delay_loop 3
+    }";
+    // The service of these tests has `retry 2`, but no `delay_before_retry`.
+    let all: Vec<_> = checks(text)
+        .into_iter()
+        .map(|c| match c.kind {
+            CheckKind::Dns(d) => (d.record, d.name, c.retry, c.retry_delay.as_secs()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let name = |n: &str| n.to_owned();
+    assert_eq!(
+        all,
+        [
+            (DnsType::Soa, name("."), 2, 7),
+            (DnsType::Aaaa, name("www.Example.org"), 1, 2),
+            (DnsType::Dnskey, name("."), 2, 3),
+        ]
+    );
+    let alone = Check::new(
+        CheckKind::Dns(DnsCheck::default()),
+        [192, 0, 2, 1].into(),
+        53,
+    );
+    assert_eq!((alone.retry, alone.retry_delay), (3, alone.interval));
+    for (lines, code, severity) in [
+        ("type PTR", Code::InvalidValue, Severity::Warning),
+        ("name a..b", Code::InvalidValue, Severity::Error),
+        ("name ..", Code::InvalidValue, Severity::Error),
+        ("name füßen.example", Code::InvalidValue, Severity::Error),
+        ("name", Code::MissingParameter, Severity::Error),
+    ] {
+        let text = format!("DNS_CHECK {{\n{lines}\n}}");
+        assert_eq!(codes(&text), [(code, severity)], "{lines}");
+    }
+    let label = |n: usize| "a".repeat(n);
+    for (name, fits) in [
+        (label(63), true),
+        (label(64), false),
+        ([label(63), label(63), label(63), label(61)].join("."), true),
+        (
+            [label(63), label(63), label(63), label(62)].join("."),
+            false,
+        ),
+    ] {
+        let l = load(
+            "a.conf",
+            &service(&format!("DNS_CHECK {{\nname {name}\n}}")),
+        );
+        assert_eq!(l.model.is_some(), fits, "{name}");
+    }
+}
+
+#[test]
+fn ping_check_needs_no_port() {
+    let text = |checker: &str| {
+        format!(
+            "virtual_server 192.0.2.1 {{\n lb_algo rr\n lb_kind DR\n protocol TCP\n persistence_timeout 60\n real_server 192.0.2.2 {{\n {checker} {{\n }}\n }}\n}}\n"
+        )
+    };
+    let l = load("a.conf", &text("PING_CHECK"));
+    let check = &l.model.expect("a model").services[0].real_servers[0].checks[0];
+    assert_eq!((&check.kind, check.port), (&CheckKind::Ping, 0));
+    for other in ["TCP_CHECK", "UDP_CHECK", "DNS_CHECK", "SMTP_CHECK"] {
+        let l = load("a.conf", &text(other));
+        assert!(
+            l.diagnostics.iter().any(|d| d.code == Code::Incomplete),
+            "{other}"
+        );
+    }
+}
+
+#[test]
+fn smtp_check_and_its_hosts() {
+    let text = "
+    SMTP_CHECK {
+      connect_timeout 3
+    }
+    SMTP_CHECK {
+      helo_name \"me at home\"
+      connect_port 25
+      retry 4
+      host {
+        connect_ip 192.0.2.7
+      }
+      host {
+        connect_port 2525
+        bindto 192.0.2.9
+        retry 1
+      }
+    }";
+    let all: Vec<_> = checks(text)
+        .into_iter()
+        .map(|c| match c.kind {
+            CheckKind::Smtp(s) => (
+                s.helo_name,
+                c.addr.to_string(),
+                c.port,
+                c.retry,
+                c.bind_addr,
+            ),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let name = |n: &str| n.to_owned();
+    assert_eq!(
+        all,
+        [
+            (name(SmtpCheck::HELO_NAME), name("192.0.2.2"), 53, 2, None),
+            (name("me at home"), name("192.0.2.7"), 25, 4, None),
+            (
+                name("me at home"),
+                name("192.0.2.2"),
+                2525,
+                1,
+                Some([192, 0, 2, 9].into())
+            ),
+        ]
+    );
+    let long = "a".repeat(256);
+    for lines in [
+        "helo_name \"\"",
+        "helo_name \"a\\012b\"",
+        &format!("helo_name {long}"),
+    ] {
+        let text = format!("SMTP_CHECK {{\n{lines}\n}}");
+        assert_eq!(
+            codes(&text),
+            [(Code::InvalidValue, Severity::Error)],
+            "{lines}"
+        );
+    }
 }

@@ -390,9 +390,24 @@ fn http() -> impl Strategy<Value = Http> {
 }
 
 fn kind() -> impl Strategy<Value = CheckKind> {
+    let dns = (
+        0..DnsType::ALL.len(),
+        "[a-z0-9_#-]{1,9}(\\.[a-zA-Z]{1,9}){0,2}|\\.",
+    );
+    let dns = dns.prop_map(|(record, name)| DnsCheck {
+        record: DnsType::ALL[record],
+        name,
+    });
+    let smtp = "[ -~]{1,20}".prop_filter("no placeholder of a template", |s| {
+        !["{{", "{%", "<%"].iter().any(|p| s.contains(p))
+    });
+    let smtp = smtp.prop_map(|helo_name| SmtpCheck { helo_name });
     prop_oneof![
         Just(CheckKind::Tcp),
         udp().prop_map(CheckKind::Udp),
+        dns.prop_map(CheckKind::Dns),
+        Just(CheckKind::Ping),
+        smtp.prop_map(CheckKind::Smtp),
         http().prop_map(CheckKind::Http),
     ]
 }

@@ -119,3 +119,20 @@ fn udp_check_follows_the_port() -> Result<()> {
     drop(backends);
     lab.finish()
 }
+
+#[test]
+fn ping_check_follows_the_host() -> Result<()> {
+    let lab = lab("PING_CHECK {\n }")?;
+    let (director, real) = (&lab.directors[0], &lab.reals[1]);
+    wait_for_server(director, "PING_CHECK", true)?;
+    real.host.ns.link_down("eth0")?;
+    let said = wait_for_server(director, "PING_CHECK", false)?;
+    let known = ["no answer in time", "host unreachable"];
+    assert!(said.iter().all(|s| known.contains(&s.as_str())), "{said:?}");
+    real.host.ns.link_up("eth0")?;
+    // IPv6 addresses go with the link.
+    address(real, 1)?;
+    let said = wait_for_server(director, "PING_CHECK", true)?;
+    assert_eq!(said, ["ok"; 2]);
+    lab.finish()
+}

@@ -160,7 +160,7 @@ impl Block {
             Block::DnsCheck => checkers::DNS_CHECK,
             Block::MiscCheck => checkers::MISC_CHECK,
             Block::BfdCheck => checkers::BFD_CHECK,
-            Block::PingCheck => checkers::TCP_CHECK_PLAIN,
+            Block::PingCheck => checkers::PING_CHECK,
             Block::UdpCheck => checkers::UDP_CHECK,
             Block::FileCheck => checkers::FILE_CHECK,
             Block::Timeouts => lvs::TIMEOUTS,

@@ -5,7 +5,10 @@
 //! the machine allow, probes start later, they do not fail for it.
 
 mod datagram;
+mod dns;
 mod http;
+mod ping;
+mod smtp;
 mod socket;
 mod tcp;
 #[cfg(test)]
@@ -153,6 +156,9 @@ async fn serve(
                 CheckKind::Tcp => tcp::probe(check).await,
                 CheckKind::Udp(udp) => udp::probe(check, udp).await,
                 CheckKind::Http(http) => http::probe(check, http, probe.url).await,
+                CheckKind::Dns(dns) => dns::probe(check, dns).await,
+                CheckKind::Ping => ping::probe(check).await,
+                CheckKind::Smtp(smtp) => smtp::probe(check, smtp).await,
             };
             drop(permit);
             // The engine is gone when this fails, and so is all that waits for the verdict.

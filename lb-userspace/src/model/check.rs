@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Http, UdpCheck};
+use super::{DnsCheck, Http, SmtpCheck, UdpCheck};
 
 /// A checker of a real server, all timings effective (inherited values filled in).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +88,12 @@ pub enum CheckKind {
     Udp(UdpCheck),
     /// `HTTP_GET` and `SSL_GET`: a URL is answered as it should be.
     Http(Http),
+    /// `DNS_CHECK`: a question is answered without an error.
+    Dns(DnsCheck),
+    /// `PING_CHECK`: an echo comes back.
+    Ping,
+    /// `SMTP_CHECK`: a mail server greets and answers.
+    Smtp(SmtpCheck),
 }
 
 impl CheckKind {
@@ -98,6 +104,9 @@ impl CheckKind {
             CheckKind::Tcp => "TCP_CHECK",
             CheckKind::Udp(_) => "UDP_CHECK",
             CheckKind::Http(http) => http.name(),
+            CheckKind::Dns(_) => "DNS_CHECK",
+            CheckKind::Ping => "PING_CHECK",
+            CheckKind::Smtp(_) => "SMTP_CHECK",
         }
     }
 
@@ -105,15 +114,23 @@ impl CheckKind {
     #[must_use]
     pub const fn retry(&self) -> u32 {
         match self {
-            CheckKind::Tcp | CheckKind::Udp(_) | CheckKind::Http(_) => 1,
+            CheckKind::Tcp
+            | CheckKind::Udp(_)
+            | CheckKind::Http(_)
+            | CheckKind::Ping
+            | CheckKind::Smtp(_) => 1,
+            CheckKind::Dns(_) => 3,
         }
     }
 
     /// `delay_before_retry` where none is given; `interval` is the check's `delay_loop`.
     #[must_use]
-    pub const fn retry_delay(&self, _interval: Duration) -> Duration {
+    pub const fn retry_delay(&self, interval: Duration) -> Duration {
         match self {
-            CheckKind::Tcp | CheckKind::Udp(_) => Duration::from_secs(1),
+            CheckKind::Tcp | CheckKind::Udp(_) | CheckKind::Ping | CheckKind::Smtp(_) => {
+                Duration::from_secs(1)
+            }
+            CheckKind::Dns(_) => interval,
             CheckKind::Http(_) => Duration::from_secs(3),
         }
     }
@@ -122,7 +139,12 @@ impl CheckKind {
     #[must_use]
     pub const fn has_port(&self) -> bool {
         match self {
-            CheckKind::Tcp | CheckKind::Udp(_) | CheckKind::Http(_) => true,
+            CheckKind::Tcp
+            | CheckKind::Udp(_)
+            | CheckKind::Http(_)
+            | CheckKind::Dns(_)
+            | CheckKind::Smtp(_) => true,
+            CheckKind::Ping => false,
         }
     }
 }

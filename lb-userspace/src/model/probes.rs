@@ -128,6 +128,132 @@ impl From<&[u8]> for Pattern {
     }
 }
 
+/// `DNS_CHECK`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DnsCheck {
+    /// `type`, default SOA.
+    pub record: DnsType,
+    /// `name`, default `.`, which is also how the root is written; no other name ends in a dot.
+    /// Labels of 1 to 63 octets of ASCII, 255 octets in all.
+    pub name: String,
+}
+
+impl DnsCheck {
+    /// The root.
+    pub const ROOT: &'static str = ".";
+
+    /// A name as it stands in [`DnsCheck::name`], or why it cannot be asked for.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn name(text: &str) -> Result<String, &'static str> {
+        let name = text.strip_suffix('.').unwrap_or(text);
+        if name.is_empty() {
+            return Ok(Self::ROOT.to_owned());
+        }
+        if !name.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err("a name has letters, digits and signs of ASCII only");
+        }
+        if name.split('.').any(str::is_empty) {
+            return Err("between two dots there must be something");
+        }
+        if name.split('.').any(|l| l.len() > 63) {
+            return Err("a label has at most 63 octets");
+        }
+        if name.len() > 253 {
+            return Err("a name has at most 253 octets");
+        }
+        Ok(name.to_owned())
+    }
+}
+
+impl Default for DnsCheck {
+    fn default() -> Self {
+        DnsCheck {
+            record: DnsType::Soa,
+            name: Self::ROOT.to_owned(),
+        }
+    }
+}
+
+/// What `DNS_CHECK` asks for, with its number (RFC 1035, 3596, 4034).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[repr(u16)]
+pub enum DnsType {
+    /// An IPv4 address.
+    A = 1,
+    /// A name server.
+    Ns = 2,
+    /// An alias.
+    Cname = 5,
+    /// The start of a zone.
+    Soa = 6,
+    /// A mail server.
+    Mx = 15,
+    /// Text.
+    Txt = 16,
+    /// An IPv6 address.
+    Aaaa = 28,
+    /// A signature.
+    Rrsig = 46,
+    /// A key.
+    Dnskey = 48,
+}
+
+impl DnsType {
+    /// All of them.
+    pub const ALL: &'static [DnsType] = &[
+        DnsType::A,
+        DnsType::Ns,
+        DnsType::Cname,
+        DnsType::Soa,
+        DnsType::Mx,
+        DnsType::Txt,
+        DnsType::Aaaa,
+        DnsType::Rrsig,
+        DnsType::Dnskey,
+    ];
+
+    /// Its name, as in keepalived.conf.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            DnsType::A => "A",
+            DnsType::Ns => "NS",
+            DnsType::Cname => "CNAME",
+            DnsType::Soa => "SOA",
+            DnsType::Mx => "MX",
+            DnsType::Txt => "TXT",
+            DnsType::Aaaa => "AAAA",
+            DnsType::Rrsig => "RRSIG",
+            DnsType::Dnskey => "DNSKEY",
+        }
+    }
+}
+
+/// `SMTP_CHECK`; each `host` of it is a check of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SmtpCheck {
+    /// `helo_name`: 1 to 255 octets of ASCII without control characters.
+    pub helo_name: String,
+}
+
+impl SmtpCheck {
+    /// `helo_name` where none is given.
+    pub const HELO_NAME: &'static str = "smtpchecker.keepalived.org";
+}
+
+impl Default for SmtpCheck {
+    fn default() -> Self {
+        SmtpCheck {
+            helo_name: Self::HELO_NAME.to_owned(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

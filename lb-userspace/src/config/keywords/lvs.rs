@@ -376,14 +376,14 @@ pub(super) const REAL_SERVER: &[Keyword] = &[
         "SMTP_CHECK",
         "",
         Of(Block::SmtpCheck),
-        Unsupported,
+        Acted,
         "a mail server must greet",
     ),
     b(
         "DNS_CHECK",
         "",
         Of(Block::DnsCheck),
-        Unsupported,
+        Acted,
         "a DNS query must be answered",
     ),
     b(
@@ -404,7 +404,7 @@ pub(super) const REAL_SERVER: &[Keyword] = &[
         "PING_CHECK",
         "",
         Of(Block::PingCheck),
-        Unsupported,
+        Acted,
         "a ping must be answered",
     ),
     b(

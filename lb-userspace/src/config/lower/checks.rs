@@ -71,12 +71,18 @@ impl Lower {
             "UDP_CHECK" => Block::UdpCheck,
             "HTTP_GET" => Block::HttpGet,
             "SSL_GET" => Block::SslGet,
+            "DNS_CHECK" => Block::DnsCheck,
+            "PING_CHECK" => Block::PingCheck,
+            "SMTP_CHECK" => Block::SmtpCheck,
             _ => return Vec::new(),
         };
         let walked = self.walk(node.children(), block);
         let kind = match block {
             Block::TcpCheck => CheckKind::Tcp,
             Block::UdpCheck => CheckKind::Udp(self.udp_check(&walked)),
+            Block::DnsCheck => CheckKind::Dns(self.dns_check(&walked)),
+            Block::PingCheck => CheckKind::Ping,
+            Block::SmtpCheck => CheckKind::Smtp(self.smtp_check(&walked)),
             Block::HttpGet | Block::SslGet => {
                 let tls = block == Block::SslGet;
                 match self.http_get(node, &walked, tls, above.host) {
@@ -89,9 +95,27 @@ impl Lower {
         let timing = self.timing(&walked, above.timing, true);
         let mut check = self.target(&walked, Check::new(kind, above.addr, above.port));
         check.alpha = above.alpha;
+        check.log_all_failures = self.log_all_failures;
+        self.pace(&walked, &timing, &mut check);
+        let hosts = walked.acted.iter().filter(|(k, _)| *k == "host");
+        let mut all: Vec<Check> = hosts
+            .map(|(_, n)| self.smtp_host(n, &check, timing))
+            .collect();
+        if all.is_empty() {
+            self.needs_port(node, &check);
+            all.push(check);
+        }
+        all
+    }
+
+    /// A `host` of an `SMTP_CHECK`: what it does not say is the checker's.
+    fn smtp_host(&mut self, node: &Node, checker: &Check, above: Timing) -> Check {
+        let walked = self.walk(node.children(), Block::SmtpHost);
+        let timing = self.timing(&walked, above, true);
+        let mut check = self.target(&walked, checker.clone());
         self.pace(&walked, &timing, &mut check);
         self.needs_port(node, &check);
-        vec![check]
+        check
     }
 
     /// Where a check connects to and from; what is not said stays as in `check`.
@@ -137,7 +161,7 @@ impl Lower {
             None => inherited,
         };
         check.alpha = switch(self, "alpha", check.alpha);
-        check.log_all_failures = switch(self, "log_all_failures", self.log_all_failures);
+        check.log_all_failures = switch(self, "log_all_failures", check.log_all_failures);
     }
 
     fn needs_port(&mut self, node: &Node, check: &Check) {

@@ -4,7 +4,7 @@ use super::{Lower, Walked};
 use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::source::Span;
 use crate::config::tree::Node;
-use crate::model::{Pattern, UdpCheck};
+use crate::model::{DnsCheck, DnsType, Pattern, SmtpCheck, UdpCheck};
 
 /// The parameters of a statement, as one text.
 fn text(n: &Node) -> String {
@@ -103,6 +103,59 @@ impl Lower {
                     "no answer is required, so it may have any length",
                 ),
             );
+        }
+        check
+    }
+
+    /// What is particular to a `DNS_CHECK`.
+    pub(super) fn dns_check(&mut self, walked: &Walked<'_>) -> DnsCheck {
+        let mut check = DnsCheck::default();
+        if let Some(n) = self.last(walked, "type")
+            && let Some(w) = n.args().first()
+        {
+            let named = |t: &&DnsType| t.name().eq_ignore_ascii_case(&w.text);
+            match DnsType::ALL.iter().find(named) {
+                Some(t) => check.record = *t,
+                None => {
+                    let names: Vec<&str> = DnsType::ALL.iter().map(|t| t.name()).collect();
+                    let want = format!("one of {}", names.join(", "));
+                    self.invalid(n, w, &want, "keepalived asks for SOA");
+                }
+            }
+        }
+        if let Some(n) = self.last(walked, "name")
+            && let Some(w) = n.args().first()
+        {
+            match DnsCheck::name(&w.text) {
+                Ok(name) => check.name = name,
+                Err(why) => self.unusable(
+                    n,
+                    format!("`{}` cannot be asked for", w.text),
+                    why,
+                    "no server would understand the question",
+                ),
+            }
+        }
+        check
+    }
+
+    /// What is particular to an `SMTP_CHECK`.
+    pub(super) fn smtp_check(&mut self, walked: &Walked<'_>) -> SmtpCheck {
+        let mut check = SmtpCheck::default();
+        if let Some(n) = self.last(walked, "helo_name")
+            && let Some(w) = n.args().first()
+        {
+            let fits = |b: u8| b.is_ascii_graphic() || b == b' ';
+            if (1..=255).contains(&w.text.len()) && w.text.bytes().all(fits) {
+                check.helo_name.clone_from(&w.text);
+            } else {
+                self.unusable(
+                    n,
+                    "this cannot be said in HELO".to_owned(),
+                    "1 to 255 characters of ASCII, none of them a control character",
+                    "write this host's name",
+                );
+            }
         }
         check
     }

@@ -368,7 +368,7 @@ fn check(w: &mut Writer, c: &Check, s: &Service, addr: std::net::IpAddr, port: u
         match value {
             Value::Flag => w.line(name),
             Value::Number(n) => w.line(&format!("{name} {n}")),
-            Value::Text(text) => w.line(&format!("{name} {text}")),
+            Value::Text(text) => w.line(&format!("{name} {}", word(text.as_bytes()))),
         }
     }
     if c.alpha != s.alpha {

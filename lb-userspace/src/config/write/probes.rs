@@ -1,6 +1,6 @@
 //! What is particular to a kind of check.
 
-use crate::model::{CheckKind, Pattern, UdpCheck};
+use crate::model::{CheckKind, DnsCheck, Pattern, SmtpCheck, UdpCheck};
 
 /// The value of a keyword.
 pub(super) enum Value {
@@ -8,7 +8,7 @@ pub(super) enum Value {
     Flag,
     /// A number.
     Number(u32),
-    /// Text; a space in it is between two parameters.
+    /// One word.
     Text(String),
 }
 
@@ -16,8 +16,11 @@ pub(super) enum Value {
 pub(super) fn keywords(kind: &CheckKind) -> Vec<(&'static str, Value)> {
     match kind {
         // Those of HTTP_GET are in `http`.
-        CheckKind::Tcp | CheckKind::Http(_) => Vec::new(),
+        CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Ping => Vec::new(),
         CheckKind::Udp(udp) => udp_check(udp),
+        CheckKind::Dns(dns) => dns_check(dns),
+        CheckKind::Smtp(SmtpCheck { helo_name }) if helo_name == SmtpCheck::HELO_NAME => Vec::new(),
+        CheckKind::Smtp(smtp) => vec![("helo_name", Value::Text(smtp.helo_name.clone()))],
     }
 }
 
@@ -47,5 +50,17 @@ fn udp_check(udp: &UdpCheck) -> Vec<(&'static str, Value)> {
     ];
     let other = lengths.into_iter().filter(|(_, v, usual)| v != usual);
     out.extend(other.map(|(name, v, _)| (name, Value::Number(v.into()))));
+    out
+}
+
+fn dns_check(dns: &DnsCheck) -> Vec<(&'static str, Value)> {
+    let usual = DnsCheck::default();
+    let mut out = Vec::new();
+    if dns.record != usual.record {
+        out.push(("type", Value::Text(dns.record.name().to_owned())));
+    }
+    if dns.name != usual.name {
+        out.push(("name", Value::Text(dns.name.clone())));
+    }
     out
 }

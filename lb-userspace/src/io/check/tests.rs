@@ -11,6 +11,9 @@ use crate::health::{Failure, NotRun};
 use crate::io::clock::now;
 use crate::model::Check;
 
+mod dns;
+mod ping;
+mod smtp;
 mod udp;
 
 /// Long enough for any machine; a test that needs it has failed.

@@ -19,13 +19,16 @@ fn requires(pattern: &str) -> UdpCheck {
 }
 
 /// A server that answers each datagram once with what `answer` makes of it, until it is dropped.
-struct Server {
-    addr: SocketAddr,
+pub(super) struct Server {
+    pub(super) addr: SocketAddr,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    fn new(ip: &str, answer: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static) -> Server {
+    pub(super) fn new(
+        ip: &str,
+        answer: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static,
+    ) -> Server {
         let socket = UdpSocket::bind((ip, 0)).unwrap();
         let addr = socket.local_addr().unwrap();
         let thread = std::thread::spawn(move || {

@@ -5,6 +5,7 @@
 //! the same give equal models.
 
 mod check;
+mod election;
 mod http;
 mod pattern;
 mod probes;
@@ -16,6 +17,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 pub use check::{Check, CheckKind};
+pub use election::Election;
 pub use http::{Http, HttpDigest, HttpVersion, StatusCodes, Url};
 pub use pattern::{HttpRegex, HttpRegexText, RegexOption};
 pub use probes::{DnsCheck, DnsType, Pattern, SmtpCheck, UdpCheck};
@@ -70,10 +72,10 @@ impl Model {
 pub struct Global {
     /// `router_id`; absent: the host's name.
     pub router_id: Option<String>,
-    /// `vrrp_higher_prio_send_advert`.
-    pub higher_prio_send_advert: bool,
-    /// `vrrp_skip_check_adv_addr`.
-    pub skip_check_adv_addr: bool,
+    /// `vrrp_startup_delay`, default 0: how long instances wait after the start of the daemon.
+    pub startup_delay: Duration,
+    /// `log_unknown_vrids`: adverts of virtual routers that are not configured are logged.
+    pub log_unknown_vrids: bool,
     /// `lvs_timeouts` and lbd's own finer words: of all services that do not say otherwise.
     pub timeouts: Timeouts,
     /// lbd's own `flood_rate`: new connections a second and CPU above which they are scheduled by
@@ -174,6 +176,8 @@ pub struct VrrpInstance {
     pub auth: Auth,
     /// `nopreempt`; never set together with `initial_master`.
     pub nopreempt: bool,
+    /// `preempt_delay`, `down_timer_adverts` and the like.
+    pub election: Election,
     /// `virtual_ipaddress`, in the order of the file: these go into the advert.
     pub addresses: Vec<VirtualAddress>,
     /// `virtual_ipaddress_excluded`: set and removed with the others but not advertised.

@@ -337,6 +337,13 @@ const CASES: &[Case] = &[
         Code::Incomplete,
     ),
     (
+        "election",
+        "a.conf",
+        &[],
+        "global_defs {\n  vrrp_down_timer_adverts 0\n  vrrp_startup_delay x\n  vrrp_higher_prio_send_advert\n}\nvrrp_instance A {\n  interface eth0\n  virtual_router_id 1\n  priority 9\n  state MASTER\n  preempt_delay 3\n  down_timer_adverts 101\n  lower_prio_no_advert maybe\n  virtual_ipaddress {\n    192.0.2.1\n  }\n}\nvrrp_instance B {\n  interface eth0\n  virtual_router_id 2\n  nopreempt\n  preempt_delay 1001\n  virtual_ipaddress {\n    192.0.2.2\n  }\n}\nvrrp_instance C {\n  interface eth0\n  virtual_router_id 3\n  nopreempt\n  preempt_delay 0.5\n  virtual_ipaddress {\n    192.0.2.3\n  }\n}\n",
+        Code::Conflict,
+    ),
+    (
         "toml-unicast",
         "a.toml",
         &[],

@@ -385,6 +385,7 @@ fn instance(i: &VrrpInstance, lines: &[&str], text: &str, diff: &mut Vec<String>
         }
     }
     vrrp::transport(i, lines, diff);
+    vrrp::election(i, lines, diff);
     let tracked: Vec<String> = list(lines, "Tracked interfaces")
         .iter()
         .filter_map(|l| l.split([' ', ',']).next())

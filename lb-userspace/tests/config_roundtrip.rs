@@ -224,6 +224,16 @@ fn inherit_user(model: &mut Model) {
     }
 }
 
+fn election() -> impl Strategy<Value = Election> {
+    let flags = (any::<bool>(), any::<bool>());
+    (1u32..=100, secs(999), flags).prop_map(|(adverts, delay, flags)| Election {
+        down_timer_adverts: adverts,
+        preempt_delay: delay,
+        lower_prio_no_advert: flags.0,
+        skip_check_adv_addr: flags.1,
+    })
+}
+
 fn instance() -> impl Strategy<Value = VrrpInstance> {
     let version = prop_oneof![
         (
@@ -252,7 +262,7 @@ fn instance() -> impl Strategy<Value = VrrpInstance> {
             vec(address(), 1..4),
             vec(address(), 0..3),
             garp,
-            (option::of(ip()), transport()),
+            (option::of(ip()), transport(), election()),
             vec("[t-z][0-9]", 0..3),
             any::<bool>(),
             notify(),
@@ -274,12 +284,15 @@ fn instance() -> impl Strategy<Value = VrrpInstance> {
                     addresses,
                     excluded,
                     garp,
-                    (mcast_src_ip, transport),
+                    (mcast_src_ip, transport, mut election),
                     mut track_interfaces,
                     dont_track_primary,
                     notify,
                 ),
             )| {
+                if initial_master || nopreempt && priority != 255 {
+                    election.preempt_delay = Duration::ZERO;
+                }
                 track_interfaces.sort();
                 track_interfaces.dedup();
                 track_interfaces.retain(|t| *t != interface);
@@ -307,6 +320,7 @@ fn instance() -> impl Strategy<Value = VrrpInstance> {
                     garp_lower_prio_repeat: garp.5,
                     mcast_src_ip,
                     transport,
+                    election,
                     track_interfaces,
                     dont_track_primary,
                     notify,
@@ -658,7 +672,7 @@ fn service() -> impl Strategy<Value = Service> {
 fn model() -> impl Strategy<Value = Model> {
     let global = (
         option::of(name()),
-        any::<bool>(),
+        secs(9),
         any::<bool>(),
         timeouts(),
         option::of(any::<u32>()),
@@ -666,10 +680,18 @@ fn model() -> impl Strategy<Value = Model> {
         (fifo("/run/a"), fifo("/run/b c"), fifo("relative")),
     )
         .prop_map(
-            |(router_id, a, b, timeouts, flood_rate, (script_user, flags), fifos)| Global {
+            |(
                 router_id,
-                higher_prio_send_advert: a,
-                skip_check_adv_addr: b,
+                startup_delay,
+                log_unknown_vrids,
+                timeouts,
+                flood_rate,
+                (script_user, flags),
+                fifos,
+            )| Global {
+                router_id,
+                startup_delay,
+                log_unknown_vrids,
                 timeouts,
                 flood_rate,
                 script_user,

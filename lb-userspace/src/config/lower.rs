@@ -2,6 +2,7 @@
 
 mod address;
 mod checks;
+mod election;
 mod global;
 mod groups;
 mod http;

@@ -261,7 +261,8 @@ fn show(value: &Value) -> String {
 mod tests {
     use super::*;
     use crate::model::{
-        Auth, ForwardMethod, Protocol, Scheduler, ServiceKey, Transport, Tunnel, VrrpVersion,
+        Auth, Election, ForwardMethod, Protocol, Scheduler, ServiceKey, Transport, Tunnel,
+        VrrpVersion,
     };
     use std::time::Duration;
 
@@ -290,6 +291,7 @@ mod tests {
                 garp_lower_prio_delay: Duration::from_secs(5),
                 garp_lower_prio_repeat: 5,
                 mcast_src_ip: None,
+                election: Election::default(),
                 transport: Transport::default(),
                 track_interfaces: Vec::new(),
                 dont_track_primary: false,

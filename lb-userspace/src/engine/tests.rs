@@ -10,8 +10,8 @@ use lb_common::maps::BACKEND_REMOVED;
 use super::{Action, Engine, Event, Start};
 use crate::health::{Failure, Verdict};
 use crate::model::{
-    Auth, Check, CheckKind, Model, Protocol, RealServer, Scheduler, Service, ServiceKey, Transport,
-    VirtualAddress, VrrpInstance, VrrpVersion,
+    Auth, Check, CheckKind, Election, Model, Protocol, RealServer, Scheduler, Service, ServiceKey,
+    Transport, VirtualAddress, VrrpInstance, VrrpVersion,
 };
 use crate::plan::{Dump, GRACE, Link, Op, Refs};
 use crate::time::Time;
@@ -86,6 +86,7 @@ pub(super) fn model(services: Vec<Service>) -> Arc<Model> {
             garp_lower_prio_delay: Duration::from_secs(5),
             garp_lower_prio_repeat: 5,
             mcast_src_ip: None,
+            election: Election::default(),
             transport: Transport::default(),
             track_interfaces: Vec::new(),
             dont_track_primary: false,

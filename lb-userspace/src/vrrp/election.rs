@@ -35,13 +35,8 @@ enum Rank {
 
 impl Instance {
     /// An advert for this VRID arrived on this interface.
-    pub(super) fn on_advert(
-        &mut self,
-        view: &View<'_>,
-        skip_same_master: bool,
-        ctx: &mut Ctx<'_>,
-    ) -> Effect {
-        if let Err(reject) = self.accept(view, skip_same_master, ctx) {
+    pub(super) fn on_advert(&mut self, view: &View<'_>, ctx: &mut Ctx<'_>) -> Effect {
+        if let Err(reject) = self.accept(view, ctx) {
             self.reject(reject, view.source(), ctx);
             return Effect::None;
         }
@@ -68,7 +63,7 @@ impl Instance {
             (Proto::Backup(_), Rank::Lower) => {
                 self.note_master(view, ctx);
                 self.on_successor(false, ctx);
-                if self.config.nopreempt {
+                if self.config.nopreempt || self.delays_preemption(ctx.now) {
                     self.follow(view, ctx);
                 }
                 Effect::None
@@ -76,16 +71,17 @@ impl Instance {
             (Proto::Backup(_), Rank::Better) => {
                 self.note_master(view, ctx);
                 self.on_successor(true, ctx);
+                self.stop_preempt_delay();
                 self.follow(view, ctx);
                 Effect::None
             }
             (Proto::Master(_), Rank::Resigns) => {
-                self.answer(ctx);
+                self.answer(true, ctx);
                 Effect::None
             }
             (Proto::Master(_), Rank::Lower) => {
                 self.note_lower(view.source(), view.priority(), ctx);
-                self.answer(ctx);
+                self.answer(!self.config.election.lower_prio_no_advert, ctx);
                 Effect::None
             }
             (Proto::Master(_), Rank::Better) => {
@@ -103,7 +99,7 @@ impl Instance {
     }
 
     /// RFC 5798 section 7.1, as far as it needs the instance.
-    fn accept(&self, view: &View<'_>, skip_same_master: bool, ctx: &Ctx<'_>) -> Result<(), Reject> {
+    fn accept(&self, view: &View<'_>, ctx: &Ctx<'_>) -> Result<(), Reject> {
         let source = view.source();
         if self.current_source(ctx.net) == Some(source) || ctx.net.is_own(source) {
             return Err(Reject::OwnSource);
@@ -111,7 +107,10 @@ impl Instance {
         if !self.is_possible_source(source, ctx.net) {
             return Err(Reject::OffSubnet);
         }
-        let skip = skip_same_master && self.master.is_some_and(|(addr, _)| addr == source);
+        // A master has no master before: it compares always.
+        let skip = self.config.election.skip_check_adv_addr
+            && matches!(self.proto, Proto::Backup(_))
+            && self.master.is_some_and(|(addr, _)| addr == source);
         check(
             view,
             &Expect {
@@ -166,11 +165,37 @@ impl Instance {
         self.listen(ctx);
     }
 
+    /// Whether `preempt_delay` still leaves the role to a living master of lower priority. It starts
+    /// with the first of its adverts.
+    fn delays_preemption(&mut self, now: Time) -> bool {
+        let delay = self.config.election.preempt_delay;
+        match &mut self.proto {
+            Proto::Backup(backup) if !delay.is_zero() => {
+                *backup.preempt_at.get_or_insert(now + delay) > now
+            }
+            Proto::Backup(_) | Proto::Init | Proto::Fault | Proto::Master(_) | Proto::Stopped => {
+                false
+            }
+        }
+    }
+
+    /// The master is as good as this one: there is nothing to preempt.
+    fn stop_preempt_delay(&mut self) {
+        if let Proto::Backup(backup) = &mut self.proto {
+            backup.preempt_at = None;
+        }
+    }
+
     /// BACKUP with the timer started anew.
     fn listen(&mut self, ctx: &Ctx<'_>) {
         let down_at = ctx.now + self.down_interval();
+        let preempt_at = match &self.proto {
+            Proto::Backup(backup) => backup.preempt_at,
+            Proto::Init | Proto::Fault | Proto::Master(_) | Proto::Stopped => None,
+        };
         self.proto = Proto::Backup(Backup {
             down_at,
+            preempt_at,
             wants_master: false,
             resigned: false,
         });
@@ -186,7 +211,8 @@ impl Instance {
 
     /// A master that hears another router says at once that it is there (RFC 9568 section 6.4.3)
     /// and announces its addresses again: the other one may have announced them as its own.
-    fn answer(&mut self, ctx: &mut Ctx<'_>) {
+    /// `advert`: without `lower_prio_no_advert`.
+    fn answer(&mut self, advert: bool, ctx: &mut Ctx<'_>) {
         let Proto::Master(master) = &mut self.proto else {
             return;
         };
@@ -196,7 +222,9 @@ impl Instance {
         let earliest = master
             .answered
             .map_or(ctx.now, |at| at + ctx.policy.answer_gap);
-        if earliest <= ctx.now {
+        if !advert {
+            // The next one of the timer must do.
+        } else if earliest <= ctx.now {
             master.answered = Some(ctx.now);
             master.advert_at = ctx.now + self.config.advert_int;
             self.send_advert(self.config.priority, ctx);
@@ -283,7 +311,9 @@ impl Instance {
     /// Whether the daemon's predecessor was master so recently that no peer can have taken over.
     pub(super) fn can_resume(&self, now: Time) -> bool {
         self.resume.is_some_and(|r| {
-            r.was_master && now.since(r.last_advert_sent) < 3 * self.config.advert_int
+            // Who has fewer `down_timer_adverts` than this host takes over sooner.
+            let adverts = self.config.election.down_timer_adverts.min(3);
+            r.was_master && now.since(r.last_advert_sent) < adverts * self.config.advert_int
         })
     }
 

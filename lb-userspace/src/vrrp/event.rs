@@ -180,6 +180,17 @@ pub enum Action {
         /// Its own priority.
         priority: u8,
     },
+    /// `log_unknown_vrids`: adverts of virtual routers that are not configured; one a second at most.
+    UnknownVrid {
+        /// Where it was heard.
+        iface: Arc<str>,
+        /// The virtual router of the last one.
+        vrid: u8,
+        /// Who sent the last one.
+        from: Ipv4Addr,
+        /// How many since the last of these actions.
+        count: u64,
+    },
     /// Something that an operator wants to read; already limited in rate.
     Notice {
         /// The instance.

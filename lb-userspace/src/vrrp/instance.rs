@@ -45,6 +45,8 @@ pub(super) enum Proto {
 pub(super) struct Backup {
     /// Master_Down_Timer.
     pub(super) down_at: Time,
+    /// `preempt_delay`: until then a master of lower priority keeps the role. From its first advert.
+    pub(super) preempt_at: Option<Time>,
     /// The timer ran out once but the sync group could not move.
     pub(super) wants_master: bool,
     /// The master said that it resigns.
@@ -287,7 +289,7 @@ impl Instance {
 
     /// Master_Down_Interval.
     pub(super) fn down_interval(&self) -> Duration {
-        3 * self.master_interval() + self.skew()
+        self.config.election.down_timer_adverts * self.master_interval() + self.skew()
     }
 
     /// The longest that a successor can wait after priority 0.

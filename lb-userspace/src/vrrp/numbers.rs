@@ -22,14 +22,14 @@ pub(super) struct Numbers {
 
 /// When a kind of notice was last given and how many came since.
 #[derive(Clone, Copy, Debug, Default)]
-struct Limit {
+pub(super) struct Limit {
     last: Option<Time>,
     since: u64,
 }
 
 impl Limit {
     /// Counts one; the number since the last notice when one may be given now.
-    fn pass(&mut self, gap: Duration, now: Time) -> Option<u64> {
+    pub(super) fn pass(&mut self, gap: Duration, now: Time) -> Option<u64> {
         self.since += 1;
         if self.last.is_some_and(|last| now.since(last) < gap) {
             return None;

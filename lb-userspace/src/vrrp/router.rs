@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::config::{Policy, Resume};
 use super::event::{Action, Address, Applied, Event, InstanceId, LinkState, Reason};
 use super::instance::{Ctx, Instance, Proto};
 use super::net::Net;
+use super::numbers::Limit;
 use super::packet::{Counters, Reject, View, vrid_of};
 use super::status::InstanceStatus;
 use super::transport::Listen;
@@ -19,6 +21,8 @@ mod reload;
 
 /// More peers than this are not remembered: somebody is making them up.
 const MAX_PEERS: usize = 256;
+/// How often a line about adverts of unknown virtual routers is written at most.
+const UNKNOWN_VRID_GAP: Duration = Duration::from_secs(1);
 
 /// `vrrp_sync_group`, by indices that live as long as the instances do.
 #[derive(Debug)]
@@ -38,7 +42,11 @@ struct Group {
 #[derive(Debug)]
 pub struct Router {
     policy: Policy,
-    skip_check_adv_addr: bool,
+    log_unknown_vrids: bool,
+    /// When the last line about them was written, and how many came since.
+    unknown_vrids: Limit,
+    /// `vrrp_startup_delay`: until then instances stay in INIT.
+    starts_at: Option<Time>,
     instances: Vec<Instance>,
     groups: Vec<Group>,
     net: Net,
@@ -81,7 +89,9 @@ impl Router {
     ) -> Self {
         let mut router = Router {
             policy,
-            skip_check_adv_addr: false,
+            log_unknown_vrids: false,
+            unknown_vrids: Limit::default(),
+            starts_at: (!global.startup_delay.is_zero()).then(|| now + global.startup_delay),
             instances: Vec::new(),
             groups: Vec::new(),
             net: Net::default(),
@@ -179,6 +189,10 @@ impl Router {
 
     /// Timers that are due at `now`. Drain the receive queues first.
     pub fn tick(&mut self, now: Time) {
+        if self.starts_at.is_some_and(|at| at <= now) {
+            self.starts_at = None;
+            self.evaluate(now);
+        }
         for at in 0..self.instances.len() {
             let effect = self.instances[at].tick_proto(&mut ctx!(self, now));
             self.instances[at].tick_hold(&mut ctx!(self, now));
@@ -190,7 +204,8 @@ impl Router {
     /// When [`tick`](Self::tick) is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        self.instances.iter().filter_map(Instance::deadline).min()
+        let instances = self.instances.iter().filter_map(Instance::deadline);
+        instances.chain(self.starts_at).min()
     }
 
     /// The next thing to do, in order.
@@ -301,8 +316,9 @@ impl Router {
                 self.instances[at].reject(reject, from, &mut ctx!(self, now));
                 return;
             }
-            (None, Ok(_)) => {
+            (None, Ok(view)) => {
                 self.unclaimed.count(Reject::UnknownVrid);
+                self.note_unknown_vrid(iface, &view, now);
                 return;
             }
             (None, Err(reject)) => {
@@ -311,8 +327,7 @@ impl Router {
             }
         };
         let before = self.instances[at].numbers.adverts_received;
-        let effect =
-            self.instances[at].on_advert(&view, self.skip_check_adv_addr, &mut ctx!(self, now));
+        let effect = self.instances[at].on_advert(&view, &mut ctx!(self, now));
         if self.instances[at].numbers.adverts_received != before
             && self.instances[at].is_neighbour(&view, &self.net)
             && self.peers.len() < MAX_PEERS
@@ -327,6 +342,21 @@ impl Router {
             }
         }
         self.apply_effect(at, effect, now);
+    }
+
+    /// `log_unknown_vrids`: one line a second at most.
+    fn note_unknown_vrid(&mut self, iface: &str, view: &View<'_>, now: Time) {
+        if !self.log_unknown_vrids {
+            return;
+        }
+        if let Some(count) = self.unknown_vrids.pass(UNKNOWN_VRID_GAP, now) {
+            self.actions.push_back(Action::UnknownVrid {
+                iface: iface.into(),
+                vrid: view.vrid(),
+                from: view.source(),
+                count,
+            });
+        }
     }
 
     /// Calls `f` for each instance that has this address, with the address's index.

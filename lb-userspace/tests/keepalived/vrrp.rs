@@ -1,4 +1,4 @@
-//! How an instance's adverts travel, beside keepalived's dump of it.
+//! How an instance's adverts travel and how it elects, beside keepalived's dump of it.
 
 use lb_userspace::model::{OldChecksum, Transport, VrrpInstance};
 
@@ -59,4 +59,44 @@ pub(super) fn transport(i: &VrrpInstance, lines: &[&str], diff: &mut Vec<String>
         .map(|p| format!("{} min_ttl {} max_ttl {}", p.addr, p.min_ttl, p.max_ttl))
         .collect();
     same("peers", Some(&theirs), Some(&ours.join(", ")));
+}
+
+pub(super) fn election(i: &VrrpInstance, lines: &[&str], diff: &mut Vec<String>) {
+    let e = &i.election;
+    let skipped = after(lines, "Skip checking advert IP addresses").is_some();
+    let delay = match e.preempt_delay.is_zero() {
+        true => None,
+        false => Some(format!("{} secs", e.preempt_delay.as_secs_f64())),
+    };
+    let answers = !e.lower_prio_no_advert;
+    let pairs = [
+        (
+            "down timer",
+            value(lines, "Down timer adverts").map(str::to_owned),
+            Some(e.down_timer_adverts.to_string()),
+        ),
+        (
+            "preempt delay",
+            value(lines, "Preempt delay").map(str::to_owned),
+            delay,
+        ),
+        (
+            "answer to a lower advert",
+            value(lines, "Send advert after receive lower priority advert").map(str::to_owned),
+            Some(answers.to_string()),
+        ),
+        (
+            "skip check",
+            Some(skipped.to_string()),
+            Some(e.skip_check_adv_addr.to_string()),
+        ),
+    ];
+    for (what, theirs, ours) in pairs {
+        if theirs != ours {
+            diff.push(format!(
+                "{}: {what}: keepalived {theirs:?}, lbd {ours:?}",
+                i.name
+            ));
+        }
+    }
 }

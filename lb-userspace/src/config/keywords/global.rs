@@ -265,9 +265,9 @@ pub(super) const GLOBAL: &[Keyword] = &[
     k(
         "vrrp_higher_prio_send_advert",
         "[BOOL]",
-        Acted,
+        NotNeeded,
         "off",
-        "send an advert when a higher one takes the master role away",
+        "send an advert when a higher one takes the master role away: always done here",
     ),
     k(
         "vrrp_skip_check_adv_addr",
@@ -300,14 +300,14 @@ pub(super) const GLOBAL: &[Keyword] = &[
     k(
         "vrrp_lower_prio_no_advert",
         "[BOOL]",
-        NoEffect,
+        Acted,
         "off",
         "do not answer a lower advert with one's own at once",
     ),
     k(
         "vrrp_down_timer_adverts",
         "1..100",
-        Unsupported,
+        Acted,
         "3",
         "how many adverts may be missed before the master counts as down",
     ),
@@ -363,7 +363,7 @@ pub(super) const GLOBAL: &[Keyword] = &[
     k(
         "vrrp_startup_delay",
         "SECONDS",
-        NoEffect,
+        Acted,
         "0",
         "how long instances wait after the start",
     ),
@@ -377,7 +377,7 @@ pub(super) const GLOBAL: &[Keyword] = &[
     k(
         "log_unknown_vrids",
         "",
-        NoEffect,
+        Acted,
         "off",
         "log adverts for VRIDs that are not configured",
     ),

@@ -8,7 +8,7 @@ use super::service::MAX_TIMEOUT;
 use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::keywords::{self, Block};
 use crate::config::tree::Node;
-use crate::model::{Global, Timeouts, VrrpVersion};
+use crate::model::{Election, Global, Timeouts, VrrpVersion};
 
 /// What instances inherit.
 #[derive(Default)]
@@ -21,6 +21,8 @@ pub(super) struct Defaults {
     pub(super) lower_delay: Option<Duration>,
     pub(super) lower_repeat: Option<u32>,
     pub(super) min_garp: bool,
+    /// What instances elect by.
+    pub(super) election: Election,
     /// `vrrp_mcast_group4`.
     pub(super) group: Option<Ipv4Addr>,
     /// `vrrp_check_unicast_src`.
@@ -38,6 +40,7 @@ impl Lower {
             }
         }
         defaults.group = self.group(&walked, "vrrp_mcast_group4").or(defaults.group);
+        self.election_defaults(&walked, defaults);
         for &(name, n) in &walked.acted {
             let word = n.args().first();
             match (name, word) {
@@ -97,17 +100,17 @@ impl Lower {
                 ("vrrp_min_garp", _) => {
                     defaults.min_garp = self.switch(n).unwrap_or(defaults.min_garp)
                 }
-                ("vrrp_higher_prio_send_advert", _) => {
-                    global.higher_prio_send_advert =
-                        self.switch(n).unwrap_or(global.higher_prio_send_advert);
-                }
-                ("vrrp_skip_check_adv_addr", _) => {
-                    global.skip_check_adv_addr =
-                        self.switch(n).unwrap_or(global.skip_check_adv_addr);
+                ("vrrp_startup_delay", Some(w)) => {
+                    let max = Duration::from_secs(u64::from(u32::MAX / 1_000_000));
+                    let instead = "keepalived ignores this line";
+                    global.startup_delay = self
+                        .timer(n, w, Duration::ZERO, max, instead)
+                        .unwrap_or(global.startup_delay);
                 }
                 ("checker_log_all_failures", _) => {
                     self.log_all_failures = self.switch(n).unwrap_or(self.log_all_failures);
                 }
+                ("log_unknown_vrids", _) => global.log_unknown_vrids = true,
                 ("lvs_timeouts", _) => self.lvs_timeouts(n, &mut global.timeouts),
                 ("flood_rate", Some(w)) => {
                     global.flood_rate = self

@@ -171,6 +171,7 @@ impl Lower {
         let advert_int = self.advert_int(&walked, version);
         let auth = self.auth(&walked, version, &mut unsupported);
         let nopreempt = self.nopreempt(&walked, initial_master, priority);
+        let election = self.election(&walked, defaults, initial_master, nopreempt);
         let mcast_src_ip = self.source(&walked);
         let transport = self.transport(&walked, defaults);
         let track_interfaces = self.track_interfaces(
@@ -215,6 +216,7 @@ impl Lower {
             advert_int,
             auth,
             nopreempt,
+            election,
             addresses,
             excluded,
             garp_master_delay: garp.delay,
@@ -243,7 +245,6 @@ impl Lower {
                     let value = n.args().first().map(|w| w.text.as_str());
                     match n.keyword() {
                         "strict_mode" => value.and_then(super::values::boolean) == Some(false),
-                        "down_timer_adverts" => value == Some("3"),
                         "track_script" | "track_file" | "track_process" | "track_bfd"
                         | "virtual_routes" => n.children().is_empty(),
                         _ => false,

@@ -26,8 +26,8 @@ pub fn to_keepalived(model: &Model) -> String {
         if let Some(id) = &g.router_id {
             w.line(&format!("router_id {}", word(id.as_bytes())));
         }
-        w.flag("vrrp_higher_prio_send_advert", g.higher_prio_send_advert);
-        w.flag("vrrp_skip_check_adv_addr", g.skip_check_adv_addr);
+        w.time("vrrp_startup_delay", g.startup_delay, Duration::ZERO);
+        w.flag("log_unknown_vrids", g.log_unknown_vrids);
         // What keepalived has a word for is written in its words.
         let common = [
             ("tcp", g.timeouts.established),
@@ -177,6 +177,11 @@ fn instance(w: &mut Writer, i: &VrrpInstance, global: &Global) {
         w.close();
     }
     w.flag("nopreempt", i.nopreempt);
+    let e = &i.election;
+    w.number("down_timer_adverts", e.down_timer_adverts, 3);
+    w.time("preempt_delay", e.preempt_delay, Duration::ZERO);
+    w.flag("lower_prio_no_advert", e.lower_prio_no_advert);
+    w.flag("skip_check_adv_addr", e.skip_check_adv_addr);
     w.flag("dont_track_primary", i.dont_track_primary);
     if let Some(ip) = i.mcast_src_ip {
         w.line(&format!("mcast_src_ip {ip}"));

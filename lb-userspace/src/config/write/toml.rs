@@ -24,12 +24,9 @@ pub fn to_toml(model: &Model) -> String {
         if let Some(id) = &g.router_id {
             key(&mut w, "router_id", &string(id));
         }
-        flag(
-            &mut w,
-            "vrrp_higher_prio_send_advert",
-            g.higher_prio_send_advert,
-        );
-        flag(&mut w, "vrrp_skip_check_adv_addr", g.skip_check_adv_addr);
+        let none = Some(Duration::ZERO);
+        time(&mut w, "vrrp_startup_delay", g.startup_delay, none);
+        flag(&mut w, "log_unknown_vrids", g.log_unknown_vrids);
         timeouts(&mut w, &g.timeouts);
         if let Some(rate) = g.flood_rate {
             key(&mut w, "flood_rate", &rate.to_string());
@@ -172,6 +169,11 @@ fn instance(w: &mut String, i: &VrrpInstance, global: &Global) {
         }
     }
     flag(w, "nopreempt", i.nopreempt);
+    let e = &i.election;
+    number(w, "down_timer_adverts", e.down_timer_adverts, 3);
+    time(w, "preempt_delay", e.preempt_delay, Some(Duration::ZERO));
+    flag(w, "lower_prio_no_advert", e.lower_prio_no_advert);
+    flag(w, "skip_check_adv_addr", e.skip_check_adv_addr);
     flag(w, "dont_track_primary", i.dont_track_primary);
     if let Some(ip) = i.mcast_src_ip {
         key(w, "mcast_src_ip", &string(&ip.to_string()));

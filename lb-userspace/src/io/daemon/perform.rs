@@ -109,6 +109,15 @@ impl Daemon<'_> {
             }
             // There is a notice of it, less often.
             vrrp::Action::HeardLower { .. } => {}
+            vrrp::Action::UnknownVrid {
+                iface,
+                vrid,
+                from,
+                count,
+            } => tracing::info!(
+                "{count} advert(s) of virtual routers that are not configured, last of {vrid} from {from} \
+                 on {iface}"
+            ),
             vrrp::Action::Notice { instance, notice } => {
                 let name = self
                     .engine

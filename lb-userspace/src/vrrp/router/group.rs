@@ -120,6 +120,12 @@ impl Router {
             return;
         }
         let resume = fellows.iter().all(|f| self.instances[*f].can_resume(now));
+        // Who goes on as master has nothing to wait for: its links were up a moment ago.
+        let first = |i: &Instance| matches!(i.proto, Proto::Init);
+        if self.starts_at.is_some() && !resume && fellows.iter().all(|f| first(&self.instances[*f]))
+        {
+            return;
+        }
         for fellow in fellows {
             if waiting(&self.instances[*fellow]) {
                 self.start_one(*fellow, resume, now);

@@ -19,7 +19,7 @@ impl Router {
         resume: &BTreeMap<String, Resume>,
         now: Time,
     ) {
-        self.skip_check_adv_addr = global.skip_check_adv_addr;
+        self.log_unknown_vrids = global.log_unknown_vrids;
         let virtual_addresses = instances
             .iter()
             .flat_map(|i| i.addresses.iter().chain(&i.excluded))
@@ -78,7 +78,10 @@ impl Router {
 
     /// A running instance gets another configuration. Its state stays.
     fn change(&mut self, instance: &mut Instance, config: &VrrpInstance, now: Time) {
-        let timing = |c: &VrrpInstance| (c.version, c.advert_int, c.priority);
+        let timing = |c: &VrrpInstance| {
+            let adverts = c.election.down_timer_adverts;
+            (c.version, c.advert_int, c.priority, adverts)
+        };
         let retimed = timing(&instance.config) != timing(config);
         let gone = instance.set_config(config);
         let mut ctx = ctx!(self, now);

@@ -2,10 +2,11 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Auth, Transport, VirtualAddress, VrrpVersion};
+use crate::model::{Auth, Election, Transport, VirtualAddress, VrrpVersion};
 use crate::vrrp::packet::{Advert, Envelope};
 use crate::vrrp::{Hold, Notice, State, Transition};
 
+mod election;
 mod groups;
 mod reloads;
 mod rules;
@@ -47,6 +48,7 @@ fn instance(name: &str, iface: &str, vrid: u8) -> VrrpInstance {
         garp_lower_prio_delay: Duration::from_secs(5),
         garp_lower_prio_repeat: 5,
         mcast_src_ip: None,
+        election: Election::default(),
         transport: Transport::default(),
         track_interfaces: Vec::new(),
         dont_track_primary: false,
@@ -86,7 +88,21 @@ impl Host {
         resume: &BTreeMap<String, Resume>,
         left: &[u8],
     ) -> Self {
-        let mut host = Self::unknown(instances, groups, resume);
+        let host = Self::unknown(instances, groups, &Global::default(), resume);
+        host.told(left)
+    }
+
+    fn with_global(
+        instances: &[VrrpInstance],
+        global: &Global,
+        resume: &BTreeMap<String, Resume>,
+    ) -> Self {
+        Self::unknown(instances, &[], global, resume).told(&[])
+    }
+
+    /// Its interfaces are up and have their addresses, and those that were left.
+    fn told(mut self, left: &[u8]) -> Self {
+        let host = &mut self;
         host.present
             .extend(left.iter().map(|l| ("eth0".to_owned(), vip(*l).addr, 32)));
         for (iface, own) in [("eth0", OWN), ("eth1", Ipv4Addr::new(10, 78, 0, 5))] {
@@ -94,20 +110,21 @@ impl Host {
             host.link(iface, LinkState::Up);
             host.snapshot(iface);
         }
-        host
+        self
     }
 
     /// Nothing is told of the interfaces yet.
     fn unknown(
         instances: &[VrrpInstance],
         groups: &[SyncGroup],
+        global: &Global,
         resume: &BTreeMap<String, Resume>,
     ) -> Self {
         let now = Time::ZERO + Duration::from_secs(1000);
         let router = Router::new(
             instances,
             groups,
-            &Global::default(),
+            global,
             Policy::default(),
             true,
             resume,
@@ -185,6 +202,7 @@ impl Host {
                 | Action::SendGarp { .. }
                 | Action::LearnedPeer { .. }
                 | Action::HeardLower { .. }
+                | Action::UnknownVrid { .. }
                 | Action::Notice { .. } => continue,
             };
             let event = Event::Applied {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::keepalived::{Keepalived, Wish};
-use crate::model::{Auth, Global, Transport, VirtualAddress, VrrpInstance, VrrpVersion};
+use crate::model::{Auth, Election, Global, Transport, VirtualAddress, VrrpInstance, VrrpVersion};
 use crate::time::Time;
 use crate::vrrp::{Action, Applied, Event, LinkState, Policy, Resume, Router, State, Transition};
 
@@ -85,6 +85,7 @@ pub(super) fn instance(version: VrrpVersion, millis: u64, priority: u8) -> VrrpI
         garp_lower_prio_delay: Duration::from_secs(5),
         garp_lower_prio_repeat: 5,
         mcast_src_ip: None,
+        election: Election::default(),
         transport: Transport::default(),
         track_interfaces: Vec::new(),
         dont_track_primary: false,
@@ -334,7 +335,10 @@ impl Node {
                 self.transitions.push(transition);
                 None
             }
-            Action::LearnedPeer { .. } | Action::HeardLower { .. } | Action::Notice { .. } => None,
+            Action::LearnedPeer { .. }
+            | Action::HeardLower { .. }
+            | Action::UnknownVrid { .. }
+            | Action::Notice { .. } => None,
         };
         let Some(outcome) = applied else { return };
         let Daemon::Ours(router) = &mut self.daemon else {

@@ -87,7 +87,12 @@ fn all_fail_with_one_and_the_others_hand_over() {
 #[test]
 fn a_group_starts_when_all_members_can() {
     let (outside, inside, group) = pair();
-    let mut host = Host::unknown(&[outside, inside], &[group], &BTreeMap::new());
+    let mut host = Host::unknown(
+        &[outside, inside],
+        &[group],
+        &Global::default(),
+        &BTreeMap::new(),
+    );
     host.present.insert(("eth0".into(), OWN.into(), 24));
     host.present
         .insert(("eth1".into(), Ipv4Addr::new(10, 78, 0, 5).into(), 24));

@@ -25,6 +25,7 @@ fn the_first_advert_goes_out_before_the_address_and_the_arps_after_it() {
             Action::DelAddress { .. }
             | Action::LearnedPeer { .. }
             | Action::HeardLower { .. }
+            | Action::UnknownVrid { .. }
             | Action::Notice { .. } => "other",
         })
         .collect();
@@ -577,7 +578,7 @@ fn links_of_other_interfaces_count_when_they_are_tracked() {
 
 #[test]
 fn a_virtual_address_is_never_the_primary_one() {
-    let mut host = Host::unknown(&[config()], &[], &BTreeMap::new());
+    let mut host = Host::unknown(&[config()], &[], &Global::default(), &BTreeMap::new());
     host.link("eth0", LinkState::Up);
     let list = [(vip(100).addr, 32), (IpAddr::V4(OWN), 24)];
     host.handle(Event::AddressSnapshot {

@@ -55,7 +55,7 @@ const INPUTS: [Input; 12] = [
 fn host(start: Start) -> Host {
     let config = instance("VI_1", "eth0", 62);
     match start {
-        Start::Init => Host::unknown(&[config], &[], &BTreeMap::new()),
+        Start::Init => Host::unknown(&[config], &[], &Global::default(), &BTreeMap::new()),
         Start::Backup => Host::one(config),
         Start::Master => master(&config),
         Start::Fault => {

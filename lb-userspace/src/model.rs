@@ -74,6 +74,11 @@ pub struct Global {
     pub router_id: Option<String>,
     /// `vrrp_startup_delay`, default 0: how long instances wait after the start of the daemon.
     pub startup_delay: Duration,
+    /// `vrrp_garp_interval`, default 0: the pause between gratuitous ARPs on an interface that is in no
+    /// group.
+    pub garp_interval: Duration,
+    /// `garp_group`; an interface is in one at most.
+    pub garp_groups: Vec<GarpGroup>,
     /// `log_unknown_vrids`: adverts of virtual routers that are not configured are logged.
     pub log_unknown_vrids: bool,
     /// `lvs_timeouts` and lbd's own finer words: of all services that do not say otherwise.
@@ -90,6 +95,16 @@ pub struct Global {
     pub fifos: Fifos,
     /// `fifo_write_vrrp_states_on_reload`.
     pub fifo_states_on_reload: bool,
+}
+
+/// `garp_group`: interfaces that share the pause between gratuitous ARPs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GarpGroup {
+    /// `interface`, `interfaces`: at least one.
+    pub interfaces: Vec<String>,
+    /// `garp_interval`: no two are sent within it; 0: no pause.
+    pub garp_interval: Duration,
 }
 
 /// How long a connection in a state may be silent, in whole seconds 1..=2678400; absent: what holds
@@ -176,6 +191,9 @@ pub struct VrrpInstance {
     pub auth: Auth,
     /// `nopreempt`; never set together with `initial_master`.
     pub nopreempt: bool,
+    /// `v3_checksum_as_v2`: version 3's checksum covers the message alone, as RFC 9568 and Cisco have
+    /// it for IPv4.
+    pub v3_checksum_as_v2: bool,
     /// `preempt_delay`, `down_timer_adverts` and the like.
     pub election: Election,
     /// `virtual_ipaddress`, in the order of the file: these go into the advert.

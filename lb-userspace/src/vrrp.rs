@@ -26,6 +26,7 @@ mod hold;
 mod instance;
 mod net;
 mod numbers;
+mod pace;
 pub mod packet;
 mod router;
 #[cfg(test)]

@@ -224,6 +224,23 @@ fn inherit_user(model: &mut Model) {
     }
 }
 
+fn garp_groups() -> impl Strategy<Value = Vec<GarpGroup>> {
+    vec((vec("[t-z][0-9]", 1..3), secs(9)), 0..3).prop_map(|groups| {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut out = Vec::new();
+        for (mut interfaces, garp_interval) in groups {
+            interfaces.retain(|i| seen.insert(i.clone()));
+            if !interfaces.is_empty() {
+                out.push(GarpGroup {
+                    interfaces,
+                    garp_interval,
+                });
+            }
+        }
+        out
+    })
+}
+
 fn election() -> impl Strategy<Value = Election> {
     let flags = (any::<bool>(), any::<bool>());
     (1u32..=100, secs(999), flags).prop_map(|(adverts, delay, flags)| Election {
@@ -262,7 +279,7 @@ fn instance() -> impl Strategy<Value = VrrpInstance> {
             vec(address(), 1..4),
             vec(address(), 0..3),
             garp,
-            (option::of(ip()), transport(), election()),
+            (option::of(ip()), transport(), election(), any::<bool>()),
             vec("[t-z][0-9]", 0..3),
             any::<bool>(),
             notify(),
@@ -284,7 +301,7 @@ fn instance() -> impl Strategy<Value = VrrpInstance> {
                     addresses,
                     excluded,
                     garp,
-                    (mcast_src_ip, transport, mut election),
+                    (mcast_src_ip, transport, mut election, v3_checksum_as_v2),
                     mut track_interfaces,
                     dont_track_primary,
                     notify,
@@ -320,6 +337,7 @@ fn instance() -> impl Strategy<Value = VrrpInstance> {
                     garp_lower_prio_repeat: garp.5,
                     mcast_src_ip,
                     transport,
+                    v3_checksum_as_v2,
                     election,
                     track_interfaces,
                     dont_track_primary,
@@ -672,7 +690,7 @@ fn service() -> impl Strategy<Value = Service> {
 fn model() -> impl Strategy<Value = Model> {
     let global = (
         option::of(name()),
-        secs(9),
+        (secs(9), secs(9), garp_groups()),
         any::<bool>(),
         timeouts(),
         option::of(any::<u32>()),
@@ -682,7 +700,7 @@ fn model() -> impl Strategy<Value = Model> {
         .prop_map(
             |(
                 router_id,
-                startup_delay,
+                garp,
                 log_unknown_vrids,
                 timeouts,
                 flood_rate,
@@ -690,7 +708,9 @@ fn model() -> impl Strategy<Value = Model> {
                 fifos,
             )| Global {
                 router_id,
-                startup_delay,
+                startup_delay: garp.0,
+                garp_interval: garp.1,
+                garp_groups: garp.2,
                 log_unknown_vrids,
                 timeouts,
                 flood_rate,

@@ -3,6 +3,7 @@
 mod address;
 mod checks;
 mod election;
+mod garp;
 mod global;
 mod groups;
 mod http;
@@ -91,6 +92,7 @@ impl Lower {
         for (_, n) in walked.acted.iter().filter(|(k, _)| *k == "global_defs") {
             self.global(n, &mut global, &mut defaults);
         }
+        self.garp_groups(&walked.acted, &mut global);
         let mut model = Model {
             global,
             ..Model::default()

@@ -291,7 +291,7 @@ impl Toml {
             let mut words = Vec::new();
             match item.get_ref() {
                 // A name is one word; a line of options is several.
-                DeValue::String(s) if matches!(k.name, "group") => {
+                DeValue::String(s) if matches!(k.name, "group" | "interfaces") => {
                     words.push(tree::word(s.to_string(), span))
                 }
                 DeValue::String(s) => words.extend(

@@ -291,6 +291,7 @@ mod tests {
                 garp_lower_prio_delay: Duration::from_secs(5),
                 garp_lower_prio_repeat: 5,
                 mcast_src_ip: None,
+                v3_checksum_as_v2: false,
                 election: Election::default(),
                 transport: Transport::default(),
                 track_interfaces: Vec::new(),

@@ -86,6 +86,7 @@ pub(super) fn model(services: Vec<Service>) -> Arc<Model> {
             garp_lower_prio_delay: Duration::from_secs(5),
             garp_lower_prio_repeat: 5,
             mcast_src_ip: None,
+            v3_checksum_as_v2: false,
             election: Election::default(),
             transport: Transport::default(),
             track_interfaces: Vec::new(),

@@ -94,13 +94,16 @@ impl Instance {
         let IpAddr::V4(addr) = address.addr else {
             return;
         };
+        let most = self.config.garp_master_repeat;
         for _ in 0..repeat {
-            self.numbers.garps_sent += 1;
-            ctx.out.push_back(Action::SendGarp {
-                instance: self.id,
-                iface: Arc::clone(&address.iface),
-                addr,
-            });
+            if ctx.pace.pass(self.id, &address.iface, addr, most, ctx.now) {
+                self.numbers.garps_sent += 1;
+                ctx.out.push_back(Action::SendGarp {
+                    instance: self.id,
+                    iface: Arc::clone(&address.iface),
+                    addr,
+                });
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use super::garp::Schedule;
 use super::hold::HoldState;
 use super::net::Net;
 use super::numbers::{Limits, Numbers};
+use super::pace::Pace;
 use super::packet::{Advert, Envelope};
 use crate::model::{VirtualAddress, VrrpInstance, VrrpVersion};
 use crate::time::Time;
@@ -20,6 +21,7 @@ pub(super) struct Ctx<'a> {
     pub(super) now: Time,
     pub(super) policy: &'a Policy,
     pub(super) net: &'a Net,
+    pub(super) pace: &'a mut Pace,
     pub(super) out: &'a mut VecDeque<Action>,
     /// Addresses that an instance no longer needs; the router removes those that none needs.
     pub(super) releases: &'a mut Vec<(InstanceId, Address)>,

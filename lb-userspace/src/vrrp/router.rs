@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use super::config::{Policy, Resume};
 use super::event::{Action, Address, Applied, Event, InstanceId, LinkState, Reason};
-use super::instance::{Ctx, Instance, Proto};
+use super::hold::HoldState;
+use super::instance::{Ctx, Instance, Proto, Vip};
 use super::net::Net;
 use super::numbers::Limit;
+use super::pace::Pace;
 use super::packet::{Counters, Reject, View, vrid_of};
 use super::status::InstanceStatus;
 use super::transport::Listen;
@@ -50,6 +52,7 @@ pub struct Router {
     instances: Vec<Instance>,
     groups: Vec<Group>,
     net: Net,
+    pace: Pace,
     ready: bool,
     stopping: bool,
     next_id: u32,
@@ -67,6 +70,7 @@ macro_rules! ctx {
             now: $now,
             policy: &$router.policy,
             net: &$router.net,
+            pace: &mut $router.pace,
             out: &mut $router.actions,
             releases: &mut $router.releases,
         }
@@ -95,6 +99,7 @@ impl Router {
             instances: Vec::new(),
             groups: Vec::new(),
             net: Net::default(),
+            pace: Pace::default(),
             ready,
             stopping: false,
             next_id: 0,
@@ -198,6 +203,7 @@ impl Router {
             self.instances[at].tick_hold(&mut ctx!(self, now));
             self.apply_effect(at, effect, now);
         }
+        self.send_paced(now);
         self.settle();
     }
 
@@ -205,7 +211,10 @@ impl Router {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         let instances = self.instances.iter().filter_map(Instance::deadline);
-        instances.chain(self.starts_at).min()
+        instances
+            .chain(self.starts_at)
+            .chain(self.pace.deadline())
+            .min()
     }
 
     /// The next thing to do, in order.
@@ -344,6 +353,30 @@ impl Router {
         self.apply_effect(at, effect, now);
     }
 
+    /// Gratuitous ARPs that had to wait for others.
+    fn send_paced(&mut self, now: Time) {
+        let net = &self.net;
+        while let Some(due) = self.pace.take_due(now, |w| {
+            let address = |v: &Vip| {
+                v.address.iface == w.iface && v.address.addr == w.addr && net.is_present(&v.address)
+            };
+            self.instances.iter().any(|i| {
+                i.id == w.instance
+                    && matches!(i.hold, HoldState::Owned)
+                    && i.vips.iter().any(address)
+            })
+        }) {
+            if let Some(i) = self.instances.iter_mut().find(|i| i.id == due.instance) {
+                i.numbers.garps_sent += 1;
+            }
+            self.actions.push_back(Action::SendGarp {
+                instance: due.instance,
+                iface: due.iface,
+                addr: due.addr,
+            });
+        }
+    }
+
     /// `log_unknown_vrids`: one line a second at most.
     fn note_unknown_vrid(&mut self, iface: &str, view: &View<'_>, now: Time) {
         if !self.log_unknown_vrids {
@@ -418,7 +451,7 @@ impl Router {
         }
         let (net, actions) = (&self.net, &self.actions);
         self.instances.retain(|i| {
-            let waits = |v: &super::instance::Vip| {
+            let waits = |v: &Vip| {
                 net.is_present(&v.address)
                     && actions.iter().any(|a| matches!(a, Action::DelAddress { address, .. } if *address == v.address))
             };

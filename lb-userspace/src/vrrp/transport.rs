@@ -41,14 +41,19 @@ impl Instance {
     /// Of the packets that make up one advert. A list of peers that is the same on all hosts names
     /// this one too: nothing is sent to oneself.
     pub(super) fn envelopes(&self, net: &Net) -> Vec<Envelope> {
+        let plain = self.config.v3_checksum_as_v2;
         match &self.config.transport {
             Transport::Multicast(group) => vec![Envelope {
                 destination: *group,
                 ttl: TTL,
-                coverage: Coverage::Destination,
+                coverage: match plain {
+                    true => Coverage::Message,
+                    false => Coverage::Destination,
+                },
             }],
             Transport::Unicast(unicast) => {
                 let coverage = match unicast.old_checksum {
+                    _ if plain => Coverage::Message,
                     OldChecksum::Always => Coverage::Group,
                     OldChecksum::Auto if self.old_checksum => Coverage::Group,
                     OldChecksum::Auto | OldChecksum::Never => Coverage::Destination,

@@ -87,7 +87,7 @@ pub(super) const TOP: &[Keyword] = &[
         "garp_group",
         "",
         Of(Block::GarpGroup),
-        NoEffect,
+        Acted,
         "pauses between gratuitous ARPs on interfaces",
     ),
     b(
@@ -328,7 +328,7 @@ pub(super) const GLOBAL: &[Keyword] = &[
     k(
         "vrrp_garp_interval",
         "SECONDS",
-        NoEffect,
+        Acted,
         "0",
         "pause between gratuitous ARPs on an interface",
     ),

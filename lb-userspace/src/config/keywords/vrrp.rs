@@ -183,6 +183,13 @@ pub(super) const INSTANCE: &[Keyword] = &[
         "the checksum of version 3 by unicast as keepalived computed it before 1.3.7",
     ),
     k(
+        "v3_checksum_as_v2",
+        "[BOOL]",
+        Acted,
+        "off",
+        "version 3 over IPv4 with the checksum of RFC 9568 and Cisco, without a pseudo header",
+    ),
+    k(
         "mcast_dst_ip",
         "IP",
         Acted,
@@ -582,7 +589,7 @@ pub(super) const GARP_GROUP: &[Keyword] = &[
     k(
         "garp_interval",
         "SECONDS",
-        NoEffect,
+        Acted,
         "0",
         "pause between gratuitous ARPs",
     ),
@@ -593,12 +600,12 @@ pub(super) const GARP_GROUP: &[Keyword] = &[
         "0",
         "pause between neighbour advertisements",
     ),
-    k("interface", "IF", NoEffect, "", "the interface"),
+    k("interface", "IF", Acted, "", "the interface"),
     b(
         "interfaces",
         "",
         Lines,
-        NoEffect,
+        Acted,
         "interfaces that share the pause",
     ),
 ];

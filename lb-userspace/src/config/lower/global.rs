@@ -41,6 +41,9 @@ impl Lower {
         }
         defaults.group = self.group(&walked, "vrrp_mcast_group4").or(defaults.group);
         self.election_defaults(&walked, defaults);
+        global.garp_interval = self
+            .garp_interval(&walked, "vrrp_garp_interval")
+            .unwrap_or(global.garp_interval);
         for &(name, n) in &walked.acted {
             let word = n.args().first();
             match (name, word) {

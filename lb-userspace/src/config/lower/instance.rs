@@ -216,6 +216,7 @@ impl Lower {
             advert_int,
             auth,
             nopreempt,
+            v3_checksum_as_v2: self.v3_checksum_as_v2(&walked),
             election,
             addresses,
             excluded,

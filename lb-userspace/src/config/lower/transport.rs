@@ -154,6 +154,12 @@ impl Lower {
         value.map(|v| v as u8)
     }
 
+    /// keepalived knows it since 2.2.8.
+    pub(super) fn v3_checksum_as_v2(&mut self, walked: &Walked<'_>) -> bool {
+        let n = self.last(walked, "v3_checksum_as_v2");
+        n.and_then(|n| self.switch(n)).unwrap_or_default()
+    }
+
     fn old_checksum(&mut self, walked: &Walked<'_>) -> OldChecksum {
         let Some(n) = self.last(walked, "old_unicast_checksum") else {
             return OldChecksum::Auto;

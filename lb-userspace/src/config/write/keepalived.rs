@@ -27,6 +27,7 @@ pub fn to_keepalived(model: &Model) -> String {
             w.line(&format!("router_id {}", word(id.as_bytes())));
         }
         w.time("vrrp_startup_delay", g.startup_delay, Duration::ZERO);
+        w.time("vrrp_garp_interval", g.garp_interval, Duration::ZERO);
         w.flag("log_unknown_vrids", g.log_unknown_vrids);
         // What keepalived has a word for is written in its words.
         let common = [
@@ -53,6 +54,16 @@ pub fn to_keepalived(model: &Model) -> String {
             w.line(&format!("flood_rate {rate}"));
         }
         w.statements(scripts::of_global(g));
+        w.close();
+    }
+    for group in &g.garp_groups {
+        w.open("garp_group");
+        w.line(&format!("garp_interval {}", seconds(group.garp_interval)));
+        w.open("interfaces");
+        for name in &group.interfaces {
+            w.line(&word(name.as_bytes()));
+        }
+        w.close();
         w.close();
     }
     for s in &model.sync_groups {
@@ -177,6 +188,7 @@ fn instance(w: &mut Writer, i: &VrrpInstance, global: &Global) {
         w.close();
     }
     w.flag("nopreempt", i.nopreempt);
+    w.flag("v3_checksum_as_v2", i.v3_checksum_as_v2);
     let e = &i.election;
     w.number("down_timer_adverts", e.down_timer_adverts, 3);
     w.time("preempt_delay", e.preempt_delay, Duration::ZERO);

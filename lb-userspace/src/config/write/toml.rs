@@ -26,12 +26,18 @@ pub fn to_toml(model: &Model) -> String {
         }
         let none = Some(Duration::ZERO);
         time(&mut w, "vrrp_startup_delay", g.startup_delay, none);
+        time(&mut w, "vrrp_garp_interval", g.garp_interval, none);
         flag(&mut w, "log_unknown_vrids", g.log_unknown_vrids);
         timeouts(&mut w, &g.timeouts);
         if let Some(rate) = g.flood_rate {
             key(&mut w, "flood_rate", &rate.to_string());
         }
         statements(&mut w, scripts::of_global(g));
+    }
+    for group in &g.garp_groups {
+        head(&mut w, "[[garp_group]]");
+        time(&mut w, "garp_interval", group.garp_interval, None);
+        key(&mut w, "interfaces", &strings(&group.interfaces));
     }
     for s in &model.sync_groups {
         head(&mut w, "[[vrrp_sync_group]]");
@@ -169,6 +175,7 @@ fn instance(w: &mut String, i: &VrrpInstance, global: &Global) {
         }
     }
     flag(w, "nopreempt", i.nopreempt);
+    flag(w, "v3_checksum_as_v2", i.v3_checksum_as_v2);
     let e = &i.election;
     number(w, "down_timer_adverts", e.down_timer_adverts, 3);
     time(w, "preempt_delay", e.preempt_delay, Some(Duration::ZERO));

@@ -19,6 +19,7 @@ impl Router {
         resume: &BTreeMap<String, Resume>,
         now: Time,
     ) {
+        self.pace.set(global);
         self.log_unknown_vrids = global.log_unknown_vrids;
         let virtual_addresses = instances
             .iter()

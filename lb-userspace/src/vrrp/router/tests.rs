@@ -8,6 +8,7 @@ use crate::vrrp::{Hold, Notice, State, Transition};
 
 mod election;
 mod groups;
+mod pace;
 mod reloads;
 mod rules;
 mod table;
@@ -48,6 +49,7 @@ fn instance(name: &str, iface: &str, vrid: u8) -> VrrpInstance {
         garp_lower_prio_delay: Duration::from_secs(5),
         garp_lower_prio_repeat: 5,
         mcast_src_ip: None,
+        v3_checksum_as_v2: false,
         election: Election::default(),
         transport: Transport::default(),
         track_interfaces: Vec::new(),

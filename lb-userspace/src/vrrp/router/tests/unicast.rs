@@ -151,6 +151,26 @@ fn a_peer_with_the_old_checksum_is_answered_with_it() {
 }
 
 #[test]
+fn the_checksum_of_the_message_alone_is_sent_where_that_is_wanted() {
+    for transport in [
+        Transport::default(),
+        Transport::Unicast(Unicast {
+            old_checksum: OldChecksum::Always,
+            ..to(&[LOWER_PEER])
+        }),
+    ] {
+        let mut host = Host::one(VrrpInstance {
+            transport,
+            v3_checksum_as_v2: true,
+            ..v3(1000)
+        });
+        host.run(Duration::from_secs(4));
+        let sent = adverts(&host.take());
+        assert_eq!(sent[0].envelope.coverage, Coverage::Message);
+    }
+}
+
+#[test]
 fn a_reload_moves_an_instance_from_multicast_to_unicast_and_to_another_group() {
     let mut host = Host::one(v3(1000));
     let group = |g: [u8; 4]| VrrpInstance {

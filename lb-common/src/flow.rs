@@ -237,7 +237,8 @@ pub mod shared {
         pub fn give_up(&self, tag: u64) {
             if self.pending() == Some(tag) {
                 self.tag.store(0, Ordering::Release);
-                // Unless it lives after all, and has just settled.
+                // If it lives after all and has just settled, the way is left with a value alone, until
+                // that has expired, and the connection begins anew.
                 let _ =
                     self.value
                         .compare_exchange(PENDING, 0, Ordering::AcqRel, Ordering::Relaxed);

@@ -33,22 +33,28 @@ pub const fn addr_of_words(words: [u64; 2]) -> [u32; 4] {
     ]
 }
 
-/// An IPv6 address ([`addr_words`]) as 32 bits, mixed with a seed: two products side by side, of which
+/// An address ([`addr_words`]) as 32 bits, mixed with a seed: two products side by side, of which
 /// neither waits for the other. Both halves count as numbers, since the bits in which addresses differ
-/// are the lowest of those; and the second product's factor is as secret as the seed, for that half is
-/// the client's to choose.
+/// are the lowest of those; and the factors are as secret as the seed, for addresses are the client's to
+/// choose.
 #[inline(always)]
 #[must_use]
 pub const fn fold_addr(words: [u64; 2], seed: u64) -> u32 {
-    let high = (words[0].to_be() ^ seed).wrapping_mul(FOLD_HIGH);
-    let low = words[1].to_be().wrapping_mul((FOLD_LOW ^ seed) | 1);
+    let (high, low) = fold_factors(seed);
+    let high = words[0].to_be().wrapping_mul(high);
+    let low = words[1].to_be().wrapping_mul(low);
     (high.wrapping_add(low) >> 32) as u32
 }
 
-/// The factors of [`fold_addr`].
-pub const FOLD_HIGH: u64 = 0x9e37_79b9_7f4a_7c15;
-/// See [`FOLD_HIGH`].
-pub const FOLD_LOW: u64 = 0xd6e8_feb8_6659_fd93;
+/// The factors of [`fold_addr`], both odd.
+#[inline(always)]
+#[must_use]
+pub const fn fold_factors(seed: u64) -> (u64, u64) {
+    (
+        (0x9e37_79b9_7f4a_7c15 ^ seed.rotate_left(32)) | 1,
+        (0xd6e8_feb8_6659_fd93 ^ seed) | 1,
+    )
+}
 
 /// Buckets of one page of memory (4 KiB).
 const PAGE: u32 = 64;

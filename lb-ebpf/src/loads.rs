@@ -13,11 +13,14 @@ use crate::maps::{BACKENDS, LOADS, REMOTES};
 #[inline(always)]
 pub(crate) fn moved(backend: u16, from: Option<u8>, to: Option<u8>) {
     let difference = share(to).wrapping_sub(share(from));
-    // SAFETY: an element of the map.
+    if difference == 0 {
+        return;
+    }
     let is_counted = BACKENDS
         .get_ptr(u32::from(backend))
+        // SAFETY: an element of the map.
         .is_some_and(|at| unsafe { (*at).counted } != 0);
-    if difference == 0 || !is_counted {
+    if !is_counted {
         return;
     }
     if let Some(load) = LOADS.get_ptr_mut(u32::from(backend)) {

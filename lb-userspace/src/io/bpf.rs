@@ -173,6 +173,7 @@ impl DataPlane {
             loads: self.object.maps.loads.clone(),
             backends: self.object.maps.backends.clone(),
             drift: drift::Drift::default(),
+            counted: Vec::new(),
             pending: std::collections::HashMap::new(),
         }
     }

@@ -45,12 +45,17 @@ pub(super) fn sched_of(scheduler: Scheduler) -> Sched {
 /// Whether a scheduler goes by connection counts.
 pub(super) const fn reads_counts(scheduler: Scheduler) -> bool {
     match scheduler {
-        Scheduler::Rr | Scheduler::Wrr | Scheduler::Sh | Scheduler::Mh | Scheduler::Dh => false,
+        // `fo` asks only whether a server is overloaded, which takes a threshold.
+        Scheduler::Rr
+        | Scheduler::Wrr
+        | Scheduler::Sh
+        | Scheduler::Mh
+        | Scheduler::Dh
+        | Scheduler::Fo => false,
         Scheduler::Lc
         | Scheduler::Wlc
         | Scheduler::Lblc
         | Scheduler::Lblcr
-        | Scheduler::Fo
         | Scheduler::Ovf
         | Scheduler::Sed
         | Scheduler::Nq

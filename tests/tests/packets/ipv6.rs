@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use lb_common::hash::{FOLD_HIGH, FOLD_LOW};
+use lb_common::hash::fold_factors;
 use lb_common::maps::Forward::{Gre, Gue, Ipip};
 use lb_common::maps::{SERVICE_LOCAL, Sched};
 use lb_common::reason::Reason;
@@ -483,14 +483,13 @@ fn same_fold(addr: IpAddr, seed: u64) -> IpAddr {
     let bytes = octets(addr);
     let half = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
     let (high, low) = (half(0), half(8));
-    let factor = (FOLD_LOW ^ seed) | 1;
+    let (high_factor, low_factor) = fold_factors(seed);
     // Newton's iteration: each step doubles the bits that are right.
-    let inverse = (0..6).fold(factor, |x, _| {
-        x.wrapping_mul(2u64.wrapping_sub(factor.wrapping_mul(x)))
+    let inverse = (0..6).fold(low_factor, |x, _| {
+        x.wrapping_mul(2u64.wrapping_sub(low_factor.wrapping_mul(x)))
     });
-    let product = |high: u64| (high ^ seed).wrapping_mul(FOLD_HIGH);
     let other = high ^ 1;
-    let gap = product(high).wrapping_sub(product(other));
+    let gap = high.wrapping_sub(other).wrapping_mul(high_factor);
     let other_low = low.wrapping_add(gap.wrapping_mul(inverse));
     address(&[other.to_be_bytes(), other_low.to_be_bytes()].concat())
 }

@@ -333,9 +333,12 @@ fn where_no_scheduler_looks_a_walk_counts() -> Result<()> {
     assert_eq!((table.len(), bench.dp.connections()), (3, Counts::new()));
     assert_eq!(sweeper.sweep()?.repaired, 0);
     assert_eq!(bench.dp.connections(), table);
-    // A scheduler that looks begins with what the walk found.
+    // A scheduler that looks begins with what the walk found; the next one adds what came since.
+    let unseen = more(&bench)?;
     bench.to(&by(Scheduler::Lc))?;
     assert_eq!(bench.dp.connections(), table);
+    assert_eq!(sweeper.sweep()?.repaired, 0);
+    assert_eq!(bench.dp.connections(), unseen);
     let table = more(&bench)?;
     assert_eq!(bench.dp.connections(), table);
     bench.to(&by(Scheduler::Mh))?;

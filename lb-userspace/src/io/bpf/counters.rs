@@ -58,7 +58,8 @@ impl DataPlane {
     }
 
     /// How many connections each backend index has, those without any left out. Expired ones are
-    /// among them until the [`Sweeper`](super::Sweeper) comes by.
+    /// among them until the [`Sweeper`](super::Sweeper) comes by; where the program does not count
+    /// (`Backend::counted`) they are those that its last walk found.
     #[must_use]
     pub fn connections(&self) -> BTreeMap<u16, ConnCount> {
         let loads = &self.object.maps.loads;

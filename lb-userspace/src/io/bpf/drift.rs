@@ -43,6 +43,18 @@ fn smallest(values: impl IntoIterator<Item = i32> + Clone) -> i32 {
 }
 
 impl Drift {
+    /// What is to be added to a load at once: by how much it is certainly wrong.
+    pub(super) fn certain(before: u64, seen: u64, after: u64) -> u64 {
+        let [before, seen, after] = [before, seen, after].map(parts);
+        let [active, inactive] = [0, 1].map(|i| off_by(before[i], seen[i], after[i]));
+        load_word(active, inactive)
+    }
+
+    /// What was seen of a backend until now says nothing any more.
+    pub(super) fn forget(&mut self, index: u16) {
+        self.wrong.remove(&index);
+    }
+
     /// A look at one backend: its load before and after the table was counted, and what was counted.
     /// What is to be added to the load, if it has been wrong for long enough.
     pub(super) fn look(&mut self, index: u16, before: u64, seen: u64, after: u64) -> Option<u64> {

@@ -23,13 +23,15 @@ pub struct Sweeper {
     pub(super) loads: Arc<Mapped>,
     pub(super) backends: Arc<Mapped>,
     pub(super) drift: Drift,
+    /// Whose connections the program counted when the last walk began.
+    pub(super) counted: Vec<bool>,
     /// The ways that were being written when they were looked at last, their tags, and in how many walks
     /// in a row. The program writes for microseconds; a daemon that was killed in it, for ever.
     pub(super) pending: HashMap<(usize, u64), u32>,
 }
 
-/// In how many walks in a row a way is being written before its writer is dead: some seconds, much
-/// longer than a CPU of a virtual machine is kept waiting.
+/// In how many walks in a row a way is being written before its writer is dead: eight seconds, with a
+/// large table a minute; much longer than a CPU of a virtual machine is kept waiting.
 const DEAD: u32 = 8;
 
 /// What one walk through the table found.
@@ -78,7 +80,7 @@ impl Sweeper {
         let mut swept = Swept::default();
         let ages = self.scanner.ages()?;
         let mut before = self.counts();
-        let was_counted = self.counted();
+        let was_counted = self.now_counted();
         let mut seen = vec![0u64; before.len()];
         let before_that = std::mem::take(&mut self.pending);
         for (place, way) in self.scanner.flows.flows().iter().enumerate() {
@@ -102,7 +104,9 @@ impl Sweeper {
             } else if way.remove(tag, value) {
                 // Whoever takes a flow out counts it off; the program may have been faster.
                 swept.expired += 1;
-                self.add(backend, share(value).wrapping_neg());
+                if was_counted.get(backend) == Some(&true) {
+                    self.add(backend, share(value).wrapping_neg());
+                }
                 // Not seen, and right: it must not look as if the load had been too high.
                 if let Some(before) = before.get_mut(backend) {
                     *before = before.wrapping_sub(share(value));
@@ -111,20 +115,24 @@ impl Sweeper {
         }
         let after = self.counts();
         for (index, seen) in seen.into_iter().enumerate() {
+            let number = index as u16;
             if !was_counted[index] && !self.is_counted(index) {
-                if after[index] != seen {
-                    self.loads.store(index as u32, LOAD_COUNTS, seen);
+                self.drift.forget(number);
+                // Unless the plan has just given it to another real server.
+                self.change(index, after[index], seen);
+            } else if self.counted.get(index) == Some(&true) {
+                let add = self.drift.look(number, before[index], seen, after[index]);
+                if let Some(add) = add {
+                    self.add(index, add);
+                    swept.repaired += 1;
                 }
-                continue;
-            }
-            let add = self
-                .drift
-                .look(index as u16, before[index], seen, after[index]);
-            if let Some(add) = add {
-                self.add(index, add);
-                swept.repaired += 1;
+            } else {
+                // The program has begun to count with what an earlier walk had found.
+                self.drift.forget(number);
+                self.add(index, Drift::certain(before[index], seen, after[index]));
             }
         }
+        self.counted = was_counted;
         Ok(swept)
     }
 
@@ -134,7 +142,7 @@ impl Sweeper {
             .collect()
     }
 
-    fn counted(&self) -> Vec<bool> {
+    fn now_counted(&self) -> Vec<bool> {
         let indices = 0..self.loads.len().min(MAX_BACKENDS);
         indices
             .map(|index| self.is_counted(index as usize))
@@ -144,6 +152,14 @@ impl Sweeper {
     fn is_counted(&self, backend: usize) -> bool {
         let [counted, ..] = self.backends.load(backend as u32, COUNTED).to_ne_bytes();
         counted != 0
+    }
+
+    fn change(&self, backend: usize, from: u64, to: u64) {
+        if from != to {
+            let word = self.loads.word(backend as u32, LOAD_COUNTS);
+            // Changed by somebody else it is looked at in the next walk.
+            let _ = word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed);
+        }
     }
 
     fn add(&self, backend: usize, difference: u64) {

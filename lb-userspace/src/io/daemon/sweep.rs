@@ -22,11 +22,10 @@ impl Sweeping {
     pub(super) fn start(mut sweeper: Sweeper) -> std::io::Result<Sweeping> {
         let (stop, stopped) = mpsc::sync_channel::<()>(1);
         let work = move || {
-            let mut rest = Duration::ZERO;
-            while stopped.recv_timeout(sweeper.pause(rest).unwrap_or(PERIOD))
-                == Err(RecvTimeoutError::Timeout)
-            {
+            // The first walk at once: what the program does not count is as the last daemon left it.
+            loop {
                 let begun = now();
+                let mut rest = Duration::ZERO;
                 match sweeper.sweep() {
                     Ok(swept) => {
                         if swept.repaired > 0 {
@@ -44,6 +43,10 @@ impl Sweeping {
                         rest = took * SHARE;
                     }
                     Err(error) => tracing::warn!("{error}"),
+                }
+                let pause = sweeper.pause(rest).unwrap_or(PERIOD);
+                if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                    break;
                 }
             }
         };

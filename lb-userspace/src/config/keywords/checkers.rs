@@ -8,51 +8,37 @@ use super::{Keyword, b, k};
 
 // Words that several checkers share, with the same meaning and default.
 
-const fn connect_ip(status: Status) -> Keyword {
-    k(
-        "connect_ip",
-        "IP",
-        status,
-        "the real server's",
-        "the address to connect to",
-    )
-}
+const CONNECT_IP: Keyword = k(
+    "connect_ip",
+    "IP",
+    Acted,
+    "the real server's",
+    "the address to connect to",
+);
 
-const fn connect_port(status: Status) -> Keyword {
-    k(
-        "connect_port",
-        "PORT",
-        status,
-        "the real server's",
-        "the port to connect to",
-    )
-}
+const CONNECT_PORT: Keyword = k(
+    "connect_port",
+    "PORT",
+    Acted,
+    "the real server's",
+    "the port to connect to",
+);
 
-const fn bindto(status: Status) -> Keyword {
-    k("bindto", "IP", status, "any", "the source address")
-}
+const BINDTO: Keyword = k("bindto", "IP", Acted, "any", "the source address");
 
-const fn bind_port(status: Status) -> Keyword {
-    k("bind_port", "PORT", status, "any", "the source port")
-}
+const BIND_PORT: Keyword = k("bind_port", "PORT", Acted, "any", "the source port");
 
-const fn bind_if(status: Status) -> Keyword {
-    k("bind_if", "IF", status, "", "the interface to connect from")
-}
+const BIND_IF: Keyword = k("bind_if", "IF", Acted, "", "the interface to connect from");
 
-const fn fwmark(status: Status) -> Keyword {
-    k("fwmark", "N", status, "0", "a mark on the check's packets")
-}
+const FWMARK: Keyword = k("fwmark", "N", Acted, "0", "a mark on the check's packets");
 
-const fn connect_timeout(status: Status) -> Keyword {
-    k(
-        "connect_timeout",
-        "SECONDS",
-        status,
-        "5 or inherited",
-        "how long it may take to connect",
-    )
-}
+const CONNECT_TIMEOUT: Keyword = k(
+    "connect_timeout",
+    "SECONDS",
+    Acted,
+    "5 or inherited",
+    "how long it may take to connect",
+);
 
 const fn alpha(status: Status) -> Keyword {
     k(
@@ -64,22 +50,22 @@ const fn alpha(status: Status) -> Keyword {
     )
 }
 
-const fn retry(status: Status) -> Keyword {
+const fn retry(status: Status, default: &'static str) -> Keyword {
     k(
         "retry",
         "N",
         status,
-        "1 or inherited",
+        default,
         "failures in a row, after the first, that are forgiven",
     )
 }
 
-const fn delay_before_retry(status: Status) -> Keyword {
+const fn delay_before_retry(status: Status, default: &'static str) -> Keyword {
     k(
         "delay_before_retry",
         "SECONDS",
         status,
-        "1 or inherited",
+        default,
         "from a failed check to the next try",
     )
 }
@@ -114,72 +100,47 @@ const fn log_all_failures(status: Status) -> Keyword {
     )
 }
 
-pub(super) const TCP_CHECK: &[Keyword] = &[
-    connect_ip(Acted),
-    connect_port(Acted),
-    bindto(Acted),
-    bind_port(Acted),
-    bind_if(Acted),
-    fwmark(Acted),
-    connect_timeout(Acted),
-    alpha(Acted),
-    retry(Acted),
-    delay_before_retry(Acted),
-    warmup(Acted),
-    delay_loop(Acted),
-    log_all_failures(Acted),
-    k(
-        "nb_get_retry",
-        "N",
-        Old("retry"),
-        "",
-        "failures in a row that are forgiven; keepalived knows it in HTTP_GET and SSL_GET only",
-    ),
-];
+/// The words of a check that connects: those of all, with the defaults of `retry` and
+/// `delay_before_retry`, then its own.
+macro_rules! connecting {
+    ($retry:literal, $delay:literal $(, $own:expr)* $(,)?) => {
+        &[
+            CONNECT_IP,
+            CONNECT_PORT,
+            BINDTO,
+            BIND_PORT,
+            BIND_IF,
+            FWMARK,
+            CONNECT_TIMEOUT,
+            alpha(Acted),
+            retry(Acted, $retry),
+            delay_before_retry(Acted, $delay),
+            warmup(Acted),
+            delay_loop(Acted),
+            log_all_failures(Acted),
+            $($own,)*
+        ]
+    };
+}
 
-pub(super) const PING_CHECK: &[Keyword] = &[
-    connect_ip(Acted),
-    connect_port(Acted),
-    bindto(Acted),
-    bind_port(Acted),
-    bind_if(Acted),
-    fwmark(Acted),
-    connect_timeout(Acted),
-    alpha(Acted),
-    retry(Acted),
-    delay_before_retry(Acted),
-    warmup(Acted),
-    delay_loop(Acted),
-    log_all_failures(Acted),
-];
+/// Another name of `retry`.
+const NB_GET_RETRY: Keyword = k(
+    "nb_get_retry",
+    "N",
+    Old("retry"),
+    "",
+    "failures in a row that are forgiven; keepalived knows it in HTTP_GET and SSL_GET only",
+);
 
-pub(super) const HTTP_GET: &[Keyword] = &[
-    connect_ip(Acted),
-    connect_port(Acted),
-    bindto(Acted),
-    bind_port(Acted),
-    bind_if(Acted),
-    fwmark(Acted),
-    connect_timeout(Acted),
-    alpha(Acted),
-    retry(Acted),
-    k(
-        "delay_before_retry",
-        "SECONDS",
-        Acted,
-        "3 or inherited",
-        "from a failed check to the next try",
-    ),
-    warmup(Acted),
-    delay_loop(Acted),
-    log_all_failures(Acted),
-    k(
-        "nb_get_retry",
-        "N",
-        Old("retry"),
-        "",
-        "failures in a row that are forgiven; keepalived knows it in HTTP_GET and SSL_GET only",
-    ),
+pub(super) const TCP_CHECK: &[Keyword] =
+    connecting!["1 or inherited", "1 or inherited", NB_GET_RETRY,];
+
+pub(super) const PING_CHECK: &[Keyword] = connecting!["1 or inherited", "1 or inherited",];
+
+pub(super) const HTTP_GET: &[Keyword] = connecting![
+    "1 or inherited",
+    "3 or inherited",
+    NB_GET_RETRY,
     k(
         "http_protocol",
         "1.0|1.0C|1.1",
@@ -266,20 +227,9 @@ pub(super) const URL: &[Keyword] = &[
     ),
 ];
 
-pub(super) const SMTP_CHECK: &[Keyword] = &[
-    connect_ip(Acted),
-    connect_port(Acted),
-    bindto(Acted),
-    bind_port(Acted),
-    bind_if(Acted),
-    fwmark(Acted),
-    connect_timeout(Acted),
-    alpha(Acted),
-    retry(Acted),
-    delay_before_retry(Acted),
-    warmup(Acted),
-    delay_loop(Acted),
-    log_all_failures(Acted),
+pub(super) const SMTP_CHECK: &[Keyword] = connecting![
+    "1 or inherited",
+    "1 or inherited",
     k(
         "helo_name",
         "NAME",
@@ -296,48 +246,11 @@ pub(super) const SMTP_CHECK: &[Keyword] = &[
     ),
 ];
 
-pub(super) const SMTP_HOST: &[Keyword] = &[
-    connect_ip(Acted),
-    connect_port(Acted),
-    bindto(Acted),
-    bind_port(Acted),
-    bind_if(Acted),
-    fwmark(Acted),
-    connect_timeout(Acted),
-    alpha(Acted),
-    retry(Acted),
-    delay_before_retry(Acted),
-    warmup(Acted),
-    delay_loop(Acted),
-    log_all_failures(Acted),
-];
+pub(super) const SMTP_HOST: &[Keyword] = connecting!["1 or inherited", "1 or inherited",];
 
-pub(super) const DNS_CHECK: &[Keyword] = &[
-    connect_ip(Acted),
-    connect_port(Acted),
-    bindto(Acted),
-    bind_port(Acted),
-    bind_if(Acted),
-    fwmark(Acted),
-    connect_timeout(Acted),
-    alpha(Acted),
-    k(
-        "retry",
-        "N",
-        Acted,
-        "3 or inherited",
-        "failures in a row, after the first, that are forgiven",
-    ),
-    k(
-        "delay_before_retry",
-        "SECONDS",
-        Acted,
-        "delay_loop or inherited",
-        "from a failed check to the next try",
-    ),
-    warmup(Acted),
-    delay_loop(Acted),
-    log_all_failures(Acted),
+pub(super) const DNS_CHECK: &[Keyword] = connecting![
+    "3 or inherited",
+    "delay_loop or inherited",
     k(
         "type",
         "A|NS|CNAME|SOA|MX|TXT|AAAA|RRSIG|DNSKEY",
@@ -350,14 +263,8 @@ pub(super) const DNS_CHECK: &[Keyword] = &[
 
 pub(super) const MISC_CHECK: &[Keyword] = &[
     alpha(NoEffect),
-    k(
-        "retry",
-        "N",
-        NoEffect,
-        "0 or inherited",
-        "failures in a row, after the first, that are forgiven",
-    ),
-    delay_before_retry(NoEffect),
+    retry(NoEffect, "0 or inherited"),
+    delay_before_retry(NoEffect, "1 or inherited"),
     warmup(NoEffect),
     delay_loop(NoEffect),
     log_all_failures(NoEffect),
@@ -390,20 +297,9 @@ pub(super) const BFD_CHECK: &[Keyword] = &[
     alpha(NoEffect),
 ];
 
-pub(super) const UDP_CHECK: &[Keyword] = &[
-    connect_ip(Acted),
-    connect_port(Acted),
-    bindto(Acted),
-    bind_port(Acted),
-    bind_if(Acted),
-    fwmark(Acted),
-    connect_timeout(Acted),
-    alpha(Acted),
-    retry(Acted),
-    delay_before_retry(Acted),
-    warmup(Acted),
-    delay_loop(Acted),
-    log_all_failures(Acted),
+pub(super) const UDP_CHECK: &[Keyword] = connecting![
+    "1 or inherited",
+    "1 or inherited",
     k("payload", "HEX ...", Acted, "random", "what to send"),
     k(
         "require_reply",

@@ -24,10 +24,10 @@ const fn parts(word: u64) -> [i32; 2] {
     [active, inactive]
 }
 
-/// By how much a load is wrong at least, that was `before` and then `after` while `seen` was counted.
-fn off_by(before: i32, seen: i32, after: i32) -> i32 {
-    let (a, b) = (seen.wrapping_sub(before), seen.wrapping_sub(after));
-    smallest([a, b])
+/// What a load is short of at least, that was `before` and then `after` while `seen` was counted.
+fn off_by(before: u64, seen: u64, after: u64) -> [i32; 2] {
+    let [before, seen, after] = [before, seen, after].map(parts);
+    [0, 1].map(|i| smallest([before, after].map(|load| seen[i].wrapping_sub(load[i]))))
 }
 
 /// The one nearest to 0, or 0 when they differ in sign.
@@ -45,8 +45,7 @@ fn smallest(values: impl IntoIterator<Item = i32> + Clone) -> i32 {
 impl Drift {
     /// What is to be added to a load at once: by how much it is certainly wrong.
     pub(super) fn certain(before: u64, seen: u64, after: u64) -> u64 {
-        let [before, seen, after] = [before, seen, after].map(parts);
-        let [active, inactive] = [0, 1].map(|i| off_by(before[i], seen[i], after[i]));
+        let [active, inactive] = off_by(before, seen, after);
         load_word(active, inactive)
     }
 
@@ -62,8 +61,7 @@ impl Drift {
             self.wrong.remove(&index);
             return None;
         }
-        let [before, seen, after] = [before, seen, after].map(parts);
-        let now = [0, 1].map(|i| off_by(before[i], seen[i], after[i]));
+        let now = off_by(before, seen, after);
         if now == [0, 0] {
             self.wrong.remove(&index);
             return None;

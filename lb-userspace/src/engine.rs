@@ -116,6 +116,7 @@ impl Engine {
         let router = Router::new(
             &model.instances,
             &model.sync_groups,
+            &model.vrrp_scripts,
             &model.global,
             Policy::default(),
             attached || model.services.is_empty(),
@@ -189,6 +190,7 @@ impl Engine {
         self.router.reconfigure(
             &self.model.instances,
             &self.model.sync_groups,
+            &self.model.vrrp_scripts,
             &self.model.global,
             now,
         );

@@ -11,6 +11,7 @@ mod pattern;
 mod probes;
 mod scheduler;
 mod script;
+mod track;
 mod transport;
 
 use std::net::IpAddr;
@@ -24,6 +25,7 @@ pub use probes::{DnsCheck, DnsType, Pattern, SmtpCheck, UdpCheck};
 pub use scheduler::{SchedFlags, Scheduler};
 pub use script::{Fifo, Fifos, Script, User, VrrpNotify};
 use serde::{Deserialize, Serialize};
+pub use track::{Track, VrrpScript};
 pub use transport::{OldChecksum, Transport, Unicast, UnicastPeer, VRRP_GROUP};
 
 /// A whole configuration.
@@ -32,6 +34,8 @@ pub use transport::{OldChecksum, Transport, Unicast, UnicastPeer, VRRP_GROUP};
 pub struct Model {
     /// What holds for the whole daemon.
     pub global: Global,
+    /// `vrrp_script`; names are unique.
+    pub vrrp_scripts: Vec<VrrpScript>,
     /// VRRP instances in the order of the file; names are unique, and so is (interface, VRID).
     pub instances: Vec<VrrpInstance>,
     /// Sync groups; an instance is in at most one.
@@ -60,7 +64,9 @@ impl Model {
                 .chain(servers)
                 .flatten()
         });
+        let tracked = self.vrrp_scripts.iter().map(|s| &s.script);
         readers
+            .chain(tracked)
             .chain(instances.chain(groups).flat_map(VrrpNotify::scripts))
             .chain(services)
     }
@@ -220,6 +226,10 @@ pub struct VrrpInstance {
     pub track_interfaces: Vec<String>,
     /// `dont_track_primary`.
     pub dont_track_primary: bool,
+    /// `track_script`. None has a weight when `priority` is 255, or in a sync group without
+    /// `tracking_weight`.
+    #[serde(default)]
+    pub track_scripts: Vec<Track>,
     /// `notify` and the like.
     #[serde(default)]
     pub notify: VrrpNotify,
@@ -267,6 +277,12 @@ pub struct SyncGroup {
     pub name: String,
     /// Names of instances that exist.
     pub members: Vec<String>,
+    /// `track_script`: of all members.
+    #[serde(default)]
+    pub track_scripts: Vec<Track>,
+    /// `sync_group_tracking_weight`: members may have tracks with a weight.
+    #[serde(default)]
+    pub tracking_weight: bool,
     /// `notify` and the like.
     #[serde(default)]
     pub notify: VrrpNotify,

@@ -32,6 +32,7 @@ mod router;
 #[cfg(test)]
 mod sim;
 mod status;
+mod track;
 mod transport;
 
 pub use config::{Policy, Resume};

@@ -165,6 +165,38 @@ fn notify() -> impl Strategy<Value = VrrpNotify> {
     })
 }
 
+fn vrrp_script() -> impl Strategy<Value = VrrpScript> {
+    let time = || secs(4000).prop_map(|d| d.max(Duration::from_millis(10)));
+    let counts = (1u32..9, 1u32..9, any::<bool>());
+    (name(), script(), time(), option::of(time()), counts).prop_map(
+        |(name, script, interval, timeout, (rise, fall, init_fail))| VrrpScript {
+            name,
+            script,
+            interval,
+            timeout: timeout.unwrap_or(interval),
+            rise,
+            fall,
+            init_fail,
+        },
+    )
+}
+
+/// Which scripts are tracked, with which weights.
+fn tracks() -> impl Strategy<Value = Vec<(i16, bool)>> {
+    vec((-253i16..=253, any::<bool>()), 0..3)
+}
+
+/// The tracks of somebody: of the first scripts of the model.
+fn tracked(scripts: &[VrrpScript], tracks: &[(i16, bool)], weighted: bool) -> Vec<Track> {
+    let all = scripts.iter().zip(tracks);
+    all.map(|(s, &(weight, reverse))| Track {
+        name: s.name.clone(),
+        weight: if weighted { weight } else { 0 },
+        reverse,
+    })
+    .collect()
+}
+
 fn fifo(path: &'static str) -> impl Strategy<Value = Option<Fifo>> {
     option::of(
         (option::of(user()), option::of(script())).prop_map(|(user, script)| Fifo {
@@ -208,6 +240,9 @@ fn inherit_user(model: &mut Model) {
         ] {
             give(s);
         }
+    }
+    for s in &mut model.vrrp_scripts {
+        s.script.user.get_or_insert_with(|| user.clone());
     }
     for s in &mut model.services {
         give(&mut s.quorum_up);
@@ -341,6 +376,7 @@ fn instance() -> impl Strategy<Value = VrrpInstance> {
                     election,
                     track_interfaces,
                     dont_track_primary,
+                    track_scripts: Vec::new(),
                     notify,
                 }
             },
@@ -731,85 +767,105 @@ fn model() -> impl Strategy<Value = Model> {
         vec(name(), 4),
         any::<bool>(),
         notify(),
+        (vec(vrrp_script(), 0..3), tracks(), tracks(), any::<bool>()),
     )
-        .prop_map(|(global, all, offered, names, grouped, notify)| {
-            let mut instances: Vec<VrrpInstance> = Vec::new();
-            for i in all {
-                let clash = |o: &VrrpInstance| {
-                    o.name == i.name
-                        || (o.interface == i.interface
-                            && o.virtual_router_id == i.virtual_router_id)
-                };
-                if !instances.iter().any(clash) {
-                    instances.push(i);
+        .prop_map(
+            |(
+                global,
+                all,
+                offered,
+                names,
+                grouped,
+                notify,
+                (mut vrrp_scripts, own, of_group, tracking_weight),
+            )| {
+                vrrp_scripts.sort_by(|a, b| a.name.cmp(&b.name));
+                vrrp_scripts.dedup_by(|a, b| a.name == b.name);
+                let mut instances: Vec<VrrpInstance> = Vec::new();
+                for i in all {
+                    let clash = |o: &VrrpInstance| {
+                        o.name == i.name
+                            || (o.interface == i.interface
+                                && o.virtual_router_id == i.virtual_router_id)
+                    };
+                    if !instances.iter().any(clash) {
+                        instances.push(i);
+                    }
                 }
-            }
-            let mut services: Vec<Service> = Vec::new();
-            for (mut s, name) in offered.into_iter().zip(names) {
-                if let Some(g) = &mut s.group {
-                    if services
-                        .iter()
-                        .any(|o| o.group.as_ref().is_some_and(|g| g.name == name))
-                    {
+                let mut services: Vec<Service> = Vec::new();
+                for (mut s, name) in offered.into_iter().zip(names) {
+                    if let Some(g) = &mut s.group {
+                        if services
+                            .iter()
+                            .any(|o| o.group.as_ref().is_some_and(|g| g.name == name))
+                        {
+                            continue;
+                        }
+                        g.name = name;
+                    }
+                    let clash = |o: &Service| o.keys().any(|k| s.keys().any(|l| k == l));
+                    if services.iter().any(clash) {
                         continue;
                     }
-                    g.name = name;
+                    // The same group again, for another protocol.
+                    let other = Protocol::Sctp;
+                    let again = (s.group.is_some() && s.key.protocol == Protocol::Tcp).then(|| {
+                        let key = |k: ServiceKey| ServiceKey {
+                            protocol: other,
+                            ..k
+                        };
+                        let mut again = s.clone();
+                        again.key = key(again.key);
+                        if let Some(g) = &mut again.group {
+                            g.others = g.others.iter().copied().map(key).collect();
+                        }
+                        again
+                    });
+                    services.push(s);
+                    services.extend(again.filter(|a| {
+                        let clash = |o: &Service| o.keys().any(|k| a.keys().any(|l| k == l));
+                        !services.iter().any(clash)
+                    }));
                 }
-                let clash = |o: &Service| o.keys().any(|k| s.keys().any(|l| k == l));
-                if services.iter().any(clash) {
-                    continue;
+                let members: Vec<String> = instances.iter().map(|i| i.name.clone()).collect();
+                if grouped {
+                    instances
+                        .iter_mut()
+                        .filter(|i| i.priority != 255)
+                        .for_each(|i| i.initial_master = false);
                 }
-                // The same group again, for another protocol.
-                let other = Protocol::Sctp;
-                let again = (s.group.is_some() && s.key.protocol == Protocol::Tcp).then(|| {
-                    let key = |k: ServiceKey| ServiceKey {
-                        protocol: other,
-                        ..k
-                    };
-                    let mut again = s.clone();
-                    again.key = key(again.key);
-                    if let Some(g) = &mut again.group {
-                        g.others = g.others.iter().copied().map(key).collect();
-                    }
-                    again
-                });
-                services.push(s);
-                services.extend(again.filter(|a| {
-                    let clash = |o: &Service| o.keys().any(|k| a.keys().any(|l| k == l));
-                    !services.iter().any(clash)
-                }));
-            }
-            let members: Vec<String> = instances.iter().map(|i| i.name.clone()).collect();
-            if grouped {
-                instances
-                    .iter_mut()
-                    .filter(|i| i.priority != 255)
-                    .for_each(|i| i.initial_master = false);
-            }
-            let sync_groups = if grouped && !members.is_empty() {
-                vec![SyncGroup {
-                    name: "G 1".to_owned(),
-                    members,
-                    // Groups have fewer.
-                    notify: VrrpNotify {
-                        deleted: false,
-                        deleted_script: None,
-                        master_rx_lower_pri: None,
-                        ..notify
-                    },
-                }]
-            } else {
-                Vec::new()
-            };
-            let mut model = Model {
-                global,
-                instances,
-                sync_groups,
-                services,
-            };
-            inherit_user(&mut model);
-            model
-        })
+                for i in &mut instances {
+                    let weighted = i.priority != 255 && (!grouped || tracking_weight);
+                    i.track_scripts = tracked(&vrrp_scripts, &own, weighted);
+                }
+                let sync_groups = if grouped && !members.is_empty() {
+                    vec![SyncGroup {
+                        name: "G 1".to_owned(),
+                        members,
+                        track_scripts: tracked(&vrrp_scripts, &of_group, true),
+                        tracking_weight,
+                        // Groups have fewer.
+                        notify: VrrpNotify {
+                            deleted: false,
+                            deleted_script: None,
+                            master_rx_lower_pri: None,
+                            ..notify
+                        },
+                    }]
+                } else {
+                    Vec::new()
+                };
+                let mut model = Model {
+                    global,
+                    vrrp_scripts,
+                    instances,
+                    sync_groups,
+                    services,
+                };
+                inherit_user(&mut model);
+                model
+            },
+        )
 }
 
 proptest! {

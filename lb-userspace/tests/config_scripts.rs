@@ -1,7 +1,9 @@
 //! Scripts and FIFOs in keepalived.conf: what they become, and what is wrong with them.
 
+use std::time::Duration;
+
 use lb_userspace::config::{self, Loaded, MemoryFiles, Options, Severity};
-use lb_userspace::model::{Model, Script, User};
+use lb_userspace::model::{Model, Script, Track, User};
 
 fn load(text: &str) -> Loaded {
     config::load(
@@ -151,4 +153,105 @@ fn what_is_wrong_is_named_with_its_place() {
             "line {line}: {said}"
         );
     }
+}
+
+const SCRIPTS: &str = "vrrp_script plain {\n script /p\n}\nvrrp_script full {\n script \"/f a\"\n interval 3\n \
+                       timeout 2\n weight -20 reverse\n rise 2\n fall 3\n user joe staff\n init_fail\n}\n";
+
+fn track(name: &str, weight: i16, reverse: bool) -> Track {
+    Track {
+        name: name.to_owned(),
+        weight,
+        reverse,
+    }
+}
+
+#[test]
+fn tracked_scripts_inherit_what_their_lines_do_not_say() {
+    let text = format!("{SCRIPTS}{}", instance("track_script {\n plain\n full\n}"));
+    let m = model(&text);
+    let [plain, full] = m.vrrp_scripts.as_slice() else {
+        panic!("{m:?}");
+    };
+    let second = Duration::from_secs(1);
+    assert_eq!((plain.interval, plain.timeout), (second, second));
+    assert_eq!((plain.rise, plain.fall, plain.init_fail), (1, 1, false));
+    assert_eq!(Some(plain.script.clone()), script(&["/p"], None));
+    assert_eq!((full.interval, full.timeout), (3 * second, 2 * second));
+    assert_eq!((full.rise, full.fall, full.init_fail), (2, 3, true));
+    assert_eq!(
+        Some(full.script.clone()),
+        script(&["/f", "a"], user("joe", Some("staff")))
+    );
+    assert_eq!(
+        m.instances[0].track_scripts,
+        [track("plain", 0, false), track("full", -20, true)]
+    );
+    let lines = "track_script {\n plain weight 5\n full weight 7 noreverse\n}";
+    let m = model(&format!("{SCRIPTS}{}", instance(lines)));
+    assert_eq!(
+        m.instances[0].track_scripts,
+        [track("plain", 5, false), track("full", 7, false)]
+    );
+}
+
+#[test]
+fn what_is_wrong_with_tracked_scripts_is_named() {
+    let group = |lines: &str| format!("vrrp_sync_group G {{\n group {{\n V\n }}\n{lines}\n}}\n");
+    for (text, severity, words) in [
+        (
+            instance("track_script {\n none\n}"),
+            Severity::Error,
+            "no `vrrp_script none`",
+        ),
+        (
+            format!("vrrp_script s {{\n interval 1\n}}\n{}", instance("")),
+            Severity::Error,
+            "has no `script`",
+        ),
+        (
+            format!(
+                "{SCRIPTS}{}",
+                instance("track_script {\n plain weight 300\n}")
+            ),
+            Severity::Error,
+            "out of range",
+        ),
+        (
+            format!(
+                "{SCRIPTS}{}",
+                instance("track_script {\n plain weight 254\n}")
+            ),
+            Severity::Warning,
+            "253 is taken",
+        ),
+        (
+            format!(
+                "{SCRIPTS}{}{}",
+                instance("track_script {\n plain weight 5\n}"),
+                group("")
+            ),
+            Severity::Warning,
+            "it is not tracked",
+        ),
+        (
+            format!("{SCRIPTS}{SCRIPTS}{}", instance("")),
+            Severity::Error,
+            "defined twice",
+        ),
+    ] {
+        let l = load(&text);
+        let said = l.render(false);
+        assert!(l.count(severity) >= 1, "{said}");
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let kept = "track_script {\n full\n}\nsync_group_tracking_weight";
+    let text = format!(
+        "{SCRIPTS}{}{}",
+        instance("track_script {\n plain weight 5\n}"),
+        group(kept)
+    );
+    let m = model(&text);
+    assert_eq!(m.instances[0].track_scripts, [track("plain", 5, false)]);
+    assert_eq!(m.sync_groups[0].track_scripts, [track("full", -20, true)]);
 }

@@ -54,6 +54,22 @@ impl Ear {
         self.dir.path().join(name).display().to_string()
     }
 
+    /// One instance that follows a file: with `weight`, or by a FAULT.
+    fn tracking(&self, priority: u8, weight: &str) -> String {
+        format!(
+            "global_defs {{\n  script_user root\n  notify_fifo {}\n  vrrp_notify_fifo {}\n}}\n\
+             vrrp_script flag {{\n  script \"/usr/bin/test -e {}\"\n  interval 1\n  \
+             fall 1\n  rise 1\n}}\n\
+             vrrp_instance alone {{\n  state BACKUP\n  interface eth0\n  virtual_router_id 9\n  \
+             priority {priority}\n  version 3\n  advert_int 0.1\n  track_script {{\n    flag {weight}\n  }}\n  \
+             virtual_ipaddress {{\n    {}\n  }}\n}}\n",
+            self.path("all"),
+            self.path("vrrp"),
+            self.path("flag"),
+            VIPS[0]
+        )
+    }
+
     /// The file of a director: two instances in a group and one alone.
     fn conf(&self, priority: u8) -> String {
         let tell = |name: &str| {
@@ -196,6 +212,62 @@ fn scripts_and_fifos_hear_the_same_as_under_keepalived() -> Result<()> {
     let alone = &ours[0].fifos["all"]["INSTANCE \"alone"];
     let want = ["BACKUP", "MASTER", "FAULT", "BACKUP", "MASTER", "STOP"];
     assert_eq!(*alone, want.map(|state| format!("{state} 100")));
+    Ok(())
+}
+
+/// The first director's script fails and succeeds again: what the FIFOs of both were told.
+fn tracked(kind: Kind, weight: &str) -> Result<[Vec<String>; 2]> {
+    let mut ears = [Ear::new()?, Ear::new()?];
+    for ear in &ears {
+        std::fs::write(ear.path("flag"), "")?;
+        std::fs::write(ear.path("out"), "")?;
+    }
+    let mut pair = PairConf::http(3, Duration::from_millis(100));
+    pair.services.clear();
+    pair.vips = vec![VIPS[0]];
+    let mut spec = Spec::pair(&pair, [kind; 2]);
+    spec.confs = [ears[0].tracking(100, weight), ears[1].tracking(90, weight)];
+    let mut lab = Lab::new(&spec)?;
+    let master = |lab: &Lab, first: bool| {
+        wait_for("the master", LIMIT, || {
+            let here = |d: usize| lab.directors[d].has_address(VIPS[0]).unwrap_or(false);
+            (here(0) == first && here(1) != first).then_some(())
+        })
+        .with_context(|| lab.logs())
+    };
+    lab.directors[0].start()?;
+    master(&lab, true)?;
+    lab.directors[1].start()?;
+    lab.directors[1].wait_ready(LIMIT)?;
+    std::fs::remove_file(ears[0].path("flag"))?;
+    master(&lab, false)?;
+    std::fs::write(ears[0].path("flag"), "")?;
+    master(&lab, true)?;
+    for director in 0..2 {
+        lab.directors[director].terminate()?;
+        lab.directors[director].wait_stopped(LIMIT)?;
+        if director == 0 {
+            master(&lab, false)?;
+        }
+    }
+    let mut lines = [Vec::new(), Vec::new()];
+    for (lines, ear) in lines.iter_mut().zip(&mut ears) {
+        let all = ear.heard()?.fifos.remove("all").unwrap_or_default();
+        *lines = all.into_values().flatten().collect();
+    }
+    lab.finish()?;
+    Ok(lines)
+}
+
+#[test]
+fn a_script_that_fails_moves_the_address_as_under_keepalived() -> Result<()> {
+    for (weight, fails) in [("", "FAULT 100"), ("weight -30", "BACKUP 70")] {
+        let theirs = tracked(Kind::Keepalived, weight)?;
+        let ours = tracked(Kind::Lbd, weight)?;
+        println!("{theirs:#?}");
+        assert_eq!(ours, theirs, "{weight}");
+        assert!(ours[0].iter().any(|l| l == fails), "{ours:?}");
+    }
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod scripts;
 mod server;
 mod service;
 mod suggest;
+mod track;
 mod transport;
 mod values;
 
@@ -52,6 +53,8 @@ pub(crate) struct Lower {
     left_out: Vec<String>,
     /// `script_user`, for scripts without a user of their own.
     script_user: Option<User>,
+    /// What lines of `track_script` inherit, by the script's name.
+    weights: HashMap<String, track::Weight>,
     suggestions: HashMap<(Block, String), Vec<String>>,
     /// `checker_log_all_failures`.
     log_all_failures: bool,
@@ -72,6 +75,7 @@ pub(crate) fn lower(nodes: &[Node], rules: Rules) -> Lowered {
         out: Vec::new(),
         left_out: Vec::new(),
         script_user: None,
+        weights: HashMap::new(),
         suggestions: HashMap::new(),
         log_all_failures: false,
     };
@@ -97,6 +101,7 @@ impl Lower {
             global,
             ..Model::default()
         };
+        self.vrrp_scripts(&walked.acted, &mut model);
         self.instances(&walked.acted, &defaults, &mut model);
         self.sync_groups(&walked.acted, &mut model);
         self.services(&walked.acted, &mut model);

@@ -299,8 +299,9 @@ impl Toml {
                         .map(|w| tree::word(w.to_owned(), span)),
                 ),
                 DeValue::Table(t) => {
+                    let reverse = t.iter().find(|(k, _)| k.get_ref() == "reverse");
                     let field = |n: &str| t.iter().find(|(k, _)| k.get_ref() == n);
-                    for (name, lead) in [("address", true), ("interface", true)] {
+                    for (name, lead) in [("address", true), ("interface", true), ("name", true)] {
                         if let Some((_, v)) = field(name).filter(|_| lead)
                             && let Some(text) = scalar(v.get_ref())
                         {
@@ -308,10 +309,12 @@ impl Toml {
                             words.push(tree::word(text, span));
                         }
                     }
-                    for (name, v) in t
-                        .iter()
-                        .filter(|(n, _)| !matches!(n.get_ref().as_ref(), "address" | "interface"))
-                    {
+                    for (name, v) in t.iter().filter(|(n, _)| {
+                        !matches!(
+                            n.get_ref().as_ref(),
+                            "address" | "interface" | "name" | "reverse"
+                        )
+                    }) {
                         let (at, name) = (self.span(name.span()), name.get_ref().as_ref());
                         if !matches!(
                             name,
@@ -335,6 +338,17 @@ impl Toml {
                                 let span = self.span(v.span());
                                 self.expected(span, "a string or a number", v.get_ref());
                             }
+                        }
+                    }
+                    // Behind the weight, wherever it stands.
+                    if let Some((name, v)) = reverse {
+                        let at = self.span(name.span());
+                        match v.get_ref() {
+                            DeValue::Boolean(true) => {
+                                words.push(tree::word("reverse".to_owned(), at));
+                            }
+                            DeValue::Boolean(false) => {}
+                            v => self.expected(at, "a boolean", v),
                         }
                     }
                 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::model::{Model, RealServer, Service, ServiceKey, SyncGroup, VrrpInstance};
+use crate::model::{Model, RealServer, Service, ServiceKey, SyncGroup, VrrpInstance, VrrpScript};
 
 /// What a line of the plan does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -46,6 +46,13 @@ impl std::fmt::Display for Line {
 pub fn diff(old: &Model, new: &Model) -> Vec<Line> {
     let mut lines = Vec::new();
     fields("global_defs", &old.global, &new.global, &[], &mut lines);
+    blocks(
+        &old.vrrp_scripts,
+        &new.vrrp_scripts,
+        |s: &VrrpScript| format!("vrrp_script {}", s.name),
+        &["name"],
+        &mut lines,
+    );
     blocks(
         &old.instances,
         &new.instances,
@@ -296,6 +303,7 @@ mod tests {
                 transport: Transport::default(),
                 track_interfaces: Vec::new(),
                 dont_track_primary: false,
+                track_scripts: Vec::new(),
                 notify: crate::model::VrrpNotify::default(),
             }],
             services: vec![Service {

@@ -91,6 +91,7 @@ pub(super) fn model(services: Vec<Service>) -> Arc<Model> {
             transport: Transport::default(),
             track_interfaces: Vec::new(),
             dont_track_primary: false,
+            track_scripts: Vec::new(),
             notify: crate::model::VrrpNotify::default(),
         }],
         services,

@@ -222,7 +222,7 @@ impl Scripts {
     }
 
     /// Starts a script that says something by its exit status. Its outcome and how long it took
-    /// come from the receiver, or nothing when the daemon ends. A script whose receiver is dropped is
+    /// come from the receiver, or nothing when too many wait or the daemon ends. A script whose receiver is dropped is
     /// ended.
     #[must_use]
     pub fn check(&self, script: Script, limit: Duration) -> Outcome {
@@ -247,13 +247,8 @@ fn hand_over(queue: &mpsc::Sender<Job>, script: Script, limit: Duration) -> Outc
         limit,
         done: Some(done),
     };
-    if let Err(refused) = queue.try_send(job)
-        && let Some(done) = refused.into_inner().done
-    {
-        let why = Ended::NotRun("too many scripts wait".to_owned());
-        // Its receiver is still in this function.
-        let _ = done.send((why, Duration::ZERO));
-    }
+    // When there is no room, the sending end is dropped with it.
+    drop(queue.try_send(job));
     outcome
 }
 

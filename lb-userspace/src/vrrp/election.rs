@@ -141,7 +141,7 @@ impl Instance {
         match &self.proto {
             // RFC 5798 section 6.4.2 (420): greater than or equal.
             Proto::Init | Proto::Fault | Proto::Backup(_) | Proto::Stopped => {
-                if view.priority() >= self.config.priority {
+                if view.priority() >= self.priority {
                     Rank::Better
                 } else {
                     Rank::Lower
@@ -150,7 +150,7 @@ impl Instance {
             // Section 6.4.3 (720): greater, or equal from a greater address.
             Proto::Master(_) => {
                 let theirs = (view.priority(), Some(view.source()));
-                if theirs > (self.config.priority, self.source) {
+                if theirs > (self.priority, self.source) {
                     Rank::Better
                 } else {
                     Rank::Lower
@@ -227,7 +227,7 @@ impl Instance {
         } else if earliest <= ctx.now {
             master.answered = Some(ctx.now);
             master.advert_at = ctx.now + self.config.advert_int;
-            self.send_advert(self.config.priority, ctx);
+            self.send_advert(self.priority, ctx);
         } else {
             master.advert_at = master.advert_at.min(earliest);
         }
@@ -256,7 +256,7 @@ impl Instance {
             answered: None,
             garps: Schedule::new(&self.config, ctx.now),
         });
-        self.send_advert(self.config.priority, ctx);
+        self.send_advert(self.priority, ctx);
         self.take_addresses(ctx);
     }
 
@@ -278,11 +278,11 @@ impl Instance {
 
     /// An advert that cannot win: our priority when the known master is better, else a resignation.
     pub(super) fn send_last_advert(&mut self, ctx: &mut Ctx<'_>) {
-        let own = (self.config.priority, self.source);
+        let own = (self.priority, self.source);
         let loses = self
             .master
             .is_some_and(|(addr, priority)| (priority, Some(addr)) > own);
-        self.send_advert(if loses { self.config.priority } else { 0 }, ctx);
+        self.send_advert(if loses { self.priority } else { 0 }, ctx);
     }
 
     /// Enters BACKUP from INIT or FAULT.
@@ -387,7 +387,7 @@ impl Instance {
                             .garps
                             .refresh_with_advert(&self.config, ctx.policy.refresh, ctx.now);
                     let cursor = master.garps.cursor;
-                    self.send_advert(self.config.priority, ctx);
+                    self.send_advert(self.priority, ctx);
                     if refresh {
                         let cursor = self.announce_some(cursor, ctx);
                         if let Proto::Master(master) = &mut self.proto {

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::packet::Reject;
-use crate::model::Broadcast;
+use crate::model::{Broadcast, Script};
 
 /// An instance for as long as it is configured. Not reused while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -71,6 +72,15 @@ pub enum Event<'a> {
         prefix_len: u8,
         /// What came of it.
         outcome: Applied,
+    },
+    /// The outcome of an [`Action::RunScript`].
+    ScriptEnded {
+        /// Its number.
+        run: u64,
+        /// Whether it succeeded; none when nothing was learnt.
+        good: Option<bool>,
+        /// What came of it, in words.
+        words: &'a str,
     },
     /// Whether this host can forward: the program is attached, or there are no services. While it
     /// is false no instance is MASTER.
@@ -158,6 +168,33 @@ pub enum Action {
         iface: Arc<str>,
         /// The virtual address.
         addr: Ipv4Addr,
+    },
+    /// Run a script that instances track, then give [`Event::ScriptEnded`].
+    RunScript {
+        /// Identifies the run.
+        run: u64,
+        /// What to run.
+        script: Script,
+        /// How long it may take; one that takes longer has failed.
+        limit: Duration,
+    },
+    /// A tracked script counts as something else now, to be told.
+    ScriptChanged {
+        /// Its name.
+        name: String,
+        /// As good.
+        good: bool,
+        /// What came of its last run.
+        words: String,
+    },
+    /// The effective priority of an instance changed, to be told.
+    PriorityChanged {
+        /// Name of the instance.
+        name: Arc<str>,
+        /// The priority before.
+        from: u8,
+        /// The priority now.
+        to: u8,
     },
     /// A change of the reported state: the one source of log line, notify script, status and
     /// metric.
@@ -297,6 +334,11 @@ pub enum Reason {
     },
     /// Adverts are to go by unicast, but no peer is named (`unicast_fault_no_peer`).
     NoPeer,
+    /// A script that it tracks without weight fails.
+    Script {
+        /// Its name.
+        name: String,
+    },
     /// The XDP program is not attached.
     NotReady,
     /// The daemon stops.
@@ -323,6 +365,7 @@ impl fmt::Display for Reason {
             Reason::LinkGone { iface } => write!(f, "interface {iface} does not exist"),
             Reason::NoAddress { iface } => write!(f, "interface {iface} has no IPv4 address"),
             Reason::NoPeer => f.write_str("unicast is wanted but unicast_peer names nobody"),
+            Reason::Script { name } => write!(f, "tracked script {name}"),
             Reason::NotReady => f.write_str("the XDP program is not attached"),
             Reason::Shutdown => f.write_str("shutdown"),
             Reason::Removed => f.write_str("removed from the configuration"),

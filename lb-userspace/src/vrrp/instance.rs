@@ -13,7 +13,8 @@ use super::net::Net;
 use super::numbers::{Limits, Numbers};
 use super::pace::Pace;
 use super::packet::{Advert, Envelope};
-use crate::model::{VirtualAddress, VrrpInstance, VrrpVersion};
+use super::track::{self, Scripts};
+use crate::model::{Track, VirtualAddress, VrrpInstance, VrrpVersion};
 use crate::time::Time;
 
 /// What the methods of an instance work with.
@@ -91,6 +92,10 @@ pub(super) struct Instance {
     pub(super) name: Arc<str>,
     pub(super) config: VrrpInstance,
     pub(super) iface: Arc<str>,
+    /// What it follows, with what its group follows.
+    pub(super) tracks: Vec<Track>,
+    /// The effective priority.
+    pub(super) priority: u8,
     pub(super) vips: Vec<Vip>,
     /// What goes into the advert, in the order of the file.
     advertised: Vec<Ipv4Addr>,
@@ -156,6 +161,8 @@ impl Instance {
             name: config.name.as_str().into(),
             config: config.clone(),
             iface,
+            tracks: Vec::new(),
+            priority: config.priority,
             vips: Vec::new(),
             advertised: Vec::new(),
             sorted: Vec::new(),
@@ -232,7 +239,7 @@ impl Instance {
     }
 
     /// Why this instance itself cannot take part.
-    pub(super) fn cause(&self, net: &Net, ready: bool) -> Option<Reason> {
+    pub(super) fn cause(&self, net: &Net, scripts: &Scripts, ready: bool) -> Option<Reason> {
         if let Some(reason) = self.without_peers() {
             return Some(reason);
         }
@@ -261,6 +268,11 @@ impl Instance {
                 iface: self.iface.to_string(),
             });
         }
+        if let Some(name) = track::fault(&self.tracks, scripts) {
+            return Some(Reason::Script {
+                name: name.to_owned(),
+            });
+        }
         if !ready {
             return Some(Reason::NotReady);
         }
@@ -277,7 +289,7 @@ impl Instance {
 
     /// Skew_Time: RFC 3768 section 5.3.1, RFC 5798 section 6.1. Not in whole seconds.
     pub(super) fn skew(&self) -> Duration {
-        let rest = 256 - u32::from(self.config.priority);
+        let rest = 256 - u32::from(self.priority);
         match self.config.version {
             VrrpVersion::V2 => Duration::from_secs(1) * rest / 256,
             VrrpVersion::V3 => self.master_interval() * rest / 256,
@@ -381,8 +393,28 @@ impl Instance {
             from,
             to,
             reason,
-            priority: self.config.priority,
+            priority: self.priority,
         }));
+    }
+
+    /// Takes over an effective priority. A BACKUP's timer runs out as much earlier or later as it
+    /// would have been set.
+    pub(super) fn set_priority(&mut self, priority: u8, ctx: &mut Ctx<'_>) {
+        if priority == self.priority {
+            return;
+        }
+        let before = self.down_interval();
+        let from = std::mem::replace(&mut self.priority, priority);
+        let after = self.down_interval();
+        match &mut self.proto {
+            Proto::Backup(backup) => backup.down_at = backup.down_at + after - before,
+            Proto::Init | Proto::Fault | Proto::Master(_) | Proto::Stopped => {}
+        }
+        ctx.out.push_back(Action::PriorityChanged {
+            name: Arc::clone(&self.name),
+            from,
+            to: priority,
+        });
     }
 
     /// When this instance next wants [`super::Router::tick`].

@@ -85,7 +85,7 @@ impl Instance {
         if !(fresh && loser) && heard.pass(ctx.policy.heard_gap, ctx.now).is_some() {
             ctx.out.push_back(Action::HeardLower {
                 name: std::sync::Arc::clone(&self.name),
-                priority: self.config.priority,
+                priority: self.priority,
             });
         }
         if self

@@ -14,8 +14,9 @@ use super::numbers::Limit;
 use super::pace::Pace;
 use super::packet::{Counters, Reject, View, vrid_of};
 use super::status::InstanceStatus;
+use super::track::{self, Scripts, Standing};
 use super::transport::Listen;
-use crate::model::{Global, SyncGroup, VrrpInstance};
+use crate::model::{Global, SyncGroup, VrrpInstance, VrrpScript};
 use crate::time::Time;
 
 mod group;
@@ -51,6 +52,7 @@ pub struct Router {
     starts_at: Option<Time>,
     instances: Vec<Instance>,
     groups: Vec<Group>,
+    scripts: Scripts,
     net: Net,
     pace: Pace,
     ready: bool,
@@ -81,10 +83,15 @@ use ctx;
 impl Router {
     /// A router whose instances are all in INIT. `ready` as in [`Event::Ready`]; `resume`: what a
     /// killed predecessor left, by the instance's name.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of a model that concern it, and what it starts from"
+    )]
     #[must_use]
     pub fn new(
         instances: &[VrrpInstance],
         groups: &[SyncGroup],
+        scripts: &[VrrpScript],
         global: &Global,
         policy: Policy,
         ready: bool,
@@ -98,6 +105,7 @@ impl Router {
             starts_at: (!global.startup_delay.is_zero()).then(|| now + global.startup_delay),
             instances: Vec::new(),
             groups: Vec::new(),
+            scripts: Scripts::default(),
             net: Net::default(),
             pace: Pace::default(),
             ready,
@@ -108,7 +116,7 @@ impl Router {
             peers: BTreeSet::new(),
             unclaimed: Counters::default(),
         };
-        router.set_model(instances, groups, global, resume, now);
+        router.set_model(instances, groups, scripts, global, resume, now);
         router
     }
 
@@ -118,13 +126,14 @@ impl Router {
         &mut self,
         instances: &[VrrpInstance],
         groups: &[SyncGroup],
+        scripts: &[VrrpScript],
         global: &Global,
         now: Time,
     ) {
         if self.stopping {
             return;
         }
-        self.set_model(instances, groups, global, &BTreeMap::new(), now);
+        self.set_model(instances, groups, scripts, global, &BTreeMap::new(), now);
         self.settle();
     }
 
@@ -178,6 +187,21 @@ impl Router {
                 }
                 self.each_holder(iface, key, now, |i, at, ctx| i.on_applied(at, outcome, ctx));
             }
+            Event::ScriptEnded { run, good, words } => {
+                if let Some((name, standing)) = self.scripts.ended(run, good) {
+                    self.actions.push_back(Action::ScriptChanged {
+                        name,
+                        good: standing == Standing::Good,
+                        words: words.to_owned(),
+                    });
+                    for at in 0..self.instances.len() {
+                        let i = &self.instances[at];
+                        let priority = track::priority(i.config.priority, &i.tracks, &self.scripts);
+                        self.instances[at].set_priority(priority, &mut ctx!(self, now));
+                    }
+                    self.evaluate(now);
+                }
+            }
             Event::Ready(ready) => {
                 self.ready = ready;
                 self.evaluate(now);
@@ -198,6 +222,9 @@ impl Router {
             self.starts_at = None;
             self.evaluate(now);
         }
+        if !self.stopping {
+            self.scripts.tick(now, &mut self.actions);
+        }
         for at in 0..self.instances.len() {
             let effect = self.instances[at].tick_proto(&mut ctx!(self, now));
             self.instances[at].tick_hold(&mut ctx!(self, now));
@@ -210,10 +237,12 @@ impl Router {
     /// When [`tick`](Self::tick) is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
+        let scripts = self.scripts.deadline().filter(|_| !self.stopping);
         let instances = self.instances.iter().filter_map(Instance::deadline);
         instances
             .chain(self.starts_at)
             .chain(self.pace.deadline())
+            .chain(scripts)
             .min()
     }
 
@@ -253,9 +282,7 @@ impl Router {
     #[must_use]
     pub fn priorities(&self) -> BTreeMap<String, u8> {
         let there = self.instances.iter().filter(|i| !i.removed);
-        there
-            .map(|i| (i.name.to_string(), i.config.priority))
-            .collect()
+        there.map(|i| (i.name.to_string(), i.priority)).collect()
     }
 
     /// Packets that belong to no instance, by reason.

@@ -79,14 +79,14 @@ impl Instance {
     pub(super) fn status(&self, net: &Net) -> InstanceStatus {
         let source = self.current_source(net);
         let master = match &self.proto {
-            Proto::Master(_) => source.map(|s| (s, self.config.priority)),
+            Proto::Master(_) => source.map(|s| (s, self.priority)),
             Proto::Init | Proto::Fault | Proto::Backup(_) | Proto::Stopped => self.master,
         };
         InstanceStatus {
             name: self.name.to_string(),
             interface: self.iface.to_string(),
             vrid: self.config.virtual_router_id,
-            priority: self.config.priority,
+            priority: self.priority,
             state: self.reported,
             reason: self.reason.clone(),
             since: self.since,

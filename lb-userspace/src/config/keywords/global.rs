@@ -45,7 +45,7 @@ pub(super) const TOP: &[Keyword] = &[
         "vrrp_script",
         "NAME",
         Of(Block::Script),
-        NoEffect,
+        Acted,
         "a script whose result instances follow (track_script)",
     ),
     b(

@@ -306,7 +306,7 @@ pub(super) const INSTANCE: &[Keyword] = &[
         "track_script",
         "",
         Lines,
-        Unsupported,
+        Acted,
         "scripts that change the priority: NAME [weight -253..253 [reverse]]",
     ),
     b(
@@ -496,7 +496,7 @@ pub(super) const SYNC_GROUP: &[Keyword] = &[
         "track_script",
         "",
         Lines,
-        Unsupported,
+        Acted,
         "scripts that all members follow",
     ),
     b(
@@ -579,7 +579,7 @@ pub(super) const SYNC_GROUP: &[Keyword] = &[
     k(
         "sync_group_tracking_weight",
         "",
-        NotNeeded,
+        Acted,
         "off",
         "let members have different tracking weights",
     ),
@@ -611,44 +611,20 @@ pub(super) const GARP_GROUP: &[Keyword] = &[
 ];
 
 pub(super) const SCRIPT: &[Keyword] = &[
-    k("script", "SCRIPT", NoEffect, "", "what to run"),
-    k("interval", "SECONDS", NoEffect, "1", "how often"),
-    k("timeout", "SECONDS", NoEffect, "", "how long it may take"),
+    k("script", "SCRIPT", Acted, "", "what to run"),
+    k("interval", "SECONDS", Acted, "1", "how often"),
+    k("timeout", "SECONDS", Acted, "", "how long it may take"),
     k(
         "weight",
         "-253..253 [reverse]",
-        NoEffect,
+        Acted,
         "0",
         "what it adds to the priority; 0: FAULT when it fails",
     ),
-    k(
-        "rise",
-        "N",
-        NoEffect,
-        "1",
-        "successes until it counts as good",
-    ),
-    k(
-        "fall",
-        "N",
-        NoEffect,
-        "1",
-        "failures until it counts as bad",
-    ),
-    k(
-        "user",
-        "USER [GROUP]",
-        NoEffect,
-        "script_user",
-        "who runs it",
-    ),
-    k(
-        "init_fail",
-        "",
-        NoEffect,
-        "off",
-        "it counts as bad at start",
-    ),
+    k("rise", "N", Acted, "1", "successes until it counts as good"),
+    k("fall", "N", Acted, "1", "failures until it counts as bad"),
+    k("user", "USER [GROUP]", Acted, "script_user", "who runs it"),
+    k("init_fail", "", Acted, "off", "it counts as bad at start"),
 ];
 
 pub(super) const TRACK_FILE: &[Keyword] = &[

@@ -7,7 +7,7 @@ use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::keywords::Block;
 use crate::config::source::Span;
 use crate::config::tree::Node;
-use crate::model::{Model, SyncGroup};
+use crate::model::{Model, SyncGroup, VrrpInstance};
 
 impl Lower {
     pub(super) fn sync_groups(&mut self, top: &[(&'static str, &Node)], model: &mut Model) {
@@ -110,9 +110,22 @@ impl Lower {
             for i in model.instances.iter_mut().filter(|i| i.priority != 255) {
                 i.initial_master &= !members.contains(&i.name);
             }
+            let tracking_weight = walked
+                .acted
+                .iter()
+                .any(|(k, _)| *k == "sync_group_tracking_weight");
+            if !tracking_weight {
+                let grouped = |i: &&mut VrrpInstance| members.contains(&i.name);
+                for i in model.instances.iter_mut().filter(grouped) {
+                    let why = format!("by `{}`, which is in this group", i.name);
+                    self.without_weights(&mut i.track_scripts, node.whole(), &why);
+                }
+            }
             model.sync_groups.push(SyncGroup {
                 name: name.text.clone(),
                 members,
+                track_scripts: self.track_scripts(&walked),
+                tracking_weight,
                 notify: self.notify(&walked),
             });
         }

@@ -206,6 +206,14 @@ impl Lower {
         };
         let garp = self.garp(&walked, defaults);
         let notify = self.notify(&walked);
+        let mut track_scripts = self.track_scripts(&walked);
+        if priority == 255 {
+            self.without_weights(
+                &mut track_scripts,
+                node.whole(),
+                "by the owner of the addresses",
+            );
+        }
         Some(VrrpInstance {
             name: name.to_owned(),
             interface: interface.text,
@@ -230,6 +238,7 @@ impl Lower {
             transport,
             track_interfaces,
             dont_track_primary: walked.acted.iter().any(|(k, _)| *k == "dont_track_primary"),
+            track_scripts,
             notify,
         })
     }

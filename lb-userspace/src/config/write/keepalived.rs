@@ -11,8 +11,8 @@ use super::{
     timeouts,
 };
 use crate::model::{
-    Auth, Check, CheckKind, Global, Model, OldChecksum, Service, Timeouts, Transport, VRRP_GROUP,
-    VirtualAddress, VrrpInstance, VrrpVersion,
+    Auth, Check, CheckKind, Global, Model, OldChecksum, Service, Timeouts, Track, Transport,
+    VRRP_GROUP, VirtualAddress, VrrpInstance, VrrpVersion,
 };
 
 /// Writes a model as keepalived.conf. keepalived 2.2.7 reads it too, except for lbd's own words
@@ -66,6 +66,11 @@ pub fn to_keepalived(model: &Model) -> String {
         w.close();
         w.close();
     }
+    for s in &model.vrrp_scripts {
+        w.open(&format!("vrrp_script {}", word(s.name.as_bytes())));
+        w.statements(scripts::of_tracked(s, g));
+        w.close();
+    }
     for s in &model.sync_groups {
         w.open(&format!("vrrp_sync_group {}", word(s.name.as_bytes())));
         w.open("group");
@@ -73,6 +78,8 @@ pub fn to_keepalived(model: &Model) -> String {
             w.line(&word(m.as_bytes()));
         }
         w.close();
+        w.tracks(&s.track_scripts);
+        w.flag("sync_group_tracking_weight", s.tracking_weight);
         w.statements(scripts::of_vrrp(&s.notify, g));
         w.close();
     }
@@ -124,6 +131,19 @@ impl Writer {
                 .collect();
             self.line(&format!("{name}{words}"));
         }
+    }
+
+    fn tracks(&mut self, tracks: &[Track]) {
+        if tracks.is_empty() {
+            return;
+        }
+        self.open("track_script");
+        for t in tracks {
+            let reverse = if t.reverse { " reverse" } else { "" };
+            let name = word(t.name.as_bytes());
+            self.line(&format!("{name} weight {}{reverse}", t.weight));
+        }
+        self.close();
     }
 
     fn flag(&mut self, name: &str, on: bool) {
@@ -226,6 +246,7 @@ fn instance(w: &mut Writer, i: &VrrpInstance, global: &Global) {
     }
     addresses(w, "virtual_ipaddress", &i.addresses);
     addresses(w, "virtual_ipaddress_excluded", &i.excluded);
+    w.tracks(&i.track_scripts);
     w.statements(scripts::of_vrrp(&i.notify, global));
     w.close();
 }

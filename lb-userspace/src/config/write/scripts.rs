@@ -1,7 +1,10 @@
 //! Scripts as statements: a keyword and its words.
 
+use super::seconds;
 use crate::config::command;
-use crate::model::{Fifo, Fifos, Global, RealServer, Script, Service, User, VrrpNotify};
+use crate::model::{
+    Fifo, Fifos, Global, RealServer, Script, Service, User, VrrpNotify, VrrpScript,
+};
 
 /// A keyword with its parameters.
 pub(super) type Statement = (&'static str, Vec<String>);
@@ -106,4 +109,42 @@ pub(super) fn of_server(server: &RealServer, global: &Global) -> Vec<Statement> 
     w.script("notify_up", server.notify_up.as_ref());
     w.script("notify_down", server.notify_down.as_ref());
     w.out
+}
+
+/// Those of a `vrrp_script`.
+pub(super) fn of_tracked(tracked: &VrrpScript, global: &Global) -> Vec<Statement> {
+    let VrrpScript {
+        name: _,
+        script,
+        interval,
+        timeout,
+        rise,
+        fall,
+        init_fail,
+    } = tracked;
+    let mut out: Vec<Statement> = vec![("script", vec![command::join(&script.command)])];
+    let mut add = |name, value: String| out.push((name, vec![value]));
+    add("interval", seconds(*interval));
+    if timeout != interval {
+        add("timeout", seconds(*timeout));
+    }
+    if *rise != 1 {
+        add("rise", rise.to_string());
+    }
+    if *fall != 1 {
+        add("fall", fall.to_string());
+    }
+    if let Some(user) = script
+        .user
+        .as_ref()
+        .filter(|u| Some(*u) != global.script_user.as_ref())
+    {
+        let mut words = vec![user.name.clone()];
+        words.extend(user.group.clone());
+        out.push(("user", words));
+    }
+    if *init_fail {
+        out.push(("init_fail", Vec::new()));
+    }
+    out
 }

@@ -10,8 +10,8 @@ use super::{
     Keyword, address, broadcast, granularity, groups, method, peer, scope, seconds, shared,
 };
 use crate::model::{
-    Auth, Check, CheckKind, Global, Model, OldChecksum, Service, Timeouts, Transport, VRRP_GROUP,
-    VirtualAddress, VrrpInstance, VrrpVersion,
+    Auth, Check, CheckKind, Global, Model, OldChecksum, Service, Timeouts, Track, Transport,
+    VRRP_GROUP, VirtualAddress, VrrpInstance, VrrpVersion,
 };
 
 /// Writes a model as lbd's TOML.
@@ -39,10 +39,17 @@ pub fn to_toml(model: &Model) -> String {
         time(&mut w, "garp_interval", group.garp_interval, None);
         key(&mut w, "interfaces", &strings(&group.interfaces));
     }
+    for s in &model.vrrp_scripts {
+        head(&mut w, "[[vrrp_script]]");
+        key(&mut w, "name", &string(&s.name));
+        statements(&mut w, scripts::of_tracked(s, g));
+    }
     for s in &model.sync_groups {
         head(&mut w, "[[vrrp_sync_group]]");
         key(&mut w, "name", &string(&s.name));
         key(&mut w, "members", &strings(&s.members));
+        tracks(&mut w, &s.track_scripts);
+        flag(&mut w, "sync_group_tracking_weight", s.tracking_weight);
         statements(&mut w, scripts::of_vrrp(&s.notify, g));
     }
     for i in &model.instances {
@@ -74,6 +81,22 @@ fn flag(w: &mut String, name: &str, on: bool) {
     if on {
         key(w, name, "true");
     }
+}
+
+fn tracks(w: &mut String, tracks: &[Track]) {
+    if tracks.is_empty() {
+        return;
+    }
+    let one = |t: &Track| {
+        let reverse = if t.reverse { ", reverse = true" } else { "" };
+        format!(
+            "{{ name = {}, weight = {}{reverse} }}",
+            string(&t.name),
+            t.weight
+        )
+    };
+    let all: Vec<String> = tracks.iter().map(one).collect();
+    key(w, "track_script", &format!("[{}]", all.join(", ")));
 }
 
 /// A keyword alone is `true`; several words are an array.
@@ -222,6 +245,7 @@ fn instance(w: &mut String, i: &VrrpInstance, global: &Global) {
     }
     addresses(w, "virtual_ipaddress", &i.addresses);
     addresses(w, "virtual_ipaddress_excluded", &i.excluded);
+    tracks(w, &i.track_scripts);
     statements(w, scripts::of_vrrp(&i.notify, global));
 }
 

@@ -107,6 +107,30 @@ impl Daemon<'_> {
                 let mac = crate::engine::mac_text(mac);
                 tracing::info!("peer director {addr} ({mac}) on {iface}");
             }
+            vrrp::Action::RunScript { run, script, limit } => {
+                let (outcome, ended) = (self.scripts.check(script, limit), self.ended.clone());
+                tokio::spawn(async move {
+                    // No outcome: it found no room, or the daemon ends.
+                    drop(ended.send((run, outcome.await.ok())).await);
+                });
+            }
+            vrrp::Action::ScriptChanged {
+                name,
+                good: true,
+                words,
+            } => {
+                tracing::info!("tracked script {name} succeeds: {words}");
+            }
+            vrrp::Action::ScriptChanged {
+                name,
+                good: false,
+                words,
+            } => {
+                tracing::warn!("tracked script {name} fails: {words}");
+            }
+            vrrp::Action::PriorityChanged { name, from, to } => {
+                tracing::info!("({name}) effective priority {from} -> {to}");
+            }
             // There is a notice of it, less often.
             vrrp::Action::HeardLower { .. } => {}
             vrrp::Action::UnknownVrid {

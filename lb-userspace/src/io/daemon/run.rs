@@ -26,7 +26,7 @@ use crate::io::neigh::Resolver;
 use crate::io::netlink::{Change, Control, LinkTable, Watch};
 use crate::io::notify::Notifier;
 use crate::io::options::Options;
-use crate::io::script::{Runner, Scripts};
+use crate::io::script::{Ended, Runner, Scripts};
 use crate::io::state::{HeldFile, Record, StateFile};
 use crate::io::vrrp::VrrpSockets;
 use crate::model::Model;
@@ -40,6 +40,9 @@ const DRAIN: usize = 256;
 const CALLS: usize = 64;
 /// How often attachments and what the kernel holds are looked at, whatever events say.
 pub(super) const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// Outcomes of tracked scripts that may wait for the engine.
+const SCRIPTS: usize = 64;
 
 /// The least time between two tellings of how real servers are reached.
 const TELL_GAP: Duration = Duration::from_millis(20);
@@ -58,6 +61,9 @@ impl From<anyhow::Error> for Exit {
         Exit::Failed(error)
     }
 }
+
+/// A run of a tracked script, and what came of it.
+pub(super) type Ran = (u64, Option<(Ended, Duration)>);
 
 /// Everything that the loop owns.
 pub(super) struct Daemon<'o> {
@@ -81,6 +87,9 @@ pub(super) struct Daemon<'o> {
     pub(super) arp: ArpSocket,
     pub(super) prober: Prober,
     pub(super) notifier: Notifier,
+    pub(super) scripts: Scripts,
+    /// Takes what came of tracked scripts.
+    pub(super) ended: mpsc::Sender<Ran>,
     pub(super) state: StateFile,
     /// The addresses that this daemon put on interfaces.
     pub(super) held: HeldFile,
@@ -128,13 +137,21 @@ pub(super) fn say_diagnostics(read: &load::Read) {
 
 async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyhow::Result<()> {
     let (refs, mut found_refs) = mpsc::channel(1);
+    let (ended, mut ran) = mpsc::channel(SCRIPTS);
     // Ends last: it runs the scripts of the end.
     let runner = Runner::spawn()?;
     let (prober, mut verdicts) = Prober::spawn()?;
     let (server, mut calls) =
         Server::spawn(&options.control, SOCKET_GROUP, CALLS, Limits::default())?;
     let mut watch = Watch::open()?;
-    let mut daemon = Daemon::start(options, model, read, refs, prober, runner.scripts())?;
+    let mut daemon = Daemon::start(
+        options,
+        model,
+        read,
+        refs,
+        prober,
+        (runner.scripts(), ended),
+    )?;
     let mut hup = signal(SignalKind::hangup())?;
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
@@ -164,6 +181,7 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
             },
             Some(refs) = found_refs.recv() => daemon.engine.handle(Event::Refs(refs), now()),
             Some(call) = calls.recv() => daemon.call(call),
+            Some(done) = ran.recv() => daemon.script_ended(done),
             _ = hup.recv() => {
                 let report = daemon.reload(false);
                 tracing::info!("reload: {}", reload::outcome_word(report.outcome));
@@ -212,7 +230,7 @@ impl<'o> Daemon<'o> {
         read: &load::Read,
         refs: mpsc::Sender<Refs>,
         prober: Prober,
-        scripts: Scripts,
+        (scripts, ended): (Scripts, mpsc::Sender<Ran>),
     ) -> anyhow::Result<Self> {
         let (state, left) = StateFile::open(&options.state_dir)?;
         let mut control = Control::open()?;
@@ -250,7 +268,7 @@ impl<'o> Daemon<'o> {
         // Attached before any interface is told, so before it matters.
         let attached = true;
         let addresses = control.addresses()?;
-        let mut notifier = Notifier::new(scripts);
+        let mut notifier = Notifier::new(scripts.clone());
         notifier.configure(&model);
         let start = Start {
             model,
@@ -278,6 +296,8 @@ impl<'o> Daemon<'o> {
             arp: ArpSocket::open()?,
             prober,
             notifier,
+            scripts,
+            ended,
             state,
             held,
             refs,
@@ -344,6 +364,16 @@ impl<'o> Daemon<'o> {
         let Finished { id, verdict, took } = done;
         self.engine
             .handle(Event::Verdict { id, verdict, took }, now());
+    }
+
+    fn script_ended(&mut self, (run, outcome): Ran) {
+        let (good, words) = match outcome {
+            Some((ended, _)) => (Some(ended == Ended::Exited(0)), ended.to_string()),
+            None => (None, String::new()),
+        };
+        let words = words.as_str();
+        let event = vrrp::Event::ScriptEnded { run, good, words };
+        self.engine.handle(Event::Vrrp(event), now());
     }
 
     fn shut_down(&mut self, signal: &str) {

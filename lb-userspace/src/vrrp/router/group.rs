@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::election::Effect;
 use super::super::event::{InstanceId, Reason};
 use super::super::instance::{Instance, Proto};
+use super::super::track;
 use super::{Ctx, Router, ctx};
 use crate::time::Time;
 
@@ -101,7 +102,7 @@ impl Router {
     fn evaluate_group(&mut self, name: Option<&Arc<str>>, fellows: &[usize], now: Time) {
         let causes: Vec<Option<Reason>> = fellows
             .iter()
-            .map(|f| self.instances[*f].cause(&self.net, self.ready))
+            .map(|f| self.instances[*f].cause(&self.net, &self.scripts, self.ready))
             .collect();
         let known = fellows
             .iter()
@@ -116,7 +117,11 @@ impl Router {
             Proto::Init | Proto::Fault => true,
             Proto::Backup(_) | Proto::Master(_) | Proto::Stopped => false,
         };
-        if !known || !fellows.iter().any(|f| waiting(&self.instances[*f])) {
+        let waits = |f: &usize| track::waits(&self.instances[*f].tracks, &self.scripts);
+        if !known
+            || fellows.iter().any(waits)
+            || !fellows.iter().any(|f| waiting(&self.instances[*f]))
+        {
             return;
         }
         let resume = fellows.iter().all(|f| self.instances[*f].can_resume(now));
@@ -174,7 +179,7 @@ impl Router {
         }
         if resume {
             instance.become_master(Reason::Resumed, &mut ctx);
-        } else if instance.config.priority == 255 {
+        } else if instance.priority == 255 {
             instance.become_master(Reason::Owner, &mut ctx);
         }
     }

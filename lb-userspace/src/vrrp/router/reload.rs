@@ -1,13 +1,14 @@
 //! A new configuration as the difference to the running one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::config::Resume;
 use super::super::event::{InstanceId, Reason};
 use super::super::instance::{Instance, Proto};
+use super::super::track;
 use super::{Group, Router, ctx};
-use crate::model::{Global, SyncGroup, VrrpInstance};
+use crate::model::{Global, SyncGroup, VrrpInstance, VrrpScript};
 use crate::time::Time;
 
 impl Router {
@@ -15,6 +16,7 @@ impl Router {
         &mut self,
         instances: &[VrrpInstance],
         groups: &[SyncGroup],
+        scripts: &[VrrpScript],
         global: &Global,
         resume: &BTreeMap<String, Resume>,
         now: Time,
@@ -28,6 +30,16 @@ impl Router {
         // Before the first advert of the new configuration asks for a primary address.
         self.net.virtual_addresses.extend(virtual_addresses);
 
+        let tracks = |i: &VrrpInstance| {
+            let group = groups.iter().find(|g| g.members.contains(&i.name));
+            let of_group = group.map_or(&[][..], |g| &g.track_scripts);
+            [&i.track_scripts, of_group].concat()
+        };
+        let followed: BTreeSet<String> =
+            instances.iter().flat_map(tracks).map(|t| t.name).collect();
+        let scripts = scripts.iter().filter(|s| followed.contains(&s.name));
+        self.scripts.configure(scripts, now);
+
         let mut old = std::mem::take(&mut self.instances);
         for config in instances {
             let same = |i: &Instance| {
@@ -35,18 +47,25 @@ impl Router {
                     && i.config.interface == config.interface
                     && i.config.virtual_router_id == config.virtual_router_id
             };
+            let tracks = tracks(config);
+            let priority = track::priority(config.priority, &tracks, &self.scripts);
             let instance = match old.iter().position(same) {
                 Some(at) => {
                     let mut instance = old.remove(at);
-                    if instance.config != *config {
-                        self.change(&mut instance, config, now);
+                    instance.tracks = tracks;
+                    if (&instance.config, instance.priority) != (config, priority) {
+                        self.change(&mut instance, config, priority, now);
                     }
                     instance
                 }
                 None => {
                     self.next_id += 1;
                     let resume = resume.get(&config.name).copied();
-                    Instance::new(InstanceId(self.next_id), config, resume, now)
+                    let id = InstanceId(self.next_id);
+                    let mut instance = Instance::new(id, config, resume, now);
+                    instance.tracks = tracks;
+                    instance.priority = priority;
+                    instance
                 }
             };
             self.instances.push(instance);
@@ -78,13 +97,15 @@ impl Router {
     }
 
     /// A running instance gets another configuration. Its state stays.
-    fn change(&mut self, instance: &mut Instance, config: &VrrpInstance, now: Time) {
-        let timing = |c: &VrrpInstance| {
-            let adverts = c.election.down_timer_adverts;
-            (c.version, c.advert_int, c.priority, adverts)
+    fn change(&mut self, instance: &mut Instance, config: &VrrpInstance, priority: u8, now: Time) {
+        let timing = |i: &Instance| {
+            let adverts = i.config.election.down_timer_adverts;
+            (i.config.version, i.config.advert_int, i.priority, adverts)
         };
-        let retimed = timing(&instance.config) != timing(config);
+        let before = timing(instance);
         let gone = instance.set_config(config);
+        instance.priority = priority;
+        let retimed = timing(instance) != before;
         let mut ctx = ctx!(self, now);
         for address in gone {
             if ctx.net.is_present(&address) {
@@ -111,7 +132,7 @@ impl Router {
             }
             Proto::Master(master) => {
                 master.advert_at = now + config.advert_int;
-                instance.send_advert(config.priority, &mut ctx);
+                instance.send_advert(priority, &mut ctx);
                 for at in 0..instance.vips.len() {
                     if !ctx.net.is_present(&instance.vips[at].address) {
                         instance.ask_for(at, &mut ctx);

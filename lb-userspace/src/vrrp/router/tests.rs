@@ -12,6 +12,7 @@ mod pace;
 mod reloads;
 mod rules;
 mod table;
+mod tracks;
 mod unicast;
 
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 5);
@@ -54,6 +55,7 @@ fn instance(name: &str, iface: &str, vrid: u8) -> VrrpInstance {
         transport: Transport::default(),
         track_interfaces: Vec::new(),
         dont_track_primary: false,
+        track_scripts: Vec::new(),
         notify: crate::model::VrrpNotify::default(),
     }
 }
@@ -126,6 +128,7 @@ impl Host {
         let router = Router::new(
             instances,
             groups,
+            &[],
             global,
             Policy::default(),
             true,
@@ -203,6 +206,9 @@ impl Host {
                 Action::SendAdvert { .. }
                 | Action::SendGarp { .. }
                 | Action::LearnedPeer { .. }
+                | Action::RunScript { .. }
+                | Action::ScriptChanged { .. }
+                | Action::PriorityChanged { .. }
                 | Action::HeardLower { .. }
                 | Action::UnknownVrid { .. }
                 | Action::Notice { .. } => continue,

@@ -90,6 +90,7 @@ pub(super) fn instance(version: VrrpVersion, millis: u64, priority: u8) -> VrrpI
         transport: Transport::default(),
         track_interfaces: Vec::new(),
         dont_track_primary: false,
+        track_scripts: Vec::new(),
         notify: crate::model::VrrpNotify::default(),
     }
 }
@@ -180,6 +181,7 @@ impl Node {
                 };
                 let router = Router::new(
                     std::slice::from_ref(&self.config),
+                    &[],
                     &[],
                     &Global::default(),
                     Policy::default(),
@@ -336,7 +338,10 @@ impl Node {
                 self.transitions.push(transition);
                 None
             }
-            Action::LearnedPeer { .. }
+            Action::RunScript { .. }
+            | Action::ScriptChanged { .. }
+            | Action::PriorityChanged { .. }
+            | Action::LearnedPeer { .. }
             | Action::HeardLower { .. }
             | Action::UnknownVrid { .. }
             | Action::Notice { .. } => None,

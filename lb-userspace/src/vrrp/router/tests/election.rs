@@ -44,6 +44,7 @@ fn fewer_adverts_are_waited_for_after_a_reload_that_says_so() {
     host.router.reconfigure(
         &[with(Election::default())],
         &[],
+        &[],
         &Global::default(),
         host.now,
     );
@@ -119,7 +120,7 @@ fn a_reload_without_the_delay_ends_it() {
         host.run(SECOND);
     }
     host.router
-        .reconfigure(&[delayed(0)], &[], &Global::default(), host.now);
+        .reconfigure(&[delayed(0)], &[], &[], &Global::default(), host.now);
     for _ in 0..4 {
         host.hear(&config, HIGHER_PEER, 50);
         host.run(SECOND);

@@ -14,6 +14,8 @@ fn pair() -> (VrrpInstance, VrrpInstance, SyncGroup) {
     let group = SyncGroup {
         name: "VG".into(),
         members: vec!["outside".into(), "inside".into()],
+        track_scripts: Vec::new(),
+        tracking_weight: false,
         notify: crate::model::VrrpNotify::default(),
     };
     (outside, inside, group)

@@ -119,7 +119,7 @@ fn a_reload_changes_the_pause_and_loses_nothing() {
     let mut host = master(&[config()], &pause());
     let before = sent(&mut host, Duration::from_millis(150));
     host.router
-        .reconfigure(&[config()], &[], &Global::default(), host.now);
+        .reconfigure(&[config()], &[], &[], &Global::default(), host.now);
     let after = sent(&mut host, Duration::from_millis(200));
     assert_eq!(before.len() + after.len(), 6, "{before:?} {after:?}");
 }

@@ -5,7 +5,7 @@ use super::*;
 fn reload(host: &mut Host, instances: &[VrrpInstance]) -> Vec<Action> {
     host.take();
     host.router
-        .reconfigure(instances, &[], &Global::default(), host.now);
+        .reconfigure(instances, &[], &[], &Global::default(), host.now);
     host.work();
     host.take()
 }

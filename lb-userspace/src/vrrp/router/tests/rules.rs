@@ -24,6 +24,9 @@ fn the_first_advert_goes_out_before_the_address_and_the_arps_after_it() {
             Action::Transition(t) => t.to.name(),
             Action::DelAddress { .. }
             | Action::LearnedPeer { .. }
+            | Action::RunScript { .. }
+            | Action::ScriptChanged { .. }
+            | Action::PriorityChanged { .. }
             | Action::HeardLower { .. }
             | Action::UnknownVrid { .. }
             | Action::Notice { .. } => "other",

@@ -125,7 +125,7 @@ fn without_a_peer_the_instance_is_in_fault_until_a_reload_names_one() {
     assert_eq!(adverts(&host.take()), []);
     let config = with(to(&[LOWER_PEER]));
     host.router
-        .reconfigure(&[config], &[], &Global::default(), host.now);
+        .reconfigure(&[config], &[], &[], &Global::default(), host.now);
     host.work();
     assert_eq!(host.state(), State::Backup);
 }
@@ -185,7 +185,7 @@ fn a_reload_moves_an_instance_from_multicast_to_unicast_and_to_another_group() {
     ] {
         let listen = Listen::to(&config.transport);
         host.router
-            .reconfigure(&[config], &[], &Global::default(), host.now);
+            .reconfigure(&[config], &[], &[], &Global::default(), host.now);
         host.work();
         assert_eq!(host.state(), State::Master);
         host.run(Duration::from_millis(1100));

@@ -1,0 +1,190 @@
+//! Instances follow the scripts that they track.
+
+use super::*;
+use crate::model::{Script, Track, VrrpScript};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn script(name: &str) -> VrrpScript {
+    VrrpScript {
+        name: name.to_owned(),
+        script: Script {
+            command: vec![format!("/{name}")],
+            user: None,
+        },
+        interval: SECOND,
+        timeout: SECOND,
+        rise: 1,
+        fall: 1,
+        init_fail: false,
+    }
+}
+
+fn tracking(weight: i16) -> VrrpInstance {
+    VrrpInstance {
+        track_scripts: vec![Track {
+            name: "s".to_owned(),
+            weight,
+            reverse: false,
+        }],
+        ..v3(100)
+    }
+}
+
+/// A host whose instances are the ones given, from when its scripts are known.
+fn host(instances: &[VrrpInstance], groups: &[SyncGroup]) -> Host {
+    let mut host = Host::unknown(&[], &[], &Global::default(), &BTreeMap::new());
+    host.router.reconfigure(
+        instances,
+        groups,
+        &[script("s"), script("nobody's")],
+        &Global::default(),
+        host.now,
+    );
+    for (iface, own) in [("eth0", OWN), ("eth1", Ipv4Addr::new(10, 78, 0, 5))] {
+        host.present.insert((iface.to_owned(), own.into(), 24));
+        host.link(iface, LinkState::Up);
+        host.snapshot(iface);
+    }
+    host
+}
+
+/// Lets the script run; the priorities of the adverts and the words of all changes since.
+fn run(host: &mut Host, good: bool) {
+    let end = host.now + 2 * SECOND;
+    let run = loop {
+        let started = host.actions.iter().rev().find_map(|a| match a {
+            Action::RunScript { run, script, .. } => {
+                assert_eq!(script.command, ["/s"]);
+                Some(*run)
+            }
+            _ => None,
+        });
+        if let Some(run) = started {
+            break run;
+        }
+        let next = host.router.next_deadline().expect("a run");
+        assert!(next <= end);
+        host.now = next;
+        host.router.tick(host.now);
+        host.work();
+    };
+    host.actions.clear();
+    let ended = Event::ScriptEnded {
+        run,
+        good: Some(good),
+        words: "words",
+    };
+    host.router.handle(ended, host.now);
+    host.work();
+}
+
+fn state(host: &Host) -> State {
+    host.router.status()[0].state
+}
+
+fn pass(host: &mut Host, time: Duration) {
+    let end = host.now + time;
+    while let Some(next) = host.router.next_deadline().filter(|at| *at <= end) {
+        host.now = host.now.max(next);
+        host.router.tick(host.now);
+        host.work();
+    }
+    host.now = end;
+}
+
+fn advertised(host: &Host) -> Option<u8> {
+    host.actions.iter().rev().find_map(|a| match a {
+        Action::SendAdvert { priority, .. } => Some(*priority),
+        _ => None,
+    })
+}
+
+#[test]
+fn without_weight_the_first_run_is_waited_for_and_a_failure_is_a_fault() {
+    let mut host = host(&[tracking(0)], &[]);
+    pass(&mut host, 3 * SECOND);
+    assert_eq!(state(&host), State::Init);
+    run(&mut host, true);
+    assert_eq!(state(&host), State::Backup);
+    // The second run is under way, and says nothing yet.
+    pass(&mut host, SECOND);
+    assert_eq!(state(&host), State::Master);
+    run(&mut host, false);
+    assert_eq!(state(&host), State::Fault);
+    assert_eq!(advertised(&host), Some(0));
+    let why = host.router.status()[0].reason.clone();
+    assert_eq!(why.to_string(), "tracked script s");
+    run(&mut host, false);
+    assert_eq!(state(&host), State::Fault);
+    run(&mut host, true);
+    assert_eq!(state(&host), State::Backup);
+}
+
+#[test]
+fn a_weight_changes_what_is_advertised_and_told() {
+    let mut host = host(&[tracking(-30)], &[]);
+    // It does not wait for it.
+    assert_eq!(state(&host), State::Backup);
+    pass(&mut host, SECOND);
+    assert_eq!(
+        (state(&host), advertised(&host)),
+        (State::Master, Some(100))
+    );
+    run(&mut host, false);
+    let changed = host.actions.iter().any(|a| {
+        matches!(
+            a,
+            Action::PriorityChanged {
+                from: 100,
+                to: 70,
+                ..
+            }
+        )
+    });
+    assert!(changed, "{:?}", host.actions);
+    pass(&mut host, Duration::from_millis(150));
+    assert_eq!(advertised(&host), Some(70));
+    assert_eq!(host.router.status()[0].priority, 70);
+    run(&mut host, true);
+    pass(&mut host, Duration::from_millis(150));
+    assert_eq!(advertised(&host), Some(100));
+}
+
+#[test]
+fn what_a_group_tracks_holds_for_all_of_its_members() {
+    let instances = [
+        v3(100),
+        VrrpInstance {
+            name: "VI_2".into(),
+            virtual_router_id: 63,
+            addresses: vec![vip(101)],
+            ..v3(100)
+        },
+    ];
+    let group = |weight| SyncGroup {
+        name: "G".into(),
+        members: vec!["VI_1".into(), "VI_2".into()],
+        track_scripts: vec![Track {
+            name: "s".into(),
+            weight,
+            reverse: false,
+        }],
+        tracking_weight: false,
+        notify: crate::model::VrrpNotify::default(),
+    };
+    let mut weighted = host(&instances, &[group(20)]);
+    pass(&mut weighted, SECOND);
+    run(&mut weighted, true);
+    let priorities: Vec<u8> = weighted
+        .router
+        .status()
+        .iter()
+        .map(|i| i.priority)
+        .collect();
+    assert_eq!(priorities, [120, 120]);
+    let mut plain = host(&instances, &[group(0)]);
+    run(&mut plain, false);
+    let states: Vec<State> = plain.router.status().iter().map(|i| i.state).collect();
+    assert_eq!(states, [State::Fault, State::Fault]);
+}

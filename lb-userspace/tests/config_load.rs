@@ -233,7 +233,7 @@ fn toml_is_known_by_its_first_table_too() {
 
 #[test]
 fn a_typing_error_inside_a_block_without_effect_is_named() {
-    let l = load("vrrp_script s {\n  script /bin/true\n  intervall 5\n}\n");
+    let l = load("track_file f {\n  file /run/f\n  fiel /run/f\n}\n");
     assert_eq!(
         codes(&l),
         [

@@ -1,0 +1,146 @@
+//! Commands, who runs them and who is told.
+
+use std::time::Duration;
+
+use lb_userspace::model::*;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::values::*;
+
+pub(crate) fn user() -> impl Strategy<Value = User> {
+    (name(), option::of(name())).prop_map(|(name, group)| User { name, group })
+}
+
+/// A command with any arguments. What has no user gets that of `script_user`.
+pub(crate) fn script() -> impl Strategy<Value = Script> {
+    (
+        name(),
+        vec(
+            prop_oneof![
+                name(),
+                "[ -~]{0,9}".prop_filter("no placeholder of a template", |s| {
+                    !["{{", "{%", "<%"].iter().any(|p| s.contains(p))
+                })
+            ],
+            0..3,
+        ),
+        option::of(user()),
+    )
+        .prop_map(|(program, arguments, user)| Script {
+            command: [vec![program], arguments].concat(),
+            user,
+        })
+}
+
+pub(crate) fn notify() -> impl Strategy<Value = VrrpNotify> {
+    vec(option::weighted(0.2, script()), 7).prop_map(|s| VrrpNotify {
+        master: s[0].clone(),
+        backup: s[1].clone(),
+        fault: s[2].clone(),
+        stop: s[3].clone(),
+        deleted: s[4].is_some() || s[0].is_some(),
+        deleted_script: s[4].clone(),
+        any: s[5].clone(),
+        master_rx_lower_pri: s[6].clone(),
+    })
+}
+
+pub(crate) fn vrrp_script() -> impl Strategy<Value = VrrpScript> {
+    let time = || secs(4000).prop_map(|d| d.max(Duration::from_millis(10)));
+    let counts = (1u32..9, 1u32..9, any::<bool>());
+    (name(), script(), time(), option::of(time()), counts).prop_map(
+        |(name, script, interval, timeout, (rise, fall, init_fail))| VrrpScript {
+            name,
+            script,
+            interval,
+            timeout: timeout.unwrap_or(interval),
+            rise,
+            fall,
+            init_fail,
+        },
+    )
+}
+
+/// Which scripts are tracked, with which weights.
+pub(crate) fn tracks() -> impl Strategy<Value = Vec<(i16, bool)>> {
+    vec((-253i16..=253, any::<bool>()), 0..3)
+}
+
+/// The tracks of somebody: of the first scripts of the model.
+pub(crate) fn tracked(
+    scripts: &[VrrpScript],
+    tracks: &[(i16, bool)],
+    weighted: bool,
+) -> Vec<Track> {
+    let all = scripts.iter().zip(tracks);
+    all.map(|(s, &(weight, reverse))| Track {
+        name: s.name.clone(),
+        weight: if weighted { weight } else { 0 },
+        reverse,
+    })
+    .collect()
+}
+
+pub(crate) fn fifo(path: &'static str) -> impl Strategy<Value = Option<Fifo>> {
+    option::of(
+        (option::of(user()), option::of(script())).prop_map(|(user, script)| Fifo {
+            path: path.to_owned(),
+            user,
+            script,
+        }),
+    )
+}
+
+/// Every script that has no user has that of `script_user`, as in a model that was read.
+pub(crate) fn inherit_user(model: &mut Model) {
+    let Some(user) = model.global.script_user.clone() else {
+        return;
+    };
+    let give = |script: &mut Option<Script>| {
+        if let Some(s) = script {
+            s.user.get_or_insert_with(|| user.clone());
+        }
+    };
+    let notifies = model.instances.iter_mut().map(|i| &mut i.notify);
+    for n in notifies.chain(model.sync_groups.iter_mut().map(|g| &mut g.notify)) {
+        let VrrpNotify {
+            master,
+            backup,
+            fault,
+            stop,
+            deleted: _,
+            deleted_script,
+            any,
+            master_rx_lower_pri,
+        } = n;
+        for s in [
+            master,
+            backup,
+            fault,
+            stop,
+            deleted_script,
+            any,
+            master_rx_lower_pri,
+        ] {
+            give(s);
+        }
+    }
+    for s in &mut model.vrrp_scripts {
+        s.script.user.get_or_insert_with(|| user.clone());
+    }
+    for s in &mut model.services {
+        give(&mut s.quorum_up);
+        give(&mut s.quorum_down);
+        for r in &mut s.real_servers {
+            give(&mut r.notify_up);
+            give(&mut r.notify_down);
+        }
+    }
+    let Fifos { all, vrrp, lvs } = &mut model.global.fifos;
+    for f in [all, vrrp, lvs].into_iter().flatten() {
+        f.user.get_or_insert_with(|| user.clone());
+        give(&mut f.script);
+    }
+}

@@ -1,0 +1,201 @@
+//! Instances and what they carry.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use lb_userspace::model::*;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::scripts::notify;
+use super::values::*;
+
+pub(crate) fn address() -> impl Strategy<Value = VirtualAddress> {
+    let brd = prop_oneof![
+        Just(None),
+        v4().prop_map(|a| Some(Broadcast::Addr(a))),
+        Just(Some(Broadcast::HostBitsSet)),
+        Just(Some(Broadcast::HostBitsClear))
+    ];
+    (
+        ip(),
+        0u8..=32,
+        option::of(interface()),
+        option::of("[a-z]{1,5}:[0-9]{1,3}"),
+        brd,
+        any::<u8>(),
+    )
+        .prop_map(
+            |(addr, prefix_len, dev, label, broadcast, scope)| VirtualAddress {
+                addr,
+                prefix_len: if matches!(
+                    broadcast,
+                    Some(Broadcast::HostBitsSet | Broadcast::HostBitsClear)
+                ) {
+                    prefix_len.min(30)
+                } else {
+                    prefix_len
+                },
+                dev,
+                label,
+                broadcast,
+                scope,
+            },
+        )
+}
+
+pub(crate) fn transport() -> impl Strategy<Value = Transport> {
+    let host = (1u32..0x7f00_0000).prop_map(Ipv4Addr::from);
+    let limits = (any::<u8>(), any::<u8>());
+    let peer = (host, limits).prop_map(|(addr, (a, b))| UnicastPeer {
+        addr,
+        min_ttl: a.min(b),
+        max_ttl: a.max(b),
+    });
+    let old = prop_oneof![
+        Just(OldChecksum::Auto),
+        Just(OldChecksum::Always),
+        Just(OldChecksum::Never)
+    ];
+    let unicast = (vec(peer, 0..4), any::<u8>(), any::<bool>(), old);
+    prop_oneof![
+        Just(Transport::default()),
+        (0xe000_0000u32..0xf000_0000).prop_map(|g| Transport::Multicast(g.into())),
+        unicast.prop_map(|(mut peers, ttl, check, old_checksum)| {
+            peers.sort_by_key(|p| p.addr);
+            peers.dedup_by_key(|p| p.addr);
+            let limited = peers.iter().any(|p| (p.min_ttl, p.max_ttl) != (0, 255));
+            Transport::Unicast(Unicast {
+                peers,
+                ttl,
+                check_source: check || limited,
+                old_checksum,
+            })
+        })
+    ]
+}
+
+pub(crate) fn garp_groups() -> impl Strategy<Value = Vec<GarpGroup>> {
+    vec((vec("[t-z][0-9]", 1..3), secs(9)), 0..3).prop_map(|groups| {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut out = Vec::new();
+        for (mut interfaces, garp_interval) in groups {
+            interfaces.retain(|i| seen.insert(i.clone()));
+            if !interfaces.is_empty() {
+                out.push(GarpGroup {
+                    interfaces,
+                    garp_interval,
+                });
+            }
+        }
+        out
+    })
+}
+
+pub(crate) fn election() -> impl Strategy<Value = Election> {
+    let flags = (any::<bool>(), any::<bool>());
+    (1u32..=100, secs(999), flags).prop_map(|(adverts, delay, flags)| Election {
+        down_timer_adverts: adverts,
+        preempt_delay: delay,
+        lower_prio_no_advert: flags.0,
+        skip_check_adv_addr: flags.1,
+    })
+}
+
+pub(crate) fn instance() -> impl Strategy<Value = VrrpInstance> {
+    let version = prop_oneof![
+        (
+            Just(VrrpVersion::V2),
+            (1u64..=255).prop_map(Duration::from_secs)
+        ),
+        (
+            Just(VrrpVersion::V3),
+            (1u64..=4095).prop_map(|c| Duration::from_millis(c * 10))
+        )
+    ];
+    let auth = prop_oneof![Just(Auth::None), vec(1u8.., 1..=8).prop_map(Auth::Pass)];
+    let garp = (whole(), 1u32..9, whole(), 1u32..9, whole(), 0u32..9);
+    (
+        (
+            name(),
+            interface(),
+            1u8..,
+            1u8..,
+            any::<bool>(),
+            version,
+            auth,
+            any::<bool>(),
+        ),
+        (
+            vec(address(), 1..4),
+            vec(address(), 0..3),
+            garp,
+            (option::of(ip()), transport(), election(), any::<bool>()),
+            vec("[t-z][0-9]", 0..3),
+            any::<bool>(),
+            notify(),
+        ),
+    )
+        .prop_map(
+            |(
+                (
+                    name,
+                    interface,
+                    virtual_router_id,
+                    priority,
+                    initial_master,
+                    (version, advert_int),
+                    auth,
+                    nopreempt,
+                ),
+                (
+                    addresses,
+                    excluded,
+                    garp,
+                    (mcast_src_ip, transport, mut election, v3_checksum_as_v2),
+                    mut track_interfaces,
+                    dont_track_primary,
+                    notify,
+                ),
+            )| {
+                if initial_master || nopreempt && priority != 255 {
+                    election.preempt_delay = Duration::ZERO;
+                }
+                track_interfaces.sort();
+                track_interfaces.dedup();
+                track_interfaces.retain(|t| *t != interface);
+                VrrpInstance {
+                    nopreempt: nopreempt && !initial_master && priority != 255,
+                    auth: if version == VrrpVersion::V3 {
+                        Auth::None
+                    } else {
+                        auth
+                    },
+                    name,
+                    interface,
+                    virtual_router_id,
+                    priority,
+                    initial_master,
+                    version,
+                    advert_int,
+                    addresses,
+                    excluded,
+                    garp_master_delay: garp.0,
+                    garp_master_repeat: garp.1,
+                    garp_master_refresh: garp.2,
+                    garp_master_refresh_repeat: garp.3,
+                    garp_lower_prio_delay: garp.4,
+                    garp_lower_prio_repeat: garp.5,
+                    mcast_src_ip,
+                    transport,
+                    v3_checksum_as_v2,
+                    election,
+                    track_interfaces,
+                    dont_track_primary,
+                    track_scripts: Vec::new(),
+                    notify,
+                }
+            },
+        )
+}

@@ -360,7 +360,7 @@ impl Engine {
             Verdict::Failed(_) if void => Verdict::NotRun(NotRun {
                 why: "the interface to it is down".to_owned(),
             }),
-            Verdict::Ok | Verdict::Failed(_) | Verdict::NotRun(_) => verdict,
+            Verdict::Ok | Verdict::Weighs(_) | Verdict::Failed(_) | Verdict::NotRun(_) => verdict,
         }
     }
 

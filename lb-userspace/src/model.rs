@@ -23,7 +23,7 @@ pub use http::{Http, HttpDigest, HttpVersion, StatusCodes, Url};
 pub use pattern::{HttpRegex, HttpRegexText, RegexOption};
 pub use probes::{DnsCheck, DnsType, Pattern, SmtpCheck, UdpCheck};
 pub use scheduler::{SchedFlags, Scheduler};
-pub use script::{Fifo, Fifos, Script, User, VrrpNotify};
+pub use script::{Fifo, Fifos, MiscCheck, Script, User, VrrpNotify};
 use serde::{Deserialize, Serialize};
 pub use track::{Track, VrrpScript};
 pub use transport::{OldChecksum, Transport, Unicast, UnicastPeer, VRRP_GROUP};
@@ -59,10 +59,16 @@ impl Model {
                 .real_servers
                 .iter()
                 .flat_map(|r| [&r.notify_up, &r.notify_down]);
+            let checks = s.real_servers.iter().flat_map(|r| &r.checks);
+            let checks = checks.filter_map(|c| match &c.kind {
+                CheckKind::Misc(misc) => Some(&misc.script),
+                _ => None,
+            });
             [&s.quorum_up, &s.quorum_down]
                 .into_iter()
                 .chain(servers)
                 .flatten()
+                .chain(checks)
         });
         let tracked = self.vrrp_scripts.iter().map(|s| &s.script);
         readers

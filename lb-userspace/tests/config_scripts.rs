@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lb_userspace::config::{self, Loaded, MemoryFiles, Options, Severity};
-use lb_userspace::model::{Model, Script, Track, User};
+use lb_userspace::model::{CheckKind, MiscCheck, Model, Script, Track, User};
 
 fn load(text: &str) -> Loaded {
     config::load(
@@ -254,4 +254,63 @@ fn what_is_wrong_with_tracked_scripts_is_named() {
     let m = model(&text);
     assert_eq!(m.instances[0].track_scripts, [track("plain", 5, false)]);
     assert_eq!(m.sync_groups[0].track_scripts, [track("full", -20, true)]);
+}
+
+fn checked(lines: &str) -> String {
+    format!(
+        "virtual_server 10.0.0.1 80 {{\n delay_loop 7\n connect_timeout 3\n lb_kind DR\n lb_algo rr\n protocol TCP\n \
+         real_server 10.0.0.2 80 {{\n weight 5\n MISC_CHECK {{\n{lines}\n }}\n }}\n}}\n"
+    )
+}
+
+#[test]
+fn a_misc_check_is_a_script_with_its_own_defaults() {
+    let m = model(&checked("misc_path \"/c 'a b'\""));
+    let check = &m.services[0].real_servers[0].checks[0];
+    let misc = |user, dynamic| {
+        CheckKind::Misc(MiscCheck {
+            script: script(&["/c", "a b"], user).expect("a script"),
+            dynamic,
+        })
+    };
+    assert_eq!(check.kind, misc(None, false));
+    let second = Duration::from_secs(1);
+    assert_eq!(
+        (
+            check.timeout,
+            check.interval,
+            check.retry,
+            check.retry_delay
+        ),
+        (7 * second, 7 * second, 0, second)
+    );
+    let m = model(&checked(
+        "misc_path \"/c 'a b'\"\n misc_timeout 2\n misc_dynamic\n user joe staff\n retry 2\n alpha\n \
+         delay_loop 9\n warmup 4\n delay_before_retry 3\n log_all_failures",
+    ));
+    let check = &m.services[0].real_servers[0].checks[0];
+    assert_eq!(check.kind, misc(user("joe", Some("staff")), true));
+    assert_eq!(
+        (
+            check.timeout,
+            check.interval,
+            check.retry,
+            check.retry_delay
+        ),
+        (2 * second, 9 * second, 2, 3 * second)
+    );
+    assert_eq!(check.warmup, 4 * second);
+    assert!(check.alpha && check.log_all_failures);
+    assert!(m.scripts().any(|s| s.command[0] == "/c"));
+    for (lines, want) in [
+        ("misc_timeout 2", "no `misc_path`"),
+        ("misc_path \"/c 'a\"", "never closed"),
+        (
+            "misc_path /c\n connect_port 80",
+            "`connect_port` does not belong in",
+        ),
+    ] {
+        let said = load(&checked(lines)).render(false);
+        assert!(said.contains(want), "{lines}: {said}");
+    }
 }

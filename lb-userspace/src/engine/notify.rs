@@ -253,6 +253,7 @@ pub(super) fn health(service: &Service, change: &Change) -> Option<Notification>
         Change::QuorumGained { .. } => Some(quorum(service, true)),
         Change::QuorumLost { .. } => Some(quorum(service, false)),
         Change::CheckUp { .. }
+        | Change::Weight { .. }
         | Change::CheckForgiven { .. }
         | Change::CheckDown { .. }
         | Change::CheckNotRun { .. }

@@ -13,6 +13,8 @@ use crate::time::Time;
 pub enum Verdict {
     /// The server answered as it should.
     Ok,
+    /// It did, and said what it should weigh (`misc_dynamic`).
+    Weighs(u16),
     /// It did not.
     Failed(Failure),
     /// The probe could not be made, which says nothing about the server: nothing changes, and it is
@@ -99,6 +101,8 @@ pub(super) struct Checker {
     pub(super) last: Option<Last>,
     pub(super) runs: u64,
     pub(super) failures: u64,
+    /// What its server should weigh, as it said when it last passed.
+    pub(super) weight: Option<u16>,
 }
 
 /// The last run.
@@ -129,6 +133,7 @@ impl Checker {
             last: None,
             runs: 0,
             failures: 0,
+            weight: None,
             check: check.clone(),
         }
     }
@@ -136,11 +141,13 @@ impl Checker {
     /// Whether `check` tries the same thing, so that what was learnt still holds.
     pub(super) fn same_target(&self, check: &Check) -> bool {
         let (a, b) = (&self.check, check);
-        (a.addr, a.port, a.bind_addr, a.bind_port, a.timeout)
-            == (b.addr, b.port, b.bind_addr, b.bind_port, b.timeout)
+        (a.addr, a.port, a.bind_addr, a.bind_port) == (b.addr, b.port, b.bind_addr, b.bind_port)
             && (&a.bind_if, a.fwmark) == (&b.bind_if, b.fwmark)
+            && (a.timeout == b.timeout || !a.kind.connects())
             && match (&a.kind, &b.kind) {
                 (CheckKind::Http(a), CheckKind::Http(b)) => a.same_target(b),
+                // As in keepalived, whoever runs it and whatever else its status says.
+                (CheckKind::Misc(a), CheckKind::Misc(b)) => a.script.command == b.script.command,
                 (a, b) => a == b,
             }
     }
@@ -162,6 +169,11 @@ impl Checker {
     /// Takes in a verdict (`tcp_epilog`).
     pub(super) fn verdict(&mut self, verdict: &Verdict, took: Duration, now: Time) -> Step {
         self.run = None;
+        match verdict {
+            Verdict::Ok => self.weight = None,
+            Verdict::Weighs(weight) => self.weight = Some(*weight),
+            Verdict::Failed(_) | Verdict::NotRun(_) => {}
+        }
         let was_stuck = matches!(
             &self.last,
             Some(Last {
@@ -183,7 +195,7 @@ impl Checker {
                     Step::Stuck(why.clone())
                 },
             ),
-            Verdict::Ok => {
+            Verdict::Ok | Verdict::Weighs(_) => {
                 self.runs += 1;
                 if let CheckKind::Http(http) = &self.check.kind {
                     let (urls, fast) = (http.urls.len(), http.fast_recovery);
@@ -211,6 +223,11 @@ impl Checker {
             self.up = up;
             self.since = now;
         }
+        // keepalived counts `delay_loop` of a script from its start.
+        let delay = match self.check.kind {
+            CheckKind::Misc(_) => delay.saturating_sub(took),
+            _ => delay,
+        };
         // A check without any pause between its runs would take the whole machine.
         self.due = now + delay.max(Duration::from_millis(1));
         step

@@ -61,6 +61,15 @@ pub enum Change {
         /// Why.
         why: String,
     },
+    /// The checks of a real server say that it should weigh something else (`misc_dynamic`).
+    Weight {
+        /// The real server.
+        server: (IpAddr, u16),
+        /// Its weight before.
+        from: u16,
+        /// Its weight now.
+        to: u16,
+    },
     /// A real server may be used again.
     ServerUp {
         /// It.
@@ -116,6 +125,7 @@ impl Change {
             | Change::QuorumLost { .. }
             | Change::SorryIn { .. } => true,
             Change::CheckUp { .. }
+            | Change::Weight { .. }
             | Change::CheckForgiven { .. }
             | Change::ServerUp { .. }
             | Change::QuorumGained { .. }
@@ -166,6 +176,11 @@ impl fmt::Display for Transition {
                     at(server)
                 )
             }
+            Change::Weight { server, from, to } => write!(
+                f,
+                "weight of {} changes from {from} to {to} (service {vs})",
+                at(server)
+            ),
             Change::ServerUp {
                 server,
                 inhibit: false,

@@ -88,6 +88,14 @@ impl Server {
         (self.addr, self.port)
     }
 
+    /// Its weight, with what its checks say of it; several add up as in keepalived.
+    fn weighs(&self) -> u16 {
+        let own = i64::from(self.weight);
+        let said = self.checkers.iter().filter_map(|(_, c)| c.weight);
+        let sum = own + said.map(|w| i64::from(w) - own).sum::<i64>();
+        u16::try_from(sum.clamp(0, u16::MAX.into())).unwrap_or(u16::MAX)
+    }
+
     fn checks_pass(&self) -> bool {
         self.checkers.iter().all(|(_, c)| c.up)
     }
@@ -106,7 +114,7 @@ impl Server {
                 ..
             }) => format!("{kind} cannot be run: {}", why.why),
             Some(Last {
-                verdict: Verdict::Ok,
+                verdict: Verdict::Ok | Verdict::Weighs(_),
                 ..
             })
             | None => format!("{kind} has not passed yet"),
@@ -216,7 +224,7 @@ impl Pool {
         self.servers
             .iter()
             .filter(|s| s.up)
-            .map(|s| u64::from(s.weight))
+            .map(|s| u64::from(s.weighs()))
             .sum()
     }
 
@@ -285,11 +293,27 @@ impl Pool {
         out: &mut Vec<Transition>,
     ) -> bool {
         let s = &mut self.servers[server];
-        let at = s.at();
+        let (at, before) = (s.at(), s.weighs());
         let (_, checker) = &mut s.checkers[check];
         let kind = checker.check.kind.name();
-        let change = match checker.verdict(verdict, took, now) {
-            Step::Same => return false,
+        let step = checker.verdict(verdict, took, now);
+        let after = s.weighs();
+        if after != before {
+            out.push(Transition {
+                service: self.key,
+                change: Change::Weight {
+                    server: at,
+                    from: before,
+                    to: after,
+                },
+            });
+        }
+        let change = match step {
+            Step::Same if after == before => return false,
+            Step::Same => {
+                self.settle(false, out);
+                return true;
+            }
             Step::Up { first } => Change::CheckUp {
                 server: at,
                 kind,
@@ -322,7 +346,7 @@ impl Pool {
             service: self.key,
             change,
         });
-        self.settle(false, out)
+        self.settle(false, out) || after != before
     }
 
     /// Lets servers, quorum and sorry server follow the checks; whether anything changed. `start`:
@@ -410,7 +434,7 @@ impl Pool {
                     uthreshold: s.uthreshold,
                     lthreshold: s.lthreshold,
                     weight: s.weight,
-                    effective_weight: if used { s.weight } else { 0 },
+                    effective_weight: if used { s.weighs() } else { 0 },
                     listed: used || s.inhibit,
                     up: s.up,
                     sorry: false,

@@ -14,6 +14,7 @@ fn millis(d: Duration) -> u64 {
 fn words(last: &Last) -> String {
     match &last.verdict {
         Verdict::Ok => "ok".to_owned(),
+        Verdict::Weighs(weight) => format!("ok, weight {weight}"),
         Verdict::Failed(why) => why.to_string(),
         Verdict::NotRun(why) => format!("not run: {}", why.why),
     }

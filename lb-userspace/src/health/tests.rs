@@ -628,3 +628,45 @@ fn thousands_of_checks_cost_little() {
     assert_eq!(ran, 40_000, "10,000 checks, 4 runs each");
     assert_eq!(h.report(at(40)).len(), 10_000);
 }
+
+#[test]
+fn a_check_may_say_what_its_server_weighs() {
+    let dynamic = |last| Check {
+        interval: SECOND,
+        ..check(last)
+    };
+    let servers = |weight| {
+        service(vec![
+            server(1, weight, vec![dynamic(1)]),
+            server(2, 10, vec![]),
+        ])
+    };
+    let mut h = health(&servers(10));
+    said(&mut h);
+    run(&mut h, at(100), |_| Verdict::Weighs(3));
+    assert_eq!(table(&h), [(1, 3), (2, 10)]);
+    assert_eq!(h.quorum(&key()), Some((true, 13)));
+    let words = said(&mut h);
+    assert!(words[0].contains("changes from 10 to 3"), "{words:?}");
+    assert_eq!(h.take_changed(), [key()]);
+    // Said again, nothing changes; failures that are forgiven leave it.
+    run(&mut h, at(200), |_| Verdict::Weighs(3));
+    assert_eq!((said(&mut h).len(), h.take_changed()), (0, Vec::new()));
+    run(&mut h, at(300), fails);
+    assert_eq!(table(&h), [(1, 3), (2, 10)]);
+    // Another weight of the file does not matter while the check says its own.
+    h.apply(&[servers(7)], at(310), &mut || 0);
+    assert_eq!(table(&h), [(1, 3), (2, 10)]);
+    // Without a word it is that of the file again; also after it was out.
+    run(&mut h, at(400), passes);
+    assert_eq!(table(&h), [(1, 7), (2, 10)]);
+    run(&mut h, at(500), |_| Verdict::Weighs(0));
+    assert_eq!(table(&h), [(1, 0), (2, 10)]);
+    for t in [600, 700, 800] {
+        run(&mut h, at(t), fails);
+    }
+    assert_eq!(table(&h), [(2, 10)]);
+    run(&mut h, at(900), |_| Verdict::Weighs(253));
+    assert_eq!(table(&h), [(1, 253), (2, 10)]);
+    assert_eq!(h.quorum(&key()), Some((true, 263)));
+}

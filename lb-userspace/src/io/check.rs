@@ -7,6 +7,7 @@
 mod datagram;
 mod dns;
 mod http;
+mod misc;
 mod ping;
 mod smtp;
 mod socket;
@@ -24,6 +25,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::health::{Probe, ProbeId, Verdict};
+use crate::io::script::Scripts;
 use crate::model::CheckKind;
 
 /// Probes that may wait for their start.
@@ -67,13 +69,14 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// Starts the thread, in the network namespace of the caller's. The receiver gives one
+    /// Starts the thread, in the network namespace of the caller's; `scripts` runs those of
+    /// `MISC_CHECK`. The receiver gives one
     /// [`Finished`] for every probe that was accepted; when it ends, the thread is gone, and the
     /// daemon has no health checks any more.
     ///
     /// # Errors
     /// When the runtime or its thread cannot be made.
-    pub fn spawn() -> Result<(Prober, mpsc::Receiver<Finished>), CheckError> {
+    pub fn spawn(scripts: Scripts) -> Result<(Prober, mpsc::Receiver<Finished>), CheckError> {
         let at_once = Arc::new(Semaphore::new(sockets_at_once()));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -84,7 +87,7 @@ impl Prober {
         let (done, results) = mpsc::channel(RESULTS);
         let thread = std::thread::Builder::new()
             .name("lbd-checks".to_owned())
-            .spawn(move || runtime.block_on(serve(queue, done, at_once)))
+            .spawn(move || runtime.block_on(serve(queue, done, at_once, scripts)))
             .map_err(CheckError::Thread)?;
         Ok((
             Prober {
@@ -144,12 +147,13 @@ async fn serve(
     mut queue: mpsc::Receiver<Probe>,
     done: mpsc::Sender<Finished>,
     at_once: Arc<Semaphore>,
+    scripts: Scripts,
 ) {
     while let Some(probe) = queue.recv().await {
         let Ok(permit) = Arc::clone(&at_once).acquire_owned().await else {
             return;
         };
-        let done = done.clone();
+        let (done, scripts) = (done.clone(), scripts.clone());
         tokio::spawn(async move {
             let check = &probe.check;
             let (verdict, took) = match &check.kind {
@@ -159,6 +163,7 @@ async fn serve(
                 CheckKind::Dns(dns) => dns::probe(check, dns).await,
                 CheckKind::Ping => ping::probe(check).await,
                 CheckKind::Smtp(smtp) => smtp::probe(check, smtp).await,
+                CheckKind::Misc(misc) => misc::probe(check, misc, &scripts).await,
             };
             drop(permit);
             // The engine is gone when this fails, and so is all that waits for the verdict.

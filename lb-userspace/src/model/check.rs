@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DnsCheck, Http, SmtpCheck, UdpCheck};
+use super::{DnsCheck, Http, MiscCheck, SmtpCheck, UdpCheck};
 
 /// A checker of a real server, all timings effective (inherited values filled in).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,6 +94,8 @@ pub enum CheckKind {
     Ping,
     /// `SMTP_CHECK`: a mail server greets and answers.
     Smtp(SmtpCheck),
+    /// `MISC_CHECK`: a script says so.
+    Misc(MiscCheck),
 }
 
 impl CheckKind {
@@ -107,6 +109,7 @@ impl CheckKind {
             CheckKind::Dns(_) => "DNS_CHECK",
             CheckKind::Ping => "PING_CHECK",
             CheckKind::Smtp(_) => "SMTP_CHECK",
+            CheckKind::Misc(_) => "MISC_CHECK",
         }
     }
 
@@ -120,6 +123,7 @@ impl CheckKind {
             | CheckKind::Ping
             | CheckKind::Smtp(_) => 1,
             CheckKind::Dns(_) => 3,
+            CheckKind::Misc(_) => 0,
         }
     }
 
@@ -127,9 +131,11 @@ impl CheckKind {
     #[must_use]
     pub const fn retry_delay(&self, interval: Duration) -> Duration {
         match self {
-            CheckKind::Tcp | CheckKind::Udp(_) | CheckKind::Ping | CheckKind::Smtp(_) => {
-                Duration::from_secs(1)
-            }
+            CheckKind::Tcp
+            | CheckKind::Udp(_)
+            | CheckKind::Ping
+            | CheckKind::Smtp(_)
+            | CheckKind::Misc(_) => Duration::from_secs(1),
             CheckKind::Dns(_) => interval,
             CheckKind::Http(_) => Duration::from_secs(3),
         }
@@ -144,7 +150,21 @@ impl CheckKind {
             | CheckKind::Http(_)
             | CheckKind::Dns(_)
             | CheckKind::Smtp(_) => true,
-            CheckKind::Ping => false,
+            CheckKind::Ping | CheckKind::Misc(_) => false,
+        }
+    }
+
+    /// Whether it sends anything itself: only then it has `connect_ip` and the like.
+    #[must_use]
+    pub const fn connects(&self) -> bool {
+        match self {
+            CheckKind::Tcp
+            | CheckKind::Udp(_)
+            | CheckKind::Http(_)
+            | CheckKind::Dns(_)
+            | CheckKind::Ping
+            | CheckKind::Smtp(_) => true,
+            CheckKind::Misc(_) => false,
         }
     }
 }

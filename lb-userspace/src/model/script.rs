@@ -33,6 +33,18 @@ impl std::fmt::Display for Script {
     }
 }
 
+/// `MISC_CHECK`. Its [`super::Check::timeout`] is `misc_timeout`, by default the check's interval; it
+/// has the real server's address and port 0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MiscCheck {
+    /// `misc_path`: exit status 0 is good.
+    pub script: Script,
+    /// `misc_dynamic`: exit status 2 to 255 is good too, and sets the server's weight to it less 2.
+    #[serde(default)]
+    pub dynamic: bool,
+}
+
 /// A FIFO into which notifications are written, a line each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

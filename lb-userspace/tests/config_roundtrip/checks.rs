@@ -5,6 +5,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
+use super::scripts::script;
 use super::values::*;
 
 pub(crate) fn udp() -> impl Strategy<Value = UdpCheck> {
@@ -94,8 +95,11 @@ pub(crate) fn kind() -> impl Strategy<Value = CheckKind> {
         !["{{", "{%", "<%"].iter().any(|p| s.contains(p))
     });
     let smtp = smtp.prop_map(|helo_name| SmtpCheck { helo_name });
+    let misc = (script(), any::<bool>());
+    let misc = misc.prop_map(|(script, dynamic)| MiscCheck { script, dynamic });
     prop_oneof![
         Just(CheckKind::Tcp),
+        misc.prop_map(CheckKind::Misc),
         udp().prop_map(CheckKind::Udp),
         dns.prop_map(CheckKind::Dns),
         Just(CheckKind::Ping),

@@ -136,6 +136,11 @@ pub(crate) fn inherit_user(model: &mut Model) {
         for r in &mut s.real_servers {
             give(&mut r.notify_up);
             give(&mut r.notify_down);
+            for c in &mut r.checks {
+                if let CheckKind::Misc(misc) = &mut c.kind {
+                    misc.script.user.get_or_insert_with(|| user.clone());
+                }
+            }
         }
     }
     let Fifos { all, vrrp, lvs } = &mut model.global.fifos;

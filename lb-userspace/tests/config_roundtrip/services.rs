@@ -85,6 +85,23 @@ pub(crate) fn protocol() -> impl Strategy<Value = Protocol> {
     ]
 }
 
+/// A check that connects to nothing has its server's address.
+fn unconnected(check: Check, addr: IpAddr) -> Check {
+    if check.kind.connects() {
+        return check;
+    }
+    Check {
+        addr,
+        port: 0,
+        bind_addr: None,
+        bind_port: 0,
+        bind_if: None,
+        fwmark: 0,
+        timeout: check.timeout.max(Duration::from_millis(1)),
+        ..check
+    }
+}
+
 pub(crate) fn server() -> impl Strategy<Value = RealServer> {
     (
         prop_oneof![ip(), v6()],
@@ -104,7 +121,7 @@ pub(crate) fn server() -> impl Strategy<Value = RealServer> {
                 uthreshold: limits[0].max(limits[1]),
                 lthreshold: limits[0].min(limits[1]),
                 inhibit_on_failure,
-                checks,
+                checks: checks.into_iter().map(|c| unconnected(c, addr)).collect(),
                 notify_up: scripts[0].clone(),
                 notify_down: scripts[1].clone(),
                 ..RealServer::new(addr, 0, weight)

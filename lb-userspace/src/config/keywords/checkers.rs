@@ -262,34 +262,28 @@ pub(super) const DNS_CHECK: &[Keyword] = connecting![
 ];
 
 pub(super) const MISC_CHECK: &[Keyword] = &[
-    alpha(NoEffect),
-    retry(NoEffect, "0 or inherited"),
-    delay_before_retry(NoEffect, "1 or inherited"),
-    warmup(NoEffect),
-    delay_loop(NoEffect),
-    log_all_failures(NoEffect),
-    k("misc_path", "SCRIPT", NoEffect, "", "the script"),
+    alpha(Acted),
+    retry(Acted, "0 or inherited"),
+    delay_before_retry(Acted, "1 or inherited"),
+    warmup(Acted),
+    delay_loop(Acted),
+    log_all_failures(Acted),
+    k("misc_path", "SCRIPT", Acted, "", "the script"),
     k(
         "misc_timeout",
         "SECONDS",
-        NoEffect,
-        "",
+        Acted,
+        "delay_loop",
         "how long it may take",
     ),
     k(
         "misc_dynamic",
         "",
-        NoEffect,
+        Acted,
         "off",
         "its exit status sets the weight",
     ),
-    k(
-        "user",
-        "USER [GROUP]",
-        NoEffect,
-        "script_user",
-        "who runs it",
-    ),
+    k("user", "USER [GROUP]", Acted, "script_user", "who runs it"),
 ];
 
 pub(super) const BFD_CHECK: &[Keyword] = &[

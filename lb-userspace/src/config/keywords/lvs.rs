@@ -390,7 +390,7 @@ pub(super) const REAL_SERVER: &[Keyword] = &[
         "MISC_CHECK",
         "",
         Of(Block::MiscCheck),
-        Unsupported,
+        Acted,
         "a script must succeed",
     ),
     b(

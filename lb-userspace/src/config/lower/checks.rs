@@ -74,6 +74,7 @@ impl Lower {
             "DNS_CHECK" => Block::DnsCheck,
             "PING_CHECK" => Block::PingCheck,
             "SMTP_CHECK" => Block::SmtpCheck,
+            "MISC_CHECK" => Block::MiscCheck,
             _ => return Vec::new(),
         };
         let walked = self.walk(node.children(), block);
@@ -90,6 +91,10 @@ impl Lower {
                     None => return Vec::new(),
                 }
             }
+            Block::MiscCheck => match self.misc_check(node, &walked) {
+                Some(misc) => CheckKind::Misc(misc),
+                None => return Vec::new(),
+            },
             _ => return Vec::new(),
         };
         let timing = self.timing(&walked, above.timing, true);
@@ -97,6 +102,10 @@ impl Lower {
         check.alpha = above.alpha;
         check.log_all_failures = self.log_all_failures;
         self.pace(&walked, &timing, &mut check);
+        if let CheckKind::Misc(_) = check.kind {
+            check.port = 0;
+            check.timeout = self.misc_timeout(&walked).unwrap_or(check.interval);
+        }
         let hosts = walked.acted.iter().filter(|(k, _)| *k == "host");
         let mut all: Vec<Check> = hosts
             .map(|(_, n)| self.smtp_host(n, &check, timing))

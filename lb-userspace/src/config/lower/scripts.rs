@@ -1,10 +1,12 @@
 //! Commands: what they are, who runs them, whom they notify.
 
+use std::time::Duration;
+
 use super::{Lower, Walked};
 use crate::config::command;
 use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::tree::{Node, Word};
-use crate::model::{Fifo, Fifos, Global, Script, User, VrrpNotify};
+use crate::model::{Fifo, Fifos, Global, MiscCheck, Script, User, VrrpNotify};
 
 /// `USER [GROUP]`.
 fn user(words: &[Word]) -> Option<User> {
@@ -59,6 +61,38 @@ impl Lower {
     /// `USER [GROUP]` of the last statement of a name.
     pub(super) fn user(&mut self, walked: &Walked<'_>, name: &str) -> Option<User> {
         user(self.last(walked, name)?.args())
+    }
+
+    /// What is particular to a `MISC_CHECK`; none without a script.
+    pub(super) fn misc_check(&mut self, node: &Node, walked: &Walked<'_>) -> Option<MiscCheck> {
+        if !walked.acted.iter().any(|(k, _)| *k == "misc_path") {
+            self.push(
+                Diagnostic::new(
+                    Code::Incomplete,
+                    Severity::Error,
+                    "this check has no `misc_path`",
+                )
+                .at(node.whole(), "there is nothing to run")
+                .help("keepalived would leave the check out: the server would always be up"),
+            );
+        }
+        let user = self.user(walked, "user");
+        let script = self.script(walked, "misc_path")?;
+        Some(MiscCheck {
+            script: Script {
+                user: user.or(script.user),
+                ..script
+            },
+            dynamic: walked.acted.iter().any(|(k, _)| *k == "misc_dynamic"),
+        })
+    }
+
+    /// `misc_timeout`.
+    pub(super) fn misc_timeout(&mut self, walked: &Walked<'_>) -> Option<Duration> {
+        let n = self.last(walked, "misc_timeout")?;
+        let w = n.args().first()?;
+        let (shortest, longest) = (Duration::from_millis(1), Duration::from_secs(4294));
+        self.timer(n, w, shortest, longest, "keepalived ignores this line")
     }
 
     /// `notify` and the like of an instance or a sync group.

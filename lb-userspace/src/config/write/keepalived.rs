@@ -379,21 +379,11 @@ fn server(addr: std::net::IpAddr, port: u16) -> String {
 
 fn check(w: &mut Writer, c: &Check, s: &Service, addr: std::net::IpAddr, port: u16, hoisted: bool) {
     w.open(c.kind.name());
-    if c.addr != addr {
-        w.line(&format!("connect_ip {}", c.addr));
+    if c.kind.connects() {
+        connection(w, c, addr, port);
+    } else {
+        w.time("misc_timeout", c.timeout, c.interval);
     }
-    if c.port != port {
-        w.line(&format!("connect_port {}", c.port));
-    }
-    if let Some(b) = c.bind_addr {
-        w.line(&format!("bindto {b}"));
-    }
-    w.number("bind_port", u32::from(c.bind_port), 0);
-    if let Some(b) = &c.bind_if {
-        w.line(&format!("bind_if {}", word(b.as_bytes())));
-    }
-    w.number("fwmark", c.fwmark, 0);
-    w.time("connect_timeout", c.timeout, Check::TIMEOUT);
     if !hoisted {
         w.time("delay_loop", c.interval, Check::INTERVAL);
     }
@@ -406,6 +396,7 @@ fn check(w: &mut Writer, c: &Check, s: &Service, addr: std::net::IpAddr, port: u
         match value {
             Value::Flag => w.line(name),
             Value::Number(n) => w.line(&format!("{name} {n}")),
+            Value::Words(words) => w.statements(vec![(name, words)]),
             Value::Text(text) => w.line(&format!("{name} {}", word(text.as_bytes()))),
         }
     }
@@ -421,6 +412,25 @@ fn check(w: &mut Writer, c: &Check, s: &Service, addr: std::net::IpAddr, port: u
         }
     }
     w.close();
+}
+
+/// Where a check connects to and from.
+fn connection(w: &mut Writer, c: &Check, addr: std::net::IpAddr, port: u16) {
+    if c.addr != addr {
+        w.line(&format!("connect_ip {}", c.addr));
+    }
+    if c.port != port {
+        w.line(&format!("connect_port {}", c.port));
+    }
+    if let Some(b) = c.bind_addr {
+        w.line(&format!("bindto {b}"));
+    }
+    w.number("bind_port", u32::from(c.bind_port), 0);
+    if let Some(b) = &c.bind_if {
+        w.line(&format!("bind_if {}", word(b.as_bytes())));
+    }
+    w.number("fwmark", c.fwmark, 0);
+    w.time("connect_timeout", c.timeout, Check::TIMEOUT);
 }
 
 /// A word as it must be written to be read as these bytes.

@@ -1,6 +1,7 @@
 //! What is particular to a kind of check.
 
-use crate::model::{CheckKind, DnsCheck, Pattern, SmtpCheck, UdpCheck};
+use crate::config::command;
+use crate::model::{CheckKind, DnsCheck, MiscCheck, Pattern, SmtpCheck, UdpCheck};
 
 /// The value of a keyword.
 pub(super) enum Value {
@@ -10,6 +11,8 @@ pub(super) enum Value {
     Number(u32),
     /// One word.
     Text(String),
+    /// Several words.
+    Words(Vec<String>),
 }
 
 /// The keywords of a kind of check, without those that have their default.
@@ -21,6 +24,7 @@ pub(super) fn keywords(kind: &CheckKind) -> Vec<(&'static str, Value)> {
         CheckKind::Dns(dns) => dns_check(dns),
         CheckKind::Smtp(SmtpCheck { helo_name }) if helo_name == SmtpCheck::HELO_NAME => Vec::new(),
         CheckKind::Smtp(smtp) => vec![("helo_name", Value::Text(smtp.helo_name.clone()))],
+        CheckKind::Misc(misc) => misc_check(misc),
     }
 }
 
@@ -61,6 +65,19 @@ fn dns_check(dns: &DnsCheck) -> Vec<(&'static str, Value)> {
     }
     if dns.name != usual.name {
         out.push(("name", Value::Text(dns.name.clone())));
+    }
+    out
+}
+
+fn misc_check(misc: &MiscCheck) -> Vec<(&'static str, Value)> {
+    let MiscCheck { script, dynamic } = misc;
+    let mut out = vec![("misc_path", Value::Text(command::join(&script.command)))];
+    if let Some(user) = &script.user {
+        let words = [Some(user.name.clone()), user.group.clone()];
+        out.push(("user", Value::Words(words.into_iter().flatten().collect())));
+    }
+    if *dynamic {
+        out.push(("misc_dynamic", Value::Flag));
     }
     out
 }

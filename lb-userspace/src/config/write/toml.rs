@@ -351,6 +351,41 @@ fn port(w: &mut String, port: u16) {
 fn check(w: &mut String, c: &Check, s: &Service, addr: std::net::IpAddr, port: u16, hoisted: bool) {
     let name = c.kind.name().to_ascii_lowercase();
     head(w, &format!("[[virtual_server.real_server.{name}]]"));
+    if c.kind.connects() {
+        connection(w, c, addr, port);
+    } else {
+        time(w, "misc_timeout", c.timeout, Some(c.interval));
+    }
+    if !hoisted {
+        time(w, "delay_loop", c.interval, Some(Check::INTERVAL));
+    }
+    number(w, "retry", c.retry, c.kind.retry());
+    let retry_delay = c.kind.retry_delay(c.interval);
+    time(w, "delay_before_retry", c.retry_delay, Some(retry_delay));
+    time(w, "warmup", c.warmup, Some(c.interval));
+    flag(w, "log_all_failures", c.log_all_failures);
+    for (name, value) in keywords(&c.kind) {
+        match value {
+            Value::Flag => flag(w, name, true),
+            Value::Number(n) => key(w, name, &n.to_string()),
+            Value::Words(words) => statements(w, vec![(name, words)]),
+            Value::Text(text) => key(w, name, &string(&text)),
+        }
+    }
+    if c.alpha != s.alpha {
+        key(w, "alpha", if c.alpha { "true" } else { "false" });
+    }
+    if let CheckKind::Http(http) = &c.kind {
+        lines(w, http_get(http));
+        for u in &http.urls {
+            head(w, &format!("[[virtual_server.real_server.{name}.url]]"));
+            lines(w, url(u));
+        }
+    }
+}
+
+/// Where a check connects to and from.
+fn connection(w: &mut String, c: &Check, addr: std::net::IpAddr, port: u16) {
     if c.addr != addr {
         key(w, "connect_ip", &string(&c.addr.to_string()));
     }
@@ -366,31 +401,6 @@ fn check(w: &mut String, c: &Check, s: &Service, addr: std::net::IpAddr, port: u
     }
     number(w, "fwmark", c.fwmark, 0);
     time(w, "connect_timeout", c.timeout, Some(Check::TIMEOUT));
-    if !hoisted {
-        time(w, "delay_loop", c.interval, Some(Check::INTERVAL));
-    }
-    number(w, "retry", c.retry, c.kind.retry());
-    let retry_delay = c.kind.retry_delay(c.interval);
-    time(w, "delay_before_retry", c.retry_delay, Some(retry_delay));
-    time(w, "warmup", c.warmup, Some(c.interval));
-    flag(w, "log_all_failures", c.log_all_failures);
-    for (name, value) in keywords(&c.kind) {
-        match value {
-            Value::Flag => flag(w, name, true),
-            Value::Number(n) => key(w, name, &n.to_string()),
-            Value::Text(text) => key(w, name, &string(&text)),
-        }
-    }
-    if c.alpha != s.alpha {
-        key(w, "alpha", if c.alpha { "true" } else { "false" });
-    }
-    if let CheckKind::Http(http) = &c.kind {
-        lines(w, http_get(http));
-        for u in &http.urls {
-            head(w, &format!("[[virtual_server.real_server.{name}.url]]"));
-            lines(w, url(u));
-        }
-    }
 }
 
 /// None is a flag, one a string, more are a list.

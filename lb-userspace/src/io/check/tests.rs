@@ -9,9 +9,11 @@ use socket2::{Domain, Socket, Type};
 use super::*;
 use crate::health::{Failure, NotRun};
 use crate::io::clock::now;
+use crate::io::script::Runner;
 use crate::model::Check;
 
 mod dns;
+mod misc;
 mod ping;
 mod smtp;
 mod udp;
@@ -38,7 +40,8 @@ fn listener(ip: Ipv4Addr, backlog: i32) -> (Socket, SocketAddr) {
 }
 
 fn run(checks: impl IntoIterator<Item = Check>) -> Vec<Finished> {
-    let (prober, mut results) = Prober::spawn().unwrap();
+    let runner = Runner::spawn().unwrap();
+    let (prober, mut results) = Prober::spawn(runner.scripts()).unwrap();
     let mut left = 0;
     for (check, n) in checks.into_iter().zip(0..) {
         while prober.room() == 0 {
@@ -222,7 +225,8 @@ fn five_thousand_at_once() {
 #[test]
 fn a_full_queue_gives_the_probe_back_and_dropping_ends_the_thread() {
     let (_socket, addr) = listener(Ipv4Addr::LOCALHOST, 0);
-    let (prober, results) = Prober::spawn().unwrap();
+    let runner = Runner::spawn().unwrap();
+    let (prober, results) = Prober::spawn(runner.scripts()).unwrap();
     assert_eq!(prober.room(), QUEUE);
     drop(results);
     for n in 0..10 {

@@ -140,7 +140,7 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
     let (ended, mut ran) = mpsc::channel(SCRIPTS);
     // Ends last: it runs the scripts of the end.
     let runner = Runner::spawn()?;
-    let (prober, mut verdicts) = Prober::spawn()?;
+    let (prober, mut verdicts) = Prober::spawn(runner.scripts())?;
     let (server, mut calls) =
         Server::spawn(&options.control, SOCKET_GROUP, CALLS, Limits::default())?;
     let mut watch = Watch::open()?;

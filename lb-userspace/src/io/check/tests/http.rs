@@ -133,7 +133,8 @@ fn the_url_that_is_due_is_asked_for() {
             ..url()
         });
     }
-    let (prober, mut results) = Prober::spawn().unwrap();
+    let runner = Runner::spawn().unwrap();
+    let (prober, mut results) = Prober::spawn(runner.scripts()).unwrap();
     for (url, want) in [
         (0, failed("GET /: status 404, not 200-299")),
         (1, Verdict::Ok),

@@ -7,8 +7,10 @@
 
 pub mod cli;
 pub mod config_cli;
+pub mod names;
 pub mod protocol;
 pub mod rate;
 pub mod realserver_cli;
+pub mod server_cli;
 pub mod status;
 pub mod view;

@@ -14,6 +14,7 @@
 //! timer fires while the message that would have stopped it waits to be read.
 
 mod alarm;
+mod by_hand;
 mod desired;
 pub mod diff;
 mod event;
@@ -28,7 +29,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::control::status::Counts;
-use crate::health::{Health, NotRun, ProbeId, Verdict};
+use crate::health::{Health, Kept, NotRun, ProbeId, Verdict};
 use crate::model::Model;
 use crate::plan::{Dump, Link, Op, Refs, Refusal, Tables};
 use crate::time::Time;
@@ -56,6 +57,8 @@ pub struct Start<'a> {
     pub dump: &'a Dump,
     /// What a killed predecessor left, by the instance's name.
     pub resume: &'a BTreeMap<String, Resume>,
+    /// What a predecessor's operators had set by hand for real servers.
+    pub by_hand: &'a [Kept],
     /// The addresses of this host, as in [`Event::HostAddresses`]: the first plan must not take a
     /// real server that is this host for another one.
     pub own: BTreeSet<IpAddr>,
@@ -103,11 +106,12 @@ impl Engine {
             model,
             dump,
             resume,
+            by_hand,
             own,
             attached,
         } = start;
         let tables = Tables::adopt(dump, now);
-        let mut health = Health::new();
+        let mut health = Health::with_by_hand(by_hand);
         health.apply(&model.services, now, random);
         for (service, server) in desired::missing(&model, &tables) {
             health.assume_down(&service.key, server.addr, server.port, now);
@@ -152,6 +156,9 @@ impl Engine {
             &engine.model,
             &engine.tables,
         )));
+        if engine.health.kept() != by_hand {
+            engine.keep();
+        }
         engine.pump(now);
         engine
     }
@@ -180,6 +187,7 @@ impl Engine {
         self.notifier.add(&model);
         self.model = model;
         self.health.apply(&self.model.services, now, random);
+        self.keep();
         self.index = Index::of(&self.model);
         self.configure();
         // What is new is in the maps before its address comes, what goes leaves after its address.

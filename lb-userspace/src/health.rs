@@ -16,6 +16,7 @@
 //! [`Health`] is told the configuration, verdicts and the time; it says which probes to start and
 //! which backends each service should have. It does no input or output.
 
+pub mod by_hand;
 pub mod checker;
 pub mod dns;
 pub mod event;
@@ -36,6 +37,7 @@ use std::time::Duration;
 use crate::model::{Check, Service, ServiceKey};
 use crate::time::Time;
 
+pub use by_hand::{ByHand, Kept, SetServer};
 pub use checker::{Failure, NotRun, Verdict};
 pub use event::{Change, Transition};
 pub use pool::Target;
@@ -81,6 +83,8 @@ pub struct Health {
     next_id: u64,
     dirty: BTreeSet<ServiceKey>,
     transitions: Vec<Transition>,
+    /// What a predecessor had set by hand; the first configuration takes it up.
+    left: by_hand::Left,
 }
 
 impl Health {
@@ -96,6 +100,7 @@ impl Health {
     /// A check keeps its state when its service, its real server and what it connects to are as
     /// before; its timings may change.
     pub fn apply(&mut self, services: &[Service], now: Time, random: &mut dyn FnMut() -> u64) {
+        let before = self.kept();
         let mut old: BTreeMap<Name, Pool> = std::mem::take(&mut self.pools)
             .into_iter()
             .map(|p| (p.name.clone(), p))
@@ -108,10 +113,12 @@ impl Health {
                 (CheckerId(self.next_id), checker)
             };
             let mut pool = Pool::build(service, before, now, &mut make);
+            pool.take_up(&self.left, &mut self.transitions);
             pool.settle(true, &mut self.transitions);
             self.dirty.insert(service.key);
             self.pools.push(pool);
         }
+        self.left.clear();
         self.by_key = self
             .pools
             .iter()
@@ -119,6 +126,7 @@ impl Health {
             .map(|(i, p)| (p.key, i))
             .collect();
         self.dirty.retain(|key| self.by_key.contains_key(key));
+        self.say_ended(&before);
         self.index();
     }
 

@@ -68,6 +68,10 @@ fn daemon(outcome: Option<ReloadOutcome>) -> Daemon {
                         next: (end < 50_000).then_some(end),
                     })
                 }
+                Request::Server { .. } => Response::Error(ErrorReply {
+                    kind: ErrorKind::Failed,
+                    message: "there is no such service".into(),
+                }),
                 Request::Reload { dry_run } => match outcome {
                     Some(outcome) => Response::Reload(ReloadReport {
                         outcome,

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -315,6 +315,16 @@ impl Director {
         client
             .status()
             .with_context(|| format!("status of {}", self.name()))
+    }
+
+    /// Runs `lbctl` at its control socket.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn lbctl(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = Command::new(binary("lbctl")?);
+        command.args(arguments).arg("--socket").arg(self.control());
+        command.output().context("lbctl")
     }
 
     /// Waits until the daemon, if one runs, takes part in the election: until then it is no backup.

@@ -11,8 +11,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::control::config_cli::{self, CheckArgs, ConvertArgs, ExplainArgs};
 use crate::control::protocol::{ConnectionFilter, ErrorKind, ReloadOutcome, SOCKET_PATH};
 use crate::control::realserver_cli::{self, RealServerCommand};
+use crate::control::server_cli::{self, DrainArgs, ServerArgs, SetCommand};
 use crate::control::status::Status;
 use crate::control::view::{self, Color, View, ipvs};
+use crate::health::SetServer;
 use crate::io::control::{Client, ClientError};
 use crate::io::terminal;
 use crate::model::{Protocol, ServiceKey};
@@ -55,6 +57,15 @@ enum Command {
     Watch(WatchArgs),
     /// Have lbd read its configuration again; prints what changes.
     Reload(ReloadArgs),
+    /// Set something by hand for a real server.
+    #[command(subcommand)]
+    Set(SetCommand),
+    /// Give a real server no new connections; those that it has go on (weight 0 by hand).
+    Drain(DrainArgs),
+    /// Take a real server out of the pool, whatever its checks say, until `lbctl enable`.
+    Disable(ServerArgs),
+    /// End what was set by hand for a real server.
+    Enable(ServerArgs),
     /// Check configuration files.
     Check(CheckArgs),
     /// Convert a configuration between keepalived.conf and TOML.
@@ -202,11 +213,17 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 
 /// Why a command could not be done.
 #[derive(Debug, thiserror::Error)]
-enum CliError {
+pub enum CliError {
+    /// The daemon.
     #[error("{0}")]
     Client(#[from] ClientError),
+    /// What was typed names nothing, or more than one thing.
+    #[error("{0}")]
+    Name(String),
+    /// Our output.
     #[error("cannot write: {0}")]
     Output(#[from] io::Error),
+    /// Our output as JSON.
     #[error("cannot write JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -222,6 +239,7 @@ impl CliError {
                 | ErrorKind::TooLong => 2,
                 ErrorKind::Busy | ErrorKind::Stopping | ErrorKind::Failed => 1,
             },
+            CliError::Name(_) => 2,
             CliError::Client(_) | CliError::Output(_) | CliError::Json(_) => 1,
         }
     }
@@ -231,7 +249,7 @@ impl CliError {
         match self {
             CliError::Output(e) => e.kind() == io::ErrorKind::BrokenPipe,
             CliError::Json(e) => e.io_error_kind() == Some(io::ErrorKind::BrokenPipe),
-            CliError::Client(_) => false,
+            CliError::Client(_) | CliError::Name(_) => false,
         }
     }
 }
@@ -248,6 +266,14 @@ pub fn main() -> ExitCode {
         Command::Show(args) => show(&cli, args),
         Command::Watch(args) => watch(&cli, args),
         Command::Reload(args) => reload(&cli, args),
+        Command::Set(command) => cli.steer(|daemon| server_cli::set(daemon, command)),
+        Command::Drain(args) => cli.steer(|daemon| server_cli::drain(daemon, args)),
+        Command::Disable(args) => {
+            cli.steer(|daemon| server_cli::change(daemon, args, SetServer::Disable))
+        }
+        Command::Enable(args) => {
+            cli.steer(|daemon| server_cli::change(daemon, args, SetServer::Enable))
+        }
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -272,6 +298,10 @@ impl Cli {
             }
         };
         if wanted { Color::On } else { Color::Off }
+    }
+
+    fn steer(&self, act: impl FnOnce(&mut Client) -> Result<u8, CliError>) -> Result<u8, CliError> {
+        act(&mut self.connect()?)
     }
 
     fn connect(&self) -> Result<Client, ClientError> {

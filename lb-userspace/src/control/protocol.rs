@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::control::status::Status;
+use crate::health::{ByHand, SetServer};
 use crate::model::{Protocol, ServiceKey};
 
 /// Number of this protocol: raised with every change that an older side would misread.
@@ -75,6 +76,15 @@ pub enum Request {
         /// Only say what would be done.
         dry_run: bool,
     },
+    /// Set something by hand for a real server.
+    Server {
+        /// The service; of a group any of its addresses.
+        service: ServiceKey,
+        /// The real server.
+        server: IpAddr,
+        /// What to set.
+        set: SetServer,
+    },
 }
 
 /// Which connections, and from where in the table.
@@ -126,6 +136,8 @@ pub enum Response {
     Connections(ConnectionsPage),
     /// To [`Request::Reload`].
     Reload(ReloadReport),
+    /// To [`Request::Server`].
+    Server(ServerReport),
     /// The request was not served.
     Error(ErrorReply),
 }
@@ -178,6 +190,23 @@ pub struct ReloadReport {
     pub errors: u32,
     /// Warnings among them.
     pub warnings: u32,
+}
+
+/// What holds for a real server after [`Request::Server`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerReport {
+    /// The service; of a group its first address.
+    pub service: ServiceKey,
+    /// The real server.
+    pub server: IpAddr,
+    /// Its weight as configured.
+    pub configured: u16,
+    /// What is set by hand.
+    pub by_hand: ByHand,
+    /// Whether its checks pass and it is not disabled.
+    pub up: bool,
+    /// What the operator should know, one sentence each.
+    pub notes: Vec<String>,
 }
 
 /// What came of a reload, in one word.

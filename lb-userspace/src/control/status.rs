@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::health::ByHand;
 use crate::model::{ForwardMethod, SchedFlags, Scheduler, ServiceKey};
 
 /// Everything there is to say.
@@ -223,9 +224,12 @@ pub struct BackendStatus {
     pub lthreshold: u32,
     /// Weight as configured.
     pub weight: u16,
+    /// What an operator has set for it.
+    #[serde(default)]
+    pub by_hand: ByHand,
     /// Weight that is in force: 0 for a server that is inhibited.
     pub effective_weight: u16,
-    /// Whether all of its checks pass.
+    /// Whether all of its checks pass and it is not disabled by hand.
     pub up: bool,
     /// Why it is not up.
     pub why: Option<String>,

@@ -18,8 +18,9 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 
 use crate::control::status::{
-    CheckStatus, ReasonStatus, ServiceStatus, Status, SyncGroupStatus, VrrpStatus,
+    BackendStatus, CheckStatus, ReasonStatus, ServiceStatus, Status, SyncGroupStatus, VrrpStatus,
 };
+use crate::health::ByHand;
 
 /// Whether to use colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +145,13 @@ pub fn part(view: View, status: &Status) -> Part<'_> {
 /// `10.0.0.1:80`, `[2001:db8::1]:80`.
 fn endpoint(addr: IpAddr, port: u16) -> String {
     SocketAddr::new(addr, port).to_string()
+}
+
+/// What is set by hand for a server; none when nothing is.
+fn by_hand(b: &BackendStatus) -> Option<String> {
+    let weight = b.weight;
+    let set = b.by_hand;
+    (set != ByHand::default()).then(|| format!("by hand: {set} (configured weight {weight})"))
 }
 
 /// A span of time in at most two units: `3d 4h`, `2m 5s`, `12s`, `1.25s`, `40ms`.

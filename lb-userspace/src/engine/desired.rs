@@ -105,7 +105,11 @@ pub(super) fn service(service: &Service, view: &View<'_>) -> Vec<DesiredService>
 
 fn backend(target: &Target, view: &View<'_>) -> DesiredBackend {
     DesiredBackend {
-        full_weight: target.weight,
+        full_weight: target
+            .by_hand
+            .weight
+            .filter(|w| *w > 0)
+            .unwrap_or(target.weight),
         up: target.up || target.sorry,
         link: view.neighbours.get(&target.addr).copied(),
         local: view.own.contains(&target.addr),

@@ -59,6 +59,8 @@ pub enum Action {
     Fellows(BTreeSet<([u8; 6], u16)>),
     /// A change of a service or a real server, to be told.
     Health(health::Transition),
+    /// Keep for the daemon after this one what is set by hand: all of it.
+    Keep(Vec<health::Kept>),
     /// Run scripts and write a line into the FIFOs; behind the action that tells of the same.
     Notify(Notification),
     /// A service could not be brought into the maps, to be told (once until it changes).

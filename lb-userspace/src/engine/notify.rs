@@ -257,6 +257,7 @@ pub(super) fn health(service: &Service, change: &Change) -> Option<Notification>
         | Change::CheckForgiven { .. }
         | Change::CheckDown { .. }
         | Change::CheckNotRun { .. }
+        | Change::ByHand { .. }
         | Change::SorryIn { .. }
         | Change::SorryOut { .. } => None,
     }

@@ -142,6 +142,7 @@ impl Engine {
             uthreshold: t.uthreshold,
             lthreshold: t.lthreshold,
             weight: t.weight,
+            by_hand: t.by_hand,
             effective_weight: t.effective_weight,
             up: t.up,
             why: self.health.why_down(&service.key, t.addr, t.port),

@@ -17,6 +17,7 @@ use crate::plan::{Dump, GRACE, Link, Op, Refs};
 use crate::time::Time;
 use crate::vrrp::{self, Applied, LinkState, State};
 
+mod by_hand;
 mod large;
 mod notices;
 
@@ -107,6 +108,7 @@ struct Host {
     probes: Vec<crate::health::Probe>,
     states: Vec<State>,
     told: Vec<super::Notification>,
+    kept: Vec<crate::health::Kept>,
 }
 
 impl Host {
@@ -118,6 +120,7 @@ impl Host {
         let start = Start {
             model,
             dump: &dump,
+            by_hand: &[],
             resume: &BTreeMap::new(),
             own: BTreeSet::new(),
             attached,
@@ -131,6 +134,7 @@ impl Host {
             probes: Vec::new(),
             states: Vec::new(),
             told: Vec::new(),
+            kept: Vec::new(),
         };
         host.turn();
         host
@@ -173,6 +177,7 @@ impl Host {
                 Action::Probe(probes) => self.probes.extend(probes),
                 Action::Follow(_) | Action::Peers(_) | Action::Fellows(_) => {}
                 Action::Health(t) => self.did.push(t.to_string()),
+                Action::Keep(kept) => self.kept = kept,
                 Action::Notify(n) => self.told.push(n),
                 Action::Refused(r) => self.did.push(r.to_string()),
                 Action::Routed(addr, _) => self.did.push(format!("routed {addr}")),

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::health::Failure;
+use crate::health::{ByHand, Failure};
 use crate::model::ServiceKey;
 
 /// Something that happened.
@@ -86,6 +86,15 @@ pub enum Change {
         /// Why.
         why: String,
     },
+    /// An operator, or a configuration that ends it, has set something by hand.
+    ByHand {
+        /// The real server.
+        server: (IpAddr, u16),
+        /// What holds now.
+        by_hand: ByHand,
+        /// The weight that the configuration gives it.
+        configured: u16,
+    },
     /// The service has its quorum.
     QuorumGained {
         /// Weight of the living servers.
@@ -128,6 +137,7 @@ impl Change {
             | Change::Weight { .. }
             | Change::CheckForgiven { .. }
             | Change::ServerUp { .. }
+            | Change::ByHand { .. }
             | Change::QuorumGained { .. }
             | Change::SorryOut { .. } => false,
         }
@@ -203,6 +213,15 @@ impl fmt::Display for Transition {
             } => {
                 write!(f, "disabling {} of service {vs}: {why}", at(server))
             }
+            Change::ByHand {
+                server,
+                by_hand,
+                configured,
+            } => write!(
+                f,
+                "by hand: {} of service {vs} is {by_hand} (configured weight {configured})",
+                at(server)
+            ),
             Change::QuorumGained { weight, threshold } => {
                 write!(
                     f,

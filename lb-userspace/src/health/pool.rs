@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::health::CheckerId;
+use crate::health::by_hand::{ByHand, Left};
 use crate::health::checker::{Checker, Last, Step, Verdict};
 use crate::health::event::{Change, Transition};
 use crate::model::{Check, ForwardMethod, Protocol, RealServer, Service, ServiceKey, SorryServer};
@@ -23,13 +24,15 @@ pub struct Target {
     pub uthreshold: u32,
     /// `lthreshold`.
     pub lthreshold: u32,
-    /// Weight as configured; 1 for a sorry server.
+    /// Weight as configured; 1 for a sorry server. What is set by hand is not in it.
     pub weight: u16,
+    /// What is set by hand.
+    pub by_hand: ByHand,
     /// Weight to schedule with: 0 for one that stays in the table but gets nothing new.
     pub effective_weight: u16,
     /// Whether it stands in the service's table, as IPVS would have it.
     pub listed: bool,
-    /// Whether its checks pass.
+    /// Whether its checks pass and it is not disabled.
     pub up: bool,
     /// Whether it is the sorry server (or a real server in that part).
     pub sorry: bool,
@@ -44,6 +47,7 @@ pub(super) struct Server {
     lthreshold: u32,
     weight: u16,
     inhibit: bool,
+    pub(super) by_hand: ByHand,
     pub(super) up: bool,
     pub(super) checkers: Vec<(CheckerId, Checker)>,
 }
@@ -84,24 +88,37 @@ pub(super) struct Pool {
 }
 
 impl Server {
-    fn at(&self) -> (IpAddr, u16) {
+    pub(super) fn at(&self) -> (IpAddr, u16) {
         (self.addr, self.port)
     }
 
-    /// Its weight, with what its checks say of it; several add up as in keepalived.
+    /// The weight that the configuration gives it.
+    pub(super) fn configured(&self) -> u16 {
+        self.weight
+    }
+
+    /// Its weight while it is up: by hand, else with what its checks say of it; several add up as in
+    /// keepalived.
     fn weighs(&self) -> u16 {
+        if let Some(weight) = self.by_hand.weight {
+            return weight;
+        }
         let own = i64::from(self.weight);
         let said = self.checkers.iter().filter_map(|(_, c)| c.weight);
         let sum = own + said.map(|w| i64::from(w) - own).sum::<i64>();
         u16::try_from(sum.clamp(0, u16::MAX.into())).unwrap_or(u16::MAX)
     }
 
-    fn checks_pass(&self) -> bool {
-        self.checkers.iter().all(|(_, c)| c.up)
+    /// Whether it may be used.
+    fn usable(&self) -> bool {
+        !self.by_hand.disabled && self.checkers.iter().all(|(_, c)| c.up)
     }
 
-    /// Why its checks do not pass; none when they do.
+    /// Why it may not be used; none when it may.
     pub(super) fn why(&self) -> Option<String> {
+        if self.by_hand.disabled {
+            return Some("disabled by hand".to_owned());
+        }
         let (_, c) = self.checkers.iter().find(|(_, c)| !c.up)?;
         let kind = c.check.kind.name();
         Some(match &c.last {
@@ -129,6 +146,10 @@ impl Server {
     ) -> Server {
         let existed = old.is_some();
         let was_up = old.as_ref().is_none_or(|s| s.up);
+        let by_hand = old.as_ref().map_or_else(ByHand::default, |s| ByHand {
+            weight: s.by_hand.weight.filter(|_| s.weight == rs.weight),
+            disabled: s.by_hand.disabled,
+        });
         let mut left = old.map_or_else(Vec::new, |s| s.checkers);
         let mut checkers: Vec<(CheckerId, Checker)> = Vec::with_capacity(rs.checks.len());
         for check in &rs.checks {
@@ -156,11 +177,12 @@ impl Server {
             lthreshold: rs.lthreshold,
             weight: rs.weight,
             inhibit: rs.inhibit_on_failure,
+            by_hand,
             up: was_up,
             checkers,
         };
         if !existed {
-            server.up = server.checks_pass();
+            server.up = server.usable();
         }
         server
     }
@@ -216,6 +238,31 @@ impl Pool {
             here,
             quorum_up,
             servers,
+        }
+    }
+
+    /// Gives new servers what a predecessor had set by hand for them.
+    pub(super) fn take_up(&mut self, left: &Left, out: &mut Vec<Transition>) {
+        for server in &mut self.servers {
+            let Some(kept) = left.get(&(self.key, server.at())) else {
+                continue;
+            };
+            server.by_hand = ByHand {
+                weight: kept
+                    .by_hand
+                    .weight
+                    .filter(|_| kept.configured == server.weight),
+                disabled: kept.by_hand.disabled,
+            };
+            server.up = server.usable();
+            out.push(Transition {
+                service: self.key,
+                change: Change::ByHand {
+                    server: server.at(),
+                    by_hand: server.by_hand,
+                    configured: server.weight,
+                },
+            });
         }
     }
 
@@ -356,7 +403,7 @@ impl Pool {
         let service = self.key;
         let mut say = |change| out.push(Transition { service, change });
         for s in &mut self.servers {
-            let up = s.checks_pass();
+            let up = s.usable();
             if up != s.up {
                 s.up = up;
                 changed = true;
@@ -434,6 +481,7 @@ impl Pool {
                     uthreshold: s.uthreshold,
                     lthreshold: s.lthreshold,
                     weight: s.weight,
+                    by_hand: s.by_hand,
                     effective_weight: if used { s.weighs() } else { 0 },
                     listed: used || s.inhibit,
                     up: s.up,
@@ -463,6 +511,7 @@ impl Pool {
                     uthreshold: 0,
                     lthreshold: 0,
                     weight: 1,
+                    by_hand: ByHand::default(),
                     effective_weight: u16::from(self.sorry_in),
                     listed: self.sorry_in || sorry.inhibit,
                     up: true,

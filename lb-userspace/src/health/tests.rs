@@ -1,5 +1,6 @@
 //! The rules as tables and stories, and beside a transcription of keepalived's code.
 
+mod by_hand;
 mod keepalived;
 mod reload;
 mod urls;

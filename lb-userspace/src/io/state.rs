@@ -5,6 +5,7 @@
 //! the monotonic clock starts again. It is rewritten in place, one fixed-size record an instance,
 //! because a master at 10 ms adverts writes it a hundred times a second.
 
+pub mod by_hand;
 mod held;
 
 use std::collections::BTreeMap;

@@ -87,6 +87,9 @@ pub fn health(status: &Status, color: Color) -> String {
                     },
                 ]);
             }
+            if let Some(text) = super::by_hand(b) {
+                table.note(text, Tone::Fair);
+            }
         }
         out += &table.render(color);
     }

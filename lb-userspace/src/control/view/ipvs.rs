@@ -33,6 +33,14 @@ pub fn services(status: &Status) -> String {
             );
         }
     }
+    for s in sorted(status).into_iter().filter(|s| !s.shares_checks) {
+        for b in &s.backends {
+            if let Some(text) = super::by_hand(b) {
+                let at = endpoint(b.addr, b.port);
+                let _ = writeln!(out, "{at} of {}: {text}", service_name(s));
+            }
+        }
+    }
     out
 }
 

@@ -102,7 +102,10 @@ pub fn overview(status: &Status, color: Color) -> String {
             ]);
             for b in s.backends.iter().filter(|_| !s.shares_checks) {
                 let at = super::endpoint(b.addr, b.port);
-                if let Some(why) = b.why.as_ref().filter(|_| !b.up) {
+                if let Some(text) = super::by_hand(b) {
+                    table.note(format!("{at} {text}"), Tone::Fair);
+                }
+                if let Some(why) = b.why.as_ref().filter(|_| !b.up && !b.by_hand.disabled) {
                     table.note(format!("{at} is down: {why}"), Tone::Fair);
                 } else if b.listed && b.effective_weight > 0 && b.mac.is_none() {
                     table.note(

@@ -3,6 +3,7 @@
 use super::*;
 use crate::control::protocol::{Connection, ReloadOutcome, ReloadReport};
 use crate::control::status::*;
+use crate::health::ByHand;
 use crate::model::{ForwardMethod, Protocol, SchedFlags, Scheduler, ServiceKey};
 
 fn key(last: u8, port: u16, protocol: Protocol) -> ServiceKey {
@@ -24,6 +25,7 @@ fn backend(last: u8, port: u16, n: u64) -> BackendStatus {
         uthreshold: 0,
         lthreshold: 0,
         weight: 1,
+        by_hand: ByHand::default(),
         effective_weight: 1,
         up: true,
         why: None,
@@ -319,6 +321,36 @@ fn sample() -> Status {
             failing,
         ],
     }
+}
+
+#[test]
+fn what_is_set_by_hand_is_shown_everywhere() {
+    let mut status = sample();
+    let web = status.services.last_mut().unwrap();
+    let drained = &mut web.backends[0];
+    drained.by_hand.weight = Some(0);
+    drained.effective_weight = 0;
+    web.backends[1].by_hand.disabled = true;
+    web.backends[1].listed = false;
+    let said = [
+        "by hand: draining (weight 0) (configured weight 3)",
+        "by hand: disabled (configured weight 1)",
+    ];
+    for view in [View::Services, View::Health, View::Overview] {
+        let text = render(view, &status, Color::Off);
+        for said in said {
+            assert_eq!(text.matches(said).count(), 1, "{view:?}\n{text}");
+        }
+    }
+    let text = render(View::Services, &status, Color::Off);
+    assert!(text.ends_with(
+        "10.0.0.11:80 of TCP  192.0.2.1:80: by hand: draining (weight 0) (configured weight 3)\n\
+         10.0.0.10:80 of TCP  192.0.2.1:80: by hand: disabled (configured weight 1)\n"
+    ), "{text}");
+    let json = serde_json::to_value(&status).unwrap();
+    let web = json["services"].as_array().unwrap().last().unwrap();
+    assert_eq!(web["backends"][0]["by_hand"]["weight"], 0);
+    assert_eq!(web["backends"][1]["by_hand"]["disabled"], true);
 }
 
 /// What `ipvsadm -Ln` prints for the same table, `size` apart.

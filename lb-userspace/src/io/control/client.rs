@@ -1,6 +1,7 @@
 //! lbctl's side: blocking, one request after the other.
 
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,9 +11,11 @@ use serde::de::DeserializeOwned;
 use crate::control::protocol::{
     Connection, ConnectionFilter, ConnectionsPage, ConnectionsRequest, ErrorReply, FrameError,
     Greeting, Hello, MAX_CONNECTIONS, MAX_REQUEST, MAX_RESPONSE, ReloadReport, Request, Response,
-    SOCKET_GROUP, body_len, decode, encode, version_mismatch,
+    SOCKET_GROUP, ServerReport, body_len, decode, encode, version_mismatch,
 };
 use crate::control::status::Status;
+use crate::health::SetServer;
+use crate::model::ServiceKey;
 
 /// How long the daemon may take for an answer; a bit more than it gives itself.
 const PATIENCE: Duration = Duration::from_secs(65);
@@ -153,6 +156,27 @@ impl Client {
     pub fn reload(&mut self, dry_run: bool) -> Result<ReloadReport, ClientError> {
         match self.call(&Request::Reload { dry_run })? {
             Response::Reload(report) => Ok(report),
+            _ => Err(ClientError::Unexpected),
+        }
+    }
+
+    /// Sets something by hand for a real server.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn set_server(
+        &mut self,
+        service: ServiceKey,
+        server: IpAddr,
+        set: SetServer,
+    ) -> Result<ServerReport, ClientError> {
+        let request = Request::Server {
+            service,
+            server,
+            set,
+        };
+        match self.call(&request)? {
+            Response::Server(report) => Ok(report),
             _ => Err(ClientError::Unexpected),
         }
     }

@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::control::protocol::{
-    Connection, ConnectionFilter, ConnectionsPage, ErrorKind, Greeting, Hello, MAX_REQUEST,
-    PROTOCOL, ReloadOutcome, ReloadReport, Request, Response, encode,
+    Connection, ConnectionFilter, ConnectionsPage, ErrorKind, ErrorReply, Greeting, Hello,
+    MAX_REQUEST, PROTOCOL, ReloadOutcome, ReloadReport, Request, Response, encode,
 };
 use crate::control::status::Status;
 use crate::io::clock::now;
@@ -62,6 +62,10 @@ fn engine(mut calls: tokio::sync::mpsc::Receiver<Call>) -> u64 {
                     next: (end < 10_000).then_some(end),
                 })
             }
+            Request::Server { .. } => Response::Error(ErrorReply {
+                kind: ErrorKind::Failed,
+                message: "there is no such service".to_owned(),
+            }),
             Request::Reload { dry_run } => Response::Reload(ReloadReport {
                 outcome: if dry_run {
                     ReloadOutcome::WouldApply

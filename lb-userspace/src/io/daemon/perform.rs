@@ -3,9 +3,9 @@
 use super::run::Daemon;
 use crate::control::status::Counts;
 use crate::engine::{Action, Event, mac_text};
-use crate::health::{NotRun, Verdict};
+use crate::health::{Kept, NotRun, Verdict};
 use crate::io::clock::now;
-use crate::io::state::{Held, Record};
+use crate::io::state::{Held, Record, by_hand};
 use crate::plan::Op;
 use crate::vrrp::{self, Address, Applied, State, Transition};
 
@@ -52,6 +52,7 @@ impl Daemon<'_> {
                     tracing::info!("{transition}");
                 }
             }
+            Action::Keep(kept) => self.keep(&kept),
             Action::Notify(notification) => self.notifier.tell(notification),
             Action::Refused(refusal) => tracing::error!("{refusal}"),
             Action::Routed(server, router) => tracing::warn!(
@@ -198,6 +199,12 @@ impl Daemon<'_> {
             outcome,
         };
         self.engine.handle(Event::Vrrp(event), now());
+    }
+
+    fn keep(&mut self, kept: &[Kept]) {
+        if let Err(error) = by_hand::write(&self.options.state_dir, kept) {
+            tracing::warn!("what is set by hand will not survive a restart: {error}");
+        }
     }
 
     fn note_address(&mut self, address: &Address, here: bool) {

@@ -66,6 +66,25 @@ impl Daemon<'_> {
                 let report = self.reload(*dry_run);
                 drop(call.reply.send(Response::Reload(report)));
             }
+            Request::Server {
+                service,
+                server,
+                set,
+            } => {
+                let answer = match self.engine.set_server(service, *server, *set) {
+                    Ok(report) => {
+                        // Answered when it holds.
+                        self.drain();
+                        self.turn();
+                        Response::Server(report)
+                    }
+                    Err(message) => Response::Error(ErrorReply {
+                        kind: ErrorKind::Failed,
+                        message,
+                    }),
+                };
+                drop(call.reply.send(answer));
+            }
         }
     }
 

@@ -27,7 +27,7 @@ use crate::io::netlink::{Change, Control, LinkTable, Watch};
 use crate::io::notify::Notifier;
 use crate::io::options::Options;
 use crate::io::script::{Ended, Runner, Scripts};
-use crate::io::state::{HeldFile, Record, StateFile};
+use crate::io::state::{HeldFile, Record, StateFile, by_hand};
 use crate::io::vrrp::VrrpSockets;
 use crate::model::Model;
 use crate::plan::{Dump, Refs};
@@ -268,12 +268,14 @@ impl<'o> Daemon<'o> {
         // Attached before any interface is told, so before it matters.
         let attached = true;
         let addresses = control.addresses()?;
+        let by_hand = by_hand::read(&options.state_dir);
         let mut notifier = Notifier::new(scripts.clone());
         notifier.configure(&model);
         let start = Start {
             model,
             dump: &dump,
             resume: &resume,
+            by_hand: &by_hand,
             own: addresses.iter().map(|a| a.addr).collect(),
             attached,
         };
@@ -336,7 +338,7 @@ impl<'o> Daemon<'o> {
     }
 
     /// The timers, then everything that is to be done.
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         // An action may cause an event that makes more actions; a deadline that has passed
         // meanwhile waits for the next turn, after what has arrived.
         self.engine.tick(now(), self.prober.room());
@@ -346,7 +348,7 @@ impl<'o> Daemon<'o> {
     }
 
     /// Gives the engine every advert that has arrived.
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         let engine = &mut self.engine;
         self.sockets.drain(DRAIN, |iface, packet, src_mac| {
             engine.handle(

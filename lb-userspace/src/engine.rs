@@ -1,11 +1,12 @@
 //! The one owner of the daemon's state.
 //!
 //! Pure: [`Engine::handle`] takes what happened and the time, [`Engine::poll_action`] gives what is
-//! to be done, [`Engine::next_deadline`] says when [`Engine::tick`] is wanted. It joins the VRRP
-//! router, the health checks and the books of the data plane:
+//! to be done, [`Engine::next_deadline`] says when [`Engine::tick`] is wanted. It joins the health
+//! checks and the books of the data plane, and says to the VRRP router, which lives on a thread of its own,
+//! what it must know:
 //!
 //! ```text
-//! model ─┬─> vrrp::Router ────────────────────────────> adverts, addresses, gratuitous ARPs
+//! model ─┬─> vrrp::Order ······ vrrp::Router ─────────> adverts, addresses, gratuitous ARPs
 //!        └─> health::Health ─ targets ─┐
 //!            neighbours ───────────────┴─> plan::Tables ─> operations on the maps
 //! ```
@@ -33,7 +34,7 @@ use crate::health::{Health, Kept, NotRun, ProbeId, Verdict};
 use crate::model::Model;
 use crate::plan::{Dump, Link, Op, Refs, Refusal, Tables};
 use crate::time::Time;
-use crate::vrrp::{self, Policy, Resume, Router};
+use crate::vrrp::{self, Order, Report};
 
 use desired::{Due, Index, View};
 use notify::Notifier;
@@ -55,8 +56,6 @@ pub struct Start<'a> {
     pub model: Arc<Model>,
     /// What the maps hold: empty for fresh ones.
     pub dump: &'a Dump,
-    /// What a killed predecessor left, by the instance's name.
-    pub resume: &'a BTreeMap<String, Resume>,
     /// What a predecessor's operators had set by hand for real servers.
     pub by_hand: &'a [Kept],
     /// The addresses of this host, as in [`Event::HostAddresses`]: the first plan must not take a
@@ -70,7 +69,6 @@ pub struct Start<'a> {
 #[derive(Debug)]
 pub struct Engine {
     model: Arc<Model>,
-    router: Router,
     health: Health,
     tables: Tables,
     index: Index,
@@ -89,12 +87,18 @@ pub struct Engine {
     refused: Vec<Refusal>,
     /// The real servers of which [`Action::Routed`] was told.
     routed: BTreeMap<IpAddr, [u8; 6]>,
+    /// As the router told last.
+    addresses: BTreeMap<IpAddr, bool>,
+    /// What the router was told last.
+    ready: bool,
+    /// Configurations that the router has still to take over: until then nothing leaves the maps that
+    /// only the one before had.
+    configuring: u32,
     /// The last transition of each instance, by its name.
     transitions: BTreeMap<String, (vrrp::Transition, Time)>,
     notifier: Notifier,
     actions: VecDeque<Action>,
     stopping: bool,
-    stopped: bool,
 }
 
 impl Engine {
@@ -105,7 +109,6 @@ impl Engine {
         let Start {
             model,
             dump,
-            resume,
             by_hand,
             own,
             attached,
@@ -117,18 +120,7 @@ impl Engine {
             health.assume_down(&service.key, server.addr, server.port, now);
         }
         let neighbours = desired::known_links(&tables);
-        let router = Router::new(
-            &model.instances,
-            &model.sync_groups,
-            &model.vrrp_scripts,
-            &model.global,
-            Policy::default(),
-            attached || model.services.is_empty(),
-            resume,
-            now,
-        );
         let mut engine = Engine {
-            router,
             health,
             tables,
             index: Index::of(&model),
@@ -143,11 +135,13 @@ impl Engine {
             meter: Meter::default(),
             refused: Vec::new(),
             routed: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            ready: attached || model.services.is_empty(),
+            configuring: 0,
             transitions: BTreeMap::new(),
             notifier: Notifier::default(),
             actions: VecDeque::new(),
             stopping: false,
-            stopped: false,
             model,
         };
         engine.notifier.add(&engine.model);
@@ -159,7 +153,6 @@ impl Engine {
         if engine.health.kept() != by_hand {
             engine.keep();
         }
-        engine.pump(now);
         engine
     }
 
@@ -169,10 +162,11 @@ impl Engine {
         &self.model
     }
 
-    /// The VRRP side, for what the daemon must know to serve it: which interfaces to watch.
+    /// Whether this host can forward, as [`Order::Ready`] says it to the router. A director without
+    /// services has nothing to forward and may be MASTER without the program.
     #[must_use]
-    pub fn router(&self) -> &Router {
-        &self.router
+    pub fn is_ready(&self) -> bool {
+        self.attached || self.model.services.is_empty()
     }
 
     /// The books of the data plane.
@@ -194,42 +188,28 @@ impl Engine {
         let places = (0..self.model.services.len()).collect();
         self.due = Due::Some(places);
         self.plan(now);
-        self.router.handle(vrrp::Event::Ready(self.ready()), now);
-        self.router.reconfigure(
-            &self.model.instances,
-            &self.model.sync_groups,
-            &self.model.vrrp_scripts,
-            &self.model.global,
-            now,
-        );
+        self.tell_ready();
+        self.configuring += 1;
+        let order = Order::Configure(Arc::clone(&self.model));
+        self.actions.push_back(Action::Vrrp(order));
+        for (addr, here) in self.addresses.clone() {
+            self.health.address(addr, here, now);
+        }
         self.actions.push_back(Action::Follow(desired::to_resolve(
             &self.model,
             &self.tables,
         )));
         self.due = Due::All;
         self.tell_routed();
-        self.pump(now);
-        self.notifier.retain(&self.model);
-        if self.model.global.fifo_states_on_reload {
-            let priorities = self.router.priorities();
-            let states = self.notifier.states(|name| priorities.get(name).copied());
-            self.notify(states);
-        }
     }
 
     /// Something happened at `now`.
     pub fn handle(&mut self, event: Event<'_>, now: Time) {
         match event {
-            Event::Vrrp(event) => {
-                let suspends = self.model.services.iter().any(|s| s.ha_suspend);
-                self.router.handle(event, now);
-                if suspends {
-                    self.tell_addresses(now);
-                }
-            }
+            Event::Vrrp(report) => self.hear(report, now),
             Event::Attached(attached) => {
                 self.attached = attached;
-                self.router.handle(vrrp::Event::Ready(self.ready()), now);
+                self.tell_ready();
             }
             Event::Neighbours(neighbours) => {
                 let ops = self.tables.relink(&neighbours);
@@ -277,17 +257,14 @@ impl Engine {
                     self.notify(notify::stop(&self.model, &self.health));
                 }
                 self.stopping = true;
-                self.router.handle(vrrp::Event::Shutdown, now);
+                self.actions.push_back(Action::Vrrp(Order::Shutdown));
             }
         }
-        self.pump(now);
     }
 
     /// Timers that are due at `now`. What has arrived by then must have been handled before. At
     /// most `room` probes are started; the others stay due.
     pub fn tick(&mut self, now: Time, room: usize) {
-        self.router.tick(now);
-        self.pump(now);
         if !self.stopping {
             let mut probes = Vec::new();
             self.health
@@ -306,25 +283,17 @@ impl Engine {
         if self.due != Due::Nothing {
             self.plan(now);
         }
-        if self.stopping && !self.stopped && self.router.is_stopped() {
-            self.stopped = true;
-            self.actions.push_back(Action::Stopped);
-        }
     }
 
     /// When [`Engine::tick`] is wanted next; call it also after every turn in which something was
     /// handled.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        let probes = if self.stopping {
+        if self.stopping {
             None
         } else {
             self.health.next_probe()
-        };
-        [self.router.next_deadline(), probes]
-            .into_iter()
-            .flatten()
-            .min()
+        }
     }
 
     /// The next thing to do.
@@ -372,31 +341,53 @@ impl Engine {
         }
     }
 
-    /// A director without services has nothing to forward and may be MASTER without the program.
-    fn ready(&self) -> bool {
-        self.attached || self.model.services.is_empty()
+    /// Says to the router whether this host can forward, when that changed.
+    fn tell_ready(&mut self) {
+        let ready = self.is_ready();
+        if std::mem::replace(&mut self.ready, ready) != ready {
+            self.actions.push_back(Action::Vrrp(Order::Ready(ready)));
+        }
     }
 
-    /// Moves what the router wants done into the one queue, in order.
-    fn pump(&mut self, now: Time) {
-        while let Some(action) = self.router.poll_action() {
-            if let vrrp::Action::LearnedPeer { mac, .. } = &action
-                && self.peers.insert(*mac)
-            {
-                self.actions.push_back(Action::Peers(self.peers.clone()));
+    /// What the router tells.
+    fn hear(&mut self, report: Report, now: Time) {
+        let mut told = Vec::new();
+        match &report {
+            Report::LearnedPeer { mac, .. } => {
+                if self.peers.insert(*mac) {
+                    self.actions.push_back(Action::Peers(self.peers.clone()));
+                }
             }
-            let mut told = Vec::new();
-            if let vrrp::Action::Transition(t) = &action {
-                self.transitions
-                    .insert(t.name.to_string(), (t.clone(), now));
+            Report::Transition(t) => {
+                let last = (t.clone(), now);
+                self.transitions.insert(t.name.to_string(), last);
                 told = self.notifier.transition(t);
             }
-            if let vrrp::Action::HeardLower { name, priority } = &action {
+            Report::HeardLower { name, priority } => {
                 told.push(self.notifier.lower_priority(name, *priority));
             }
-            self.actions.push_back(Action::Vrrp(action));
-            self.notify(told);
+            Report::Addresses(addresses) => {
+                for (addr, here) in addresses {
+                    self.health.address(*addr, *here, now);
+                }
+                self.addresses.clone_from(addresses);
+            }
+            Report::Configured { priorities } => {
+                self.configuring = self.configuring.saturating_sub(1);
+                self.notifier.retain(&self.model);
+                if self.model.global.fifo_states_on_reload {
+                    told = self.notifier.states(|name| priorities.get(name).copied());
+                }
+            }
+            Report::Stopped => self.actions.push_back(Action::Stopped),
+            Report::RunScript { .. }
+            | Report::ScriptChanged { .. }
+            | Report::PriorityChanged { .. }
+            | Report::UnknownVrid { .. }
+            | Report::Notice { .. } => {}
         }
+        self.actions.push_back(Action::Report(report));
+        self.notify(told);
     }
 
     fn tell_health(&mut self) {
@@ -413,22 +404,16 @@ impl Engine {
         self.actions.extend(told.into_iter().map(Action::Notify));
     }
 
-    /// Says to the checks which virtual addresses are here (`ha_suspend`).
-    fn tell_addresses(&mut self, now: Time) {
-        let mut present: BTreeMap<IpAddr, bool> = BTreeMap::new();
-        for instance in self.router.status() {
-            for (addr, _, here) in instance.addresses {
-                *present.entry(addr).or_default() |= here;
-            }
-        }
-        for (addr, here) in present {
-            self.health.address(addr, here, now);
-        }
-    }
-
     /// Brings the maps to what should be, as far as that is due.
     fn plan(&mut self, now: Time) {
-        let due = std::mem::take(&mut self.due);
+        let due = match std::mem::take(&mut self.due) {
+            // What leaves does so after its address.
+            Due::All if self.configuring > 0 => {
+                self.due = Due::All;
+                Due::Some((0..self.model.services.len()).collect())
+            }
+            due @ (Due::Nothing | Due::Some(_) | Due::All) => due,
+        };
         let view = View {
             health: &self.health,
             neighbours: &self.neighbours,

@@ -16,6 +16,7 @@ pub mod options;
 pub mod program;
 pub mod realserver;
 pub mod script;
+pub mod speaker;
 pub mod state;
 pub mod terminal;
 pub mod vrrp;

@@ -86,6 +86,8 @@ pub struct Global {
     pub router_id: Option<String>,
     /// `vrrp_startup_delay`, default 0: how long instances wait after the start of the daemon.
     pub startup_delay: Duration,
+    /// `vrrp_rt_priority`, 1..=99: real-time priority of the VRRP thread; absent: the least there is.
+    pub vrrp_rt_priority: Option<u8>,
     /// `vrrp_garp_interval`, default 0: the pause between gratuitous ARPs on an interface that is in no
     /// group.
     pub garp_interval: Duration,

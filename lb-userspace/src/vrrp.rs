@@ -28,6 +28,7 @@ mod net;
 mod numbers;
 mod pace;
 pub mod packet;
+mod report;
 mod router;
 #[cfg(test)]
 mod sim;
@@ -39,6 +40,7 @@ pub use config::{Policy, Resume};
 pub use event::{
     Action, Address, Applied, Event, InstanceId, LinkState, Notice, Reason, State, Transition,
 };
+pub use report::{Order, Report};
 pub use router::Router;
 pub use status::{Hold, InstanceStatus};
 pub use transport::Listen;

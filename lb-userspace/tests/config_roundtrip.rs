@@ -41,7 +41,7 @@ fn there_and_back(model: &Model) {
 fn model() -> impl Strategy<Value = Model> {
     let global = (
         option::of(name()),
-        (secs(9), secs(9), garp_groups()),
+        (secs(9), secs(9), garp_groups(), option::of(1u8..=99)),
         any::<bool>(),
         timeouts(),
         option::of(any::<u32>()),
@@ -59,6 +59,7 @@ fn model() -> impl Strategy<Value = Model> {
                 fifos,
             )| Global {
                 router_id,
+                vrrp_rt_priority: garp.3,
                 startup_delay: garp.0,
                 garp_interval: garp.1,
                 garp_groups: garp.2,

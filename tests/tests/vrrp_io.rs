@@ -270,6 +270,7 @@ fn advert(source: [u8; 4], vrid: u8) -> Vec<u8> {
 fn adverts_arrive_whole_with_the_senders_mac_and_not_our_own() -> Result<()> {
     let (_switch, a, b) = two_hosts()?;
     let (index_a, index_b) = (a.ns.index("eth0")?, b.ns.index("eth0")?);
+    let begun = lb_userspace::io::clock::now();
     let mut receiver = a.ns.block_on(async move {
         let mut sockets = VrrpSockets::new()?;
         sockets.open("eth0", index_a, &multicast())?;
@@ -283,27 +284,35 @@ fn adverts_arrive_whole_with_the_senders_mac_and_not_our_own() -> Result<()> {
             sockets.send("eth0", &advert([10, 77, 0, 2], vrid))?;
         }
         ensure!(
-            sockets.drain(1000, |_, _, _| ()) == 0,
+            sockets.drain(1000, |_| ()).packets == 0,
             "what one sends oneself is not received"
         );
         ensure!(sockets.send("eth1", &[]).is_err());
         Ok(())
     })?;
     let mac = b.mac.0;
+    let sent = lb_userspace::io::clock::now();
     a.ns.block_on(async move {
-        let mut next = 1;
+        let (mut next, mut last) = (1, begun);
         while next <= 200 {
-            tokio::time::timeout(LIMIT, receiver.ready()).await??;
-            receiver.drain(64, |iface, packet, from| {
-                assert_eq!((iface, from), ("eth0", mac));
-                assert_eq!(packet, advert([10, 77, 0, 2], next));
-                assert_eq!(View::parse(packet).unwrap().vrid(), next);
+            ensure!(receiver.wait(LIMIT)?, "adverts do not arrive");
+            let before = last;
+            let drained = receiver.drain(64, |r| {
+                assert_eq!((r.iface, r.src_mac), ("eth0", mac));
+                assert_eq!(r.packet, advert([10, 77, 0, 2], next));
+                assert_eq!(View::parse(r.packet).unwrap().vrid(), next);
+                assert!(last <= r.at, "in the order and with the time of arrival");
+                last = r.at;
                 next += 1;
             });
+            // They were all there before this host looked.
+            ensure!(last < sent, "{last:?} is after {sent:?}");
+            let more = next <= 200;
+            assert_eq!(drained.until, more.then_some(last), "after {before:?}");
         }
         // Nothing more: the descriptor is quiet again.
-        let quiet = tokio::time::timeout(Duration::from_millis(50), receiver.ready()).await;
-        ensure!(quiet.is_err(), "ready without a packet");
+        let quiet = !receiver.wait(Duration::from_millis(50))?;
+        ensure!(quiet, "ready without a packet");
         receiver.close("eth0");
         ensure!(receiver.open_interfaces().next().is_none());
         Ok(())
@@ -385,11 +394,10 @@ fn a_flood_on_another_protocol_does_not_reach_the_daemon() -> Result<()> {
     let seen: Arc<std::sync::Mutex<Vec<u8>>> = Arc::default();
     let into = Arc::clone(&seen);
     a.ns.block_on(async move {
-        tokio::time::timeout(LIMIT, receiver.ready()).await??;
-        receiver.drain(10, |_, packet, _| {
-            into.lock()
-                .unwrap()
-                .push(View::parse(packet).unwrap().vrid());
+        ensure!(receiver.wait(LIMIT)?, "the advert does not arrive");
+        receiver.drain(10, |r| {
+            let vrid = View::parse(r.packet).unwrap().vrid();
+            into.lock().unwrap().push(vrid);
         });
         anyhow::Ok(())
     })?;

@@ -12,8 +12,8 @@ use crate::{health, plan, vrrp};
 /// Something happened.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// For the VRRP router: adverts, links, addresses, outcomes of address operations.
-    Vrrp(vrrp::Event<'a>),
+    /// What the VRRP router tells.
+    Vrrp(vrrp::Report),
     /// Whether the program is attached to every interface that it is to run on.
     Attached(bool),
     /// How real servers are reached now. One that is absent is reached as before: whether it is
@@ -44,8 +44,10 @@ pub enum Event<'a> {
 /// Something to do, in this order.
 #[derive(Debug)]
 pub enum Action {
-    /// For VRRP: adverts, addresses, gratuitous ARPs, transitions to tell.
-    Vrrp(vrrp::Action),
+    /// For the VRRP router; what it makes of it comes as [`Event::Vrrp`].
+    Vrrp(vrrp::Order),
+    /// What the VRRP router told, for people, and scripts that it wants run.
+    Report(vrrp::Report),
     /// Apply these operations to the maps; on failure give [`Event::Observed`].
     Write(Vec<Op>),
     /// Start these probes; each answers with [`Event::Verdict`].

@@ -30,6 +30,8 @@ pub struct Surroundings {
     pub reasons: Vec<ReasonStatus>,
     /// Names of interfaces by index.
     pub interfaces: BTreeMap<u32, String>,
+    /// The VRRP router's instances.
+    pub vrrp: Vec<InstanceStatus>,
     /// Seconds since 1970.
     pub unix_now: u64,
 }
@@ -74,9 +76,8 @@ impl Engine {
                 }
             })
             .collect();
-        let vrrp: Vec<VrrpStatus> = self
-            .router
-            .status()
+        let vrrp: Vec<VrrpStatus> = around
+            .vrrp
             .iter()
             .map(|seen| {
                 let conf = self.model.instances.iter().find(|c| c.name == seen.name);

@@ -15,7 +15,7 @@ use crate::model::{
 };
 use crate::plan::{Dump, GRACE, Link, Op, Refs};
 use crate::time::Time;
-use crate::vrrp::{self, Applied, LinkState, State};
+use crate::vrrp::{self, Applied, LinkState, Policy, Report, Router, State};
 
 mod by_hand;
 mod large;
@@ -103,6 +103,7 @@ pub(super) fn model(services: Vec<Service>) -> Arc<Model> {
 /// An engine, its clock, and what it did, a word for each action.
 struct Host {
     engine: Engine,
+    router: Router,
     now: Time,
     did: Vec<String>,
     probes: Vec<crate::health::Probe>,
@@ -118,17 +119,19 @@ impl Host {
             ..Dump::default()
         };
         let start = Start {
-            model,
+            model: Arc::clone(&model),
             dump: &dump,
             by_hand: &[],
-            resume: &BTreeMap::new(),
             own: BTreeSet::new(),
             attached,
         };
         let now = Time::from_nanos(1_000_000_000);
         let engine = Engine::new(start, now, &mut || 0);
+        let ready = engine.is_ready();
+        let router = Router::new(&model, Policy::default(), ready, &BTreeMap::new(), now);
         let mut host = Host {
             engine,
+            router,
             now,
             did: Vec::new(),
             probes: Vec::new(),
@@ -140,49 +143,72 @@ impl Host {
         host
     }
 
-    /// One turn of the loop: tick and carry out.
+    /// One turn of both loops: tick and carry out, until nothing is left.
     fn turn(&mut self) {
         self.engine.tick(self.now, ROOM);
-        while let Some(action) = self.engine.poll_action() {
-            match action {
-                Action::Vrrp(vrrp::Action::AddAddress { address, .. }) => {
+        self.router.tick(self.now);
+        loop {
+            let action = self.engine.poll_action();
+            let next = self.router.poll_action();
+            if action.is_none() && next.is_none() {
+                return;
+            }
+            if let Some(action) = action {
+                self.perform(action);
+            }
+            match next {
+                None | Some(vrrp::Action::SendGarp { .. }) => {}
+                Some(vrrp::Action::AddAddress { address, .. }) => {
                     self.did.push("address+".into());
                     self.applied(&address, Applied::Present);
                 }
-                Action::Vrrp(vrrp::Action::DelAddress { address, .. }) => {
+                Some(vrrp::Action::DelAddress { address, .. }) => {
                     self.did.push("address-".into());
                     self.applied(&address, Applied::Removed);
                 }
-                Action::Vrrp(vrrp::Action::SendAdvert { priority, .. }) => {
+                Some(vrrp::Action::SendAdvert { priority, .. }) => {
                     self.did.push(format!("advert {priority}"));
                 }
-                Action::Vrrp(vrrp::Action::Transition(t)) => {
-                    self.did.push(t.to.to_string());
-                    self.states.push(t.to);
+                Some(vrrp::Action::Report(report)) => {
+                    let configured = matches!(report, Report::Configured { .. });
+                    self.engine.handle(Event::Vrrp(report), self.now);
+                    if configured {
+                        self.engine.tick(self.now, ROOM);
+                    }
                 }
-                Action::Vrrp(_) => {}
-                Action::Write(ops) => {
-                    let opens = ops.iter().any(|o| matches!(o, Op::OpenSlot { .. }));
-                    let closes = ops.iter().any(|o| matches!(o, Op::CloseSlot { .. }));
-                    self.did.push(
-                        match (opens, closes) {
-                            (true, true) => "open+close",
-                            (true, false) => "open",
-                            (false, true) => "close",
-                            (false, false) => "write",
-                        }
-                        .into(),
-                    );
-                }
-                Action::Probe(probes) => self.probes.extend(probes),
-                Action::Follow(_) | Action::Peers(_) | Action::Fellows(_) => {}
-                Action::Health(t) => self.did.push(t.to_string()),
-                Action::Keep(kept) => self.kept = kept,
-                Action::Notify(n) => self.told.push(n),
-                Action::Refused(r) => self.did.push(r.to_string()),
-                Action::Routed(addr, _) => self.did.push(format!("routed {addr}")),
-                Action::Stopped => self.did.push("stopped".into()),
             }
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Vrrp(order) => self.router.obey(&order, self.now),
+            Action::Report(Report::Transition(t)) => {
+                self.did.push(t.to.to_string());
+                self.states.push(t.to);
+            }
+            Action::Report(_) => {}
+            Action::Write(ops) => {
+                let opens = ops.iter().any(|o| matches!(o, Op::OpenSlot { .. }));
+                let closes = ops.iter().any(|o| matches!(o, Op::CloseSlot { .. }));
+                self.did.push(
+                    match (opens, closes) {
+                        (true, true) => "open+close",
+                        (true, false) => "open",
+                        (false, true) => "close",
+                        (false, false) => "write",
+                    }
+                    .into(),
+                );
+            }
+            Action::Probe(probes) => self.probes.extend(probes),
+            Action::Follow(_) | Action::Peers(_) | Action::Fellows(_) => {}
+            Action::Health(t) => self.did.push(t.to_string()),
+            Action::Keep(kept) => self.kept = kept,
+            Action::Notify(n) => self.told.push(n),
+            Action::Refused(r) => self.did.push(r.to_string()),
+            Action::Routed(addr, _) => self.did.push(format!("routed {addr}")),
+            Action::Stopped => self.did.push("stopped".into()),
         }
     }
 
@@ -193,27 +219,28 @@ impl Host {
             prefix_len: address.prefix_len,
             outcome,
         };
-        self.engine.handle(Event::Vrrp(event), self.now);
+        self.router.handle(event, self.now);
     }
 
     fn link_up(&mut self) {
         let own = [(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)), 24)];
-        let now = self.now;
-        self.engine.handle(
-            Event::Vrrp(vrrp::Event::Link {
-                iface: "eth0",
-                state: LinkState::Up,
-            }),
-            now,
-        );
-        self.engine.handle(
-            Event::Vrrp(vrrp::Event::AddressSnapshot {
-                iface: "eth0",
-                addresses: &own,
-            }),
-            now,
-        );
+        let link = vrrp::Event::Link {
+            iface: "eth0",
+            state: LinkState::Up,
+        };
+        self.router.handle(link, self.now);
+        let addresses = vrrp::Event::AddressSnapshot {
+            iface: "eth0",
+            addresses: &own,
+        };
+        self.router.handle(addresses, self.now);
         self.turn();
+    }
+
+    /// When anything is to come.
+    fn next_deadline(&self) -> Option<Time> {
+        let both = [self.engine.next_deadline(), self.router.next_deadline()];
+        both.into_iter().flatten().min()
     }
 
     fn verdicts(&mut self, verdict: &Verdict) {
@@ -234,7 +261,7 @@ impl Host {
     /// Lets time pass until the next probes are under way.
     fn run_probes(&mut self) {
         while self.probes.is_empty() {
-            let next = self.engine.next_deadline().expect("probes are to come");
+            let next = self.next_deadline().expect("probes are to come");
             self.now = self.now.max(next);
             self.turn();
         }
@@ -243,8 +270,9 @@ impl Host {
     /// Lets time pass to each deadline until `until` is done, at most a minute.
     fn run_until(&mut self, until: &str) {
         let end = self.now + Duration::from_secs(60);
+        self.turn();
         while !self.did.iter().any(|d| d == until) {
-            let next = self.engine.next_deadline().expect("something is to come");
+            let next = self.next_deadline().expect("something is to come");
             assert!(next <= end, "{until} did not come: {:?}", self.did);
             self.now = self.now.max(next);
             self.turn();
@@ -343,7 +371,7 @@ fn a_dead_real_server_leaves_the_maps_and_comes_back() {
     host.run_until("MASTER");
     host.did.clear();
     while host.probes.is_empty() {
-        host.now = host.engine.next_deadline().unwrap().max(host.now);
+        host.now = host.next_deadline().unwrap().max(host.now);
         host.turn();
     }
     host.verdicts(&Verdict::Failed(Failure::Refused));
@@ -357,7 +385,7 @@ fn a_dead_real_server_leaves_the_maps_and_comes_back() {
     );
     host.did.clear();
     while host.probes.is_empty() {
-        host.now = host.engine.next_deadline().unwrap().max(host.now);
+        host.now = host.next_deadline().unwrap().max(host.now);
         host.turn();
     }
     host.verdicts(&Verdict::Ok);
@@ -472,7 +500,7 @@ fn a_check_that_fails_while_the_way_is_down_says_nothing_of_the_server() {
     host.verdicts(&Verdict::Ok);
     host.did.clear();
     while host.probes.is_empty() {
-        host.now = host.engine.next_deadline().unwrap().max(host.now);
+        host.now = host.next_deadline().unwrap().max(host.now);
         host.turn();
     }
     // The link goes and returns while the probe is under way.
@@ -486,7 +514,7 @@ fn a_check_that_fails_while_the_way_is_down_says_nothing_of_the_server() {
     );
     // The next one fails with the link up.
     while host.probes.is_empty() {
-        host.now = host.engine.next_deadline().unwrap().max(host.now);
+        host.now = host.next_deadline().unwrap().max(host.now);
         host.turn();
     }
     host.verdicts(&Verdict::Failed(Failure::Refused));

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 pub use control::Control;
 pub use links::LinkTable;
-pub use watch::Watch;
+pub use watch::{Changes, Watch};
 
 use crate::vrrp::LinkState;
 

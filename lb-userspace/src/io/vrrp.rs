@@ -12,18 +12,20 @@
 //! with "protocol unreachable".
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::LinkAddr;
+use nix::sys::socket::{ControlMessageOwned, LinkAddr, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockFilter, Socket, Type};
-use tokio::io::unix::AsyncFd;
 
 use super::arp::{link_address, link_address_to};
-use super::fd::{OwnsFd, readable};
+use super::clock::Wall;
+use crate::time::Time;
 use crate::vrrp::Listen;
 use crate::vrrp::packet::{PROTOCOL, destination_of};
 
@@ -83,36 +85,53 @@ struct Unicast {
     _sink: Socket,
 }
 
-/// An epoll set: itself a descriptor that is readable when one of its members is.
-#[derive(Debug)]
-struct Set(Epoll);
+/// A packet that has arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// The interface.
+    pub iface: &'a str,
+    /// From the IP header on.
+    pub packet: &'a [u8],
+    /// The frame's source MAC.
+    pub src_mac: [u8; 6],
+    /// When the kernel took it in, up to the moment at which [`VrrpSockets::drain`] was called.
+    pub at: Time,
+}
 
-impl OwnsFd for Set {}
-
-impl AsRawFd for Set {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.0.as_raw_fd()
-    }
+/// What [`VrrpSockets::drain`] did.
+#[derive(Clone, Copy, Debug)]
+pub struct Drained {
+    /// How many packets that were.
+    pub packets: usize,
+    /// Until when everything was read; none: until the call.
+    pub until: Option<Time>,
+    /// When the call was made.
+    pub called: Time,
 }
 
 /// The sockets of all interfaces with instances.
 #[derive(Debug)]
 pub struct VrrpSockets {
     /// Readable when any of the sockets is.
-    epoll: AsyncFd<Set>,
+    epoll: Epoll,
     pairs: BTreeMap<Arc<str>, Pair>,
 }
 
+/// Readable when an advert waits in any of the sockets.
+impl AsFd for VrrpSockets {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+}
+
 impl VrrpSockets {
-    /// No sockets yet; needs a tokio runtime.
+    /// No sockets yet.
     ///
     /// # Errors
     /// When there are no more descriptors.
     pub fn new() -> Result<Self, VrrpSocketError> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
-            .map_err(io::Error::from)
-            .and_then(|e| readable(Set(e)))
-            .map_err(VrrpSocketError::Wait)?;
+            .map_err(|e| VrrpSocketError::Wait(e.into()))?;
         Ok(VrrpSockets {
             epoll,
             pairs: BTreeMap::new(),
@@ -159,8 +178,6 @@ impl VrrpSockets {
             false => None,
         };
         self.epoll
-            .get_ref()
-            .0
             .add(&receive, EpollEvent::new(EpollFlags::EPOLLIN, 0))
             .map_err(|e| fail("register")(e.into()))?;
         self.pairs.insert(
@@ -188,43 +205,55 @@ impl VrrpSockets {
         self.pairs.iter().map(|(name, pair)| (name, pair.index))
     }
 
-    /// Waits until something arrived; call [`drain`](Self::drain) then.
+    /// Waits at most `limit` until something has arrived: false when nothing has.
     ///
     /// # Errors
     /// When the descriptor fails for good.
-    pub async fn ready(&self) -> Result<(), VrrpSocketError> {
-        loop {
-            let mut guard = self.epoll.readable().await.map_err(VrrpSocketError::Wait)?;
-            if has_events(&self.epoll.get_ref().0).map_err(VrrpSocketError::Wait)? {
-                guard.retain_ready();
-                return Ok(());
-            }
-            guard.clear_ready();
+    pub fn wait(&self, limit: Duration) -> Result<bool, VrrpSocketError> {
+        let limit = EpollTimeout::try_from(limit).unwrap_or(EpollTimeout::MAX);
+        match self.epoll.wait(&mut [EpollEvent::empty(); 1], limit) {
+            Ok(ready) => Ok(ready > 0),
+            Err(nix::Error::EINTR) => Ok(false),
+            Err(error) => Err(VrrpSocketError::Wait(error.into())),
         }
     }
 
-    /// Gives everything that has arrived to `each` (interface, IP packet, sender's MAC), without
-    /// waiting, and returns how many packets that were. At most `limit` from each interface, so
-    /// that a flood does not keep the caller here; when that was reached, more may be there.
-    pub fn drain(&mut self, limit: usize, mut each: impl FnMut(&str, &[u8], [u8; 6])) -> usize {
+    /// Gives packets that have arrived to `each`, without waiting. At most `limit` from each interface,
+    /// so that a flood does not keep the caller here.
+    pub fn drain(&mut self, limit: usize, mut each: impl FnMut(&Received<'_>)) -> Drained {
         let mut buffer = [0; PACKET];
-        let mut total = 0;
+        let wall = Wall::now();
+        let mut drained = Drained {
+            packets: 0,
+            until: None,
+            called: wall.at,
+        };
         for (iface, pair) in &self.pairs {
+            let mut last = None;
             for _ in 0..limit {
-                let fd = pair.receive.as_raw_fd();
-                match nix::sys::socket::recvfrom::<LinkAddr>(fd, &mut buffer) {
-                    Ok((len, from)) => {
-                        let mac = from.and_then(|a| a.addr()).unwrap_or_default();
-                        each(iface, &buffer[..len], mac);
-                        total += 1;
+                match receive(&pair.receive, &mut buffer, &wall) {
+                    Ok((len, src_mac, at)) => {
+                        let packet = &buffer[..len];
+                        each(&Received {
+                            iface,
+                            packet,
+                            src_mac,
+                            at,
+                        });
+                        drained.packets += 1;
+                        last = Some(at);
                     }
                     Err(nix::Error::EINTR) => {}
                     // EAGAIN: empty. ENETDOWN and the like: netlink tells of it.
-                    Err(_) => break,
+                    Err(_) => {
+                        last = None;
+                        break;
+                    }
                 }
             }
+            drained.until = [drained.until, last].into_iter().flatten().min();
         }
-        total
+        drained
     }
 
     /// Sends a whole IPv4 packet to its destination. Never waits.
@@ -251,13 +280,22 @@ impl VrrpSockets {
     }
 }
 
-fn has_events(epoll: &Epoll) -> io::Result<bool> {
-    let mut events = [EpollEvent::empty(); 1];
-    match epoll.wait(&mut events, EpollTimeout::ZERO) {
-        Ok(n) => Ok(n > 0),
-        Err(nix::Error::EINTR) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+/// One packet: its length, who sent it and when it arrived.
+fn receive(
+    socket: &Socket,
+    buffer: &mut [u8],
+    wall: &Wall,
+) -> Result<(usize, [u8; 6], Time), nix::Error> {
+    let mut space = nix::cmsg_space!(TimeSpec);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let fd = socket.as_raw_fd();
+    let got = recvmsg::<LinkAddr>(fd, &mut parts, Some(&mut space), MsgFlags::MSG_DONTWAIT)?;
+    let stamp = got.cmsgs()?.find_map(|c| match c {
+        ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),
+        _ => None,
+    });
+    let mac = got.address.and_then(|a| a.addr()).unwrap_or_default();
+    Ok((got.bytes, mac, stamp.map_or(wall.at, |s| wall.arrival(s))))
 }
 
 fn receiver(index: u32, groups: &BTreeSet<Ipv4Addr>) -> io::Result<Socket> {
@@ -265,15 +303,10 @@ fn receiver(index: u32, groups: &BTreeSet<Ipv4Addr>) -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
     socket.set_nonblocking(true)?;
     socket.attach_filter(&filter(groups))?;
-    if nix::sys::socket::setsockopt(
-        &socket.as_fd(),
-        nix::sys::socket::sockopt::RcvBufForce,
-        &RECEIVE_BUFFER,
-    )
-    .is_err()
-    {
+    if setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     }
+    setsockopt(&socket.as_fd(), sockopt::ReceiveTimestampns, &true)?;
     socket.bind(&link_address(index, libc::ETH_P_IP as u16))?;
     Ok(socket)
 }
@@ -283,7 +316,7 @@ fn sender() -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
     socket.set_nonblocking(true)?;
     // TC_PRIO_CONTROL: adverts do not queue behind traffic.
-    nix::sys::socket::setsockopt(&socket.as_fd(), nix::sys::socket::sockopt::Priority, &7)?;
+    setsockopt(&socket.as_fd(), sockopt::Priority, &7)?;
     Ok(socket)
 }
 
@@ -296,7 +329,7 @@ fn unicast(iface: &str) -> io::Result<Unicast> {
         io::Result::Ok(socket)
     };
     let send = raw(libc::IPPROTO_RAW)?;
-    nix::sys::socket::setsockopt(&send.as_fd(), nix::sys::socket::sockopt::Priority, &7)?;
+    setsockopt(&send.as_fd(), sockopt::Priority, &7)?;
     let sink = raw(i32::from(PROTOCOL))?;
     sink.attach_filter(&[RETURN_NOTHING])?;
     Ok(Unicast { send, _sink: sink })

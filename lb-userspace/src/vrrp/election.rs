@@ -363,11 +363,11 @@ impl Instance {
     }
 
     /// The protocol's timers.
-    pub(super) fn tick_proto(&mut self, ctx: &mut Ctx<'_>) -> Effect {
+    pub(super) fn tick_proto(&mut self, heard: Time, ctx: &mut Ctx<'_>) -> Effect {
         match &mut self.proto {
             Proto::Init | Proto::Fault | Proto::Stopped => Effect::None,
             Proto::Backup(backup) => {
-                if backup.down_at <= ctx.now {
+                if backup.down_at <= heard {
                     Effect::WantsMaster
                 } else {
                     Effect::None

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::packet::Reject;
-use crate::model::{Broadcast, Script};
+use super::report::Report;
+use crate::model::Broadcast;
 
 /// An instance for as long as it is configured. Not reused while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -169,72 +169,8 @@ pub enum Action {
         /// The virtual address.
         addr: Ipv4Addr,
     },
-    /// Run a script that instances track, then give [`Event::ScriptEnded`].
-    RunScript {
-        /// Identifies the run.
-        run: u64,
-        /// What to run.
-        script: Script,
-        /// How long it may take; one that takes longer has failed.
-        limit: Duration,
-    },
-    /// A tracked script counts as something else now, to be told.
-    ScriptChanged {
-        /// Its name.
-        name: String,
-        /// As good.
-        good: bool,
-        /// What came of its last run.
-        words: String,
-    },
-    /// The effective priority of an instance changed, to be told.
-    PriorityChanged {
-        /// Name of the instance.
-        name: Arc<str>,
-        /// The priority before.
-        from: u8,
-        /// The priority now.
-        to: u8,
-    },
-    /// A change of the reported state: the one source of log line, notify script, status and
-    /// metric.
-    Transition(Transition),
-    /// A director that speaks this VRID was heard from this MAC for the first time: frames of
-    /// its MAC must not be scheduled again.
-    LearnedPeer {
-        /// Interface on which it was heard.
-        iface: Arc<str>,
-        /// Its MAC.
-        mac: [u8; 6],
-        /// Its address.
-        addr: Ipv4Addr,
-    },
-    /// A master heard an advert of lower priority (`notify_master_rx_lower_pri`): limited in rate, but
-    /// not as notices are.
-    HeardLower {
-        /// Name of the instance.
-        name: Arc<str>,
-        /// Its own priority.
-        priority: u8,
-    },
-    /// `log_unknown_vrids`: adverts of virtual routers that are not configured; one a second at most.
-    UnknownVrid {
-        /// Where it was heard.
-        iface: Arc<str>,
-        /// The virtual router of the last one.
-        vrid: u8,
-        /// Who sent the last one.
-        from: Ipv4Addr,
-        /// How many since the last of these actions.
-        count: u64,
-    },
-    /// Something that an operator wants to read; already limited in rate.
-    Notice {
-        /// The instance.
-        instance: InstanceId,
-        /// What.
-        notice: Notice,
-    },
+    /// Something for the rest of the daemon.
+    Report(Report),
 }
 
 /// State of an instance as it is reported.

@@ -13,6 +13,7 @@ use super::net::Net;
 use super::numbers::{Limits, Numbers};
 use super::pace::Pace;
 use super::packet::{Advert, Envelope};
+use super::report::Report;
 use super::track::{self, Scripts};
 use crate::model::{Track, VirtualAddress, VrrpInstance, VrrpVersion};
 use crate::time::Time;
@@ -387,14 +388,16 @@ impl Instance {
         self.reason = reason.clone();
         self.since = ctx.now;
         self.numbers.became_master += u64::from(to == State::Master);
-        ctx.out.push_back(Action::Transition(Transition {
+        let transition = Transition {
             instance: self.id,
             name: Arc::clone(&self.name),
             from,
             to,
             reason,
             priority: self.priority,
-        }));
+        };
+        ctx.out
+            .push_back(Action::Report(Report::Transition(transition)));
     }
 
     /// Takes over an effective priority. A BACKUP's timer runs out as much earlier or later as it
@@ -410,11 +413,11 @@ impl Instance {
             Proto::Backup(backup) => backup.down_at = backup.down_at + after - before,
             Proto::Init | Proto::Fault | Proto::Master(_) | Proto::Stopped => {}
         }
-        ctx.out.push_back(Action::PriorityChanged {
+        ctx.out.push_back(Action::Report(Report::PriorityChanged {
             name: Arc::clone(&self.name),
             from,
             to: priority,
-        });
+        }));
     }
 
     /// When this instance next wants [`super::Router::tick`].

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::event::{Action, Notice, State};
 use super::instance::{Ctx, Instance};
 use super::packet::{Counters, Reject};
+use super::report::Report;
 use crate::time::Time;
 
 /// Numbers for the status.
@@ -49,10 +50,9 @@ pub(super) struct Limits {
 
 impl Instance {
     pub(super) fn notice(&self, notice: Notice, ctx: &mut Ctx<'_>) {
-        ctx.out.push_back(Action::Notice {
-            instance: self.id,
-            notice,
-        });
+        let name = std::sync::Arc::clone(&self.name);
+        ctx.out
+            .push_back(Action::Report(Report::Notice { name, notice }));
     }
 
     /// Counts a rejected packet and tells of it now and then.
@@ -83,10 +83,10 @@ impl Instance {
         let loser = self.master.is_some_and(|(known, _)| known == from);
         let heard = &mut self.limits.heard_lower;
         if !(fresh && loser) && heard.pass(ctx.policy.heard_gap, ctx.now).is_some() {
-            ctx.out.push_back(Action::HeardLower {
+            ctx.out.push_back(Action::Report(Report::HeardLower {
                 name: std::sync::Arc::clone(&self.name),
                 priority: self.priority,
-            });
+            }));
         }
         if self
             .limits

@@ -13,10 +13,11 @@ use super::net::Net;
 use super::numbers::Limit;
 use super::pace::Pace;
 use super::packet::{Counters, Reject, View, vrid_of};
+use super::report::Report;
 use super::status::InstanceStatus;
 use super::track::{self, Scripts, Standing};
 use super::transport::Listen;
-use crate::model::{Global, SyncGroup, VrrpInstance, VrrpScript};
+use crate::model::Model;
 use crate::time::Time;
 
 mod group;
@@ -63,6 +64,12 @@ pub struct Router {
     peers: BTreeSet<(Arc<str>, [u8; 6])>,
     /// Packets that belong to no instance.
     unclaimed: Counters,
+    /// Addresses may have come or gone since they were told.
+    pub(super) addresses_stale: bool,
+    pub(super) addresses_told: BTreeMap<IpAddr, bool>,
+    /// A new configuration was taken over, which is to be told.
+    pub(super) configured: bool,
+    pub(super) stop_told: bool,
 }
 
 /// Splits the borrow: an instance beside what its methods need.
@@ -83,16 +90,9 @@ use ctx;
 impl Router {
     /// A router whose instances are all in INIT. `ready` as in [`Event::Ready`]; `resume`: what a
     /// killed predecessor left, by the instance's name.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of a model that concern it, and what it starts from"
-    )]
     #[must_use]
     pub fn new(
-        instances: &[VrrpInstance],
-        groups: &[SyncGroup],
-        scripts: &[VrrpScript],
-        global: &Global,
+        model: &Model,
         policy: Policy,
         ready: bool,
         resume: &BTreeMap<String, Resume>,
@@ -102,7 +102,8 @@ impl Router {
             policy,
             log_unknown_vrids: false,
             unknown_vrids: Limit::default(),
-            starts_at: (!global.startup_delay.is_zero()).then(|| now + global.startup_delay),
+            starts_at: (!model.global.startup_delay.is_zero())
+                .then(|| now + model.global.startup_delay),
             instances: Vec::new(),
             groups: Vec::new(),
             scripts: Scripts::default(),
@@ -115,25 +116,23 @@ impl Router {
             releases: Vec::new(),
             peers: BTreeSet::new(),
             unclaimed: Counters::default(),
+            addresses_stale: true,
+            addresses_told: BTreeMap::new(),
+            configured: false,
+            stop_told: false,
         };
-        router.set_model(instances, groups, scripts, global, resume, now);
+        router.set_model(model, resume, now);
         router
     }
 
     /// Takes over a new configuration. What did not change is not touched; an instance is the same
     /// when interface and VRID are. Removed instances hand over and go.
-    pub fn reconfigure(
-        &mut self,
-        instances: &[VrrpInstance],
-        groups: &[SyncGroup],
-        scripts: &[VrrpScript],
-        global: &Global,
-        now: Time,
-    ) {
+    pub fn reconfigure(&mut self, model: &Model, now: Time) {
         if self.stopping {
             return;
         }
-        self.set_model(instances, groups, scripts, global, &BTreeMap::new(), now);
+        self.addresses_stale = true;
+        self.set_model(model, &BTreeMap::new(), now);
         self.settle();
     }
 
@@ -147,10 +146,12 @@ impl Router {
             } => self.on_packet(iface, packet, src_mac, now),
             Event::Link { iface, state } => {
                 self.net.set_link(iface, state);
+                self.addresses_stale = true;
                 self.evaluate(now);
             }
             Event::AddressSnapshot { iface, addresses } => {
                 self.net.snapshot(iface, addresses);
+                self.addresses_stale = true;
                 self.restore_missing(iface, now);
                 self.evaluate(now);
             }
@@ -160,6 +161,7 @@ impl Router {
                 prefix_len,
             } => {
                 self.net.reported_added(iface, (addr, prefix_len));
+                self.addresses_stale = true;
                 self.evaluate(now);
             }
             Event::AddressRemoved {
@@ -167,6 +169,7 @@ impl Router {
                 addr,
                 prefix_len,
             } => {
+                self.addresses_stale = true;
                 if self.net.reported_removed(iface, (addr, prefix_len)) {
                     self.each_holder(iface, (addr, prefix_len), now, Instance::on_taken_away);
                 }
@@ -179,6 +182,7 @@ impl Router {
                 outcome,
             } => {
                 let key = (addr, prefix_len);
+                self.addresses_stale = true;
                 match outcome {
                     Applied::Present => self.net.set_present(iface, key),
                     Applied::Removed => self.net.set_removed(iface, key, true),
@@ -189,11 +193,12 @@ impl Router {
             }
             Event::ScriptEnded { run, good, words } => {
                 if let Some((name, standing)) = self.scripts.ended(run, good) {
-                    self.actions.push_back(Action::ScriptChanged {
-                        name,
-                        good: standing == Standing::Good,
-                        words: words.to_owned(),
-                    });
+                    self.actions
+                        .push_back(Action::Report(Report::ScriptChanged {
+                            name,
+                            good: standing == Standing::Good,
+                            words: words.to_owned(),
+                        }));
                     for at in 0..self.instances.len() {
                         let i = &self.instances[at];
                         let priority = track::priority(i.config.priority, &i.tracks, &self.scripts);
@@ -218,6 +223,12 @@ impl Router {
 
     /// Timers that are due at `now`. Drain the receive queues first.
     pub fn tick(&mut self, now: Time) {
+        self.tick_heard(now, now);
+    }
+
+    /// As [`tick`](Self::tick), when what arrived after `heard` still waits to be read: a BACKUP's
+    /// patience ends only by then, while a MASTER's adverts are not held up.
+    pub fn tick_heard(&mut self, now: Time, heard: Time) {
         if self.starts_at.is_some_and(|at| at <= now) {
             self.starts_at = None;
             self.evaluate(now);
@@ -226,7 +237,7 @@ impl Router {
             self.scripts.tick(now, &mut self.actions);
         }
         for at in 0..self.instances.len() {
-            let effect = self.instances[at].tick_proto(&mut ctx!(self, now));
+            let effect = self.instances[at].tick_proto(heard, &mut ctx!(self, now));
             self.instances[at].tick_hold(&mut ctx!(self, now));
             self.apply_effect(at, effect, now);
         }
@@ -248,7 +259,8 @@ impl Router {
 
     /// The next thing to do, in order.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let next = self.actions.pop_front();
+        next.or_else(|| self.news().map(Action::Report))
     }
 
     /// After [`Event::Shutdown`]: everything was handed over and let go.
@@ -289,6 +301,14 @@ impl Router {
     #[must_use]
     pub const fn unclaimed(&self) -> &Counters {
         &self.unclaimed
+    }
+
+    /// All virtual addresses, and whether each is there.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (IpAddr, bool)> + '_ {
+        let there = self.instances.iter().filter(|i| !i.removed);
+        there
+            .flat_map(|i| &i.vips)
+            .map(|v| (v.address.addr, self.net.is_present(&v.address)))
     }
 
     /// Interfaces whose links and addresses must be told: the instances' own, tracked ones and
@@ -370,11 +390,11 @@ impl Router {
         {
             let iface: Arc<str> = Arc::clone(&self.instances[at].iface);
             if self.peers.insert((Arc::clone(&iface), src_mac)) {
-                self.actions.push_back(Action::LearnedPeer {
+                self.actions.push_back(Action::Report(Report::LearnedPeer {
                     iface,
                     mac: src_mac,
                     addr: view.source(),
-                });
+                }));
             }
         }
         self.apply_effect(at, effect, now);
@@ -410,12 +430,12 @@ impl Router {
             return;
         }
         if let Some(count) = self.unknown_vrids.pass(UNKNOWN_VRID_GAP, now) {
-            self.actions.push_back(Action::UnknownVrid {
+            self.actions.push_back(Action::Report(Report::UnknownVrid {
                 iface: iface.into(),
                 vrid: view.vrid(),
                 from: view.source(),
                 count,
-            });
+            }));
         }
     }
 

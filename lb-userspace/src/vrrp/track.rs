@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::event::Action;
+use super::report::Report;
 use crate::model::{Track, VrrpScript};
 use crate::time::Time;
 
@@ -145,11 +146,11 @@ impl Scripts {
             } else {
                 now + tracked.config.interval
             };
-            out.extend([Action::RunScript {
+            out.extend([Action::Report(Report::RunScript {
                 run: self.last_run,
                 script: tracked.config.script.clone(),
                 limit: tracked.config.timeout,
-            }]);
+            })]);
         }
     }
 
@@ -343,7 +344,7 @@ mod tests {
         actions
             .iter()
             .map(|a| match a {
-                Action::RunScript { run, .. } => *run,
+                Action::Report(Report::RunScript { run, .. }) => *run,
                 other => panic!("{other:?}"),
             })
             .collect()

@@ -770,9 +770,9 @@ pub(super) const GLOBAL: &[Keyword] = &[
     k(
         "vrrp_rt_priority",
         "1..99",
-        NotNeeded,
-        "",
-        "real-time priority of the VRRP process",
+        Acted,
+        "1",
+        "real-time priority of the VRRP thread",
     ),
     k(
         "checker_rt_priority",

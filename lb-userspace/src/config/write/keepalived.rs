@@ -27,6 +27,9 @@ pub fn to_keepalived(model: &Model) -> String {
             w.line(&format!("router_id {}", word(id.as_bytes())));
         }
         w.time("vrrp_startup_delay", g.startup_delay, Duration::ZERO);
+        if let Some(priority) = g.vrrp_rt_priority {
+            w.line(&format!("vrrp_rt_priority {priority}"));
+        }
         w.time("vrrp_garp_interval", g.garp_interval, Duration::ZERO);
         w.flag("log_unknown_vrids", g.log_unknown_vrids);
         // What keepalived has a word for is written in its words.

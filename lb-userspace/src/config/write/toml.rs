@@ -26,6 +26,9 @@ pub fn to_toml(model: &Model) -> String {
         }
         let none = Some(Duration::ZERO);
         time(&mut w, "vrrp_startup_delay", g.startup_delay, none);
+        if let Some(priority) = g.vrrp_rt_priority {
+            key(&mut w, "vrrp_rt_priority", &priority.to_string());
+        }
         time(&mut w, "vrrp_garp_interval", g.garp_interval, none);
         flag(&mut w, "log_unknown_vrids", g.log_unknown_vrids);
         timeouts(&mut w, &g.timeouts);

@@ -36,7 +36,7 @@ fn one_failure(model: Arc<Model>) -> (usize, Duration) {
     let mut host = Host::start(model, true);
     host.engine.handle(Event::Neighbours(links), host.now);
     host.turn();
-    while host.engine.next_deadline() == Some(host.now) {
+    while host.next_deadline() == Some(host.now) {
         host.turn();
     }
     let half = host.probes.len() / 2;

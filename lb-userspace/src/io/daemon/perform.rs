@@ -5,15 +5,16 @@ use crate::control::status::Counts;
 use crate::engine::{Action, Event, mac_text};
 use crate::health::{Kept, NotRun, Verdict};
 use crate::io::clock::now;
-use crate::io::state::{Held, Record, by_hand};
+use crate::io::state::by_hand;
 use crate::plan::Op;
-use crate::vrrp::{self, Address, Applied, State, Transition};
+use crate::vrrp::{Notice, Report, State, Transition};
 
 impl Daemon<'_> {
     /// Does one thing. What fails is said; nothing stops the loop.
     pub(super) fn perform(&mut self, action: Action) {
         match action {
-            Action::Vrrp(action) => self.perform_vrrp(action),
+            Action::Vrrp(order) => self.order(order),
+            Action::Report(report) => self.report(report),
             Action::Write(ops) => self.write(&ops),
             Action::Probe(probes) => {
                 for probe in probes {
@@ -65,76 +66,40 @@ impl Daemon<'_> {
         }
     }
 
-    fn perform_vrrp(&mut self, action: vrrp::Action) {
-        match action {
-            vrrp::Action::SendAdvert {
-                instance,
-                iface,
-                packet,
-                priority,
-            } => {
-                let name = self.engine.router().name(instance).cloned();
-                let Some(name) = name else { return };
-                match self.sockets.send(&iface, &packet) {
-                    Ok(()) => {
-                        self.mute.remove(&name);
-                        let at = now();
-                        let record = Record {
-                            master: priority > 0,
-                            last_advert: at,
-                        };
-                        self.note(&name, record);
-                    }
-                    Err(error) => {
-                        if self.mute.insert(name.clone()) {
-                            tracing::warn!("({name}) {error}");
-                        }
-                    }
-                }
-            }
-            vrrp::Action::AddAddress { address, .. } => self.address(&address, true),
-            vrrp::Action::DelAddress { address, .. } => self.address(&address, false),
-            vrrp::Action::SendGarp { iface, addr, .. } => {
-                let link = self.links.by_name(&iface);
-                let Some((index, mac)) = link.and_then(|l| Some((l.index, l.mac?))) else {
-                    return;
-                };
-                if let Err(error) = self.arp.send_garp(index, mac, addr) {
-                    tracing::debug!("{error}");
-                }
-            }
-            vrrp::Action::Transition(transition) => self.transition(&transition),
-            vrrp::Action::LearnedPeer { iface, mac, addr } => {
+    fn report(&mut self, report: Report) {
+        match report {
+            Report::Transition(transition) => tell(&transition),
+            Report::LearnedPeer { iface, mac, addr } => {
                 let mac = crate::engine::mac_text(mac);
                 tracing::info!("peer director {addr} ({mac}) on {iface}");
             }
-            vrrp::Action::RunScript { run, script, limit } => {
+            Report::RunScript { run, script, limit } => {
                 let (outcome, ended) = (self.scripts.check(script, limit), self.ended.clone());
                 tokio::spawn(async move {
                     // No outcome: it found no room, or the daemon ends.
                     drop(ended.send((run, outcome.await.ok())).await);
                 });
             }
-            vrrp::Action::ScriptChanged {
+            Report::ScriptChanged {
                 name,
                 good: true,
                 words,
             } => {
                 tracing::info!("tracked script {name} succeeds: {words}");
             }
-            vrrp::Action::ScriptChanged {
+            Report::ScriptChanged {
                 name,
                 good: false,
                 words,
             } => {
                 tracing::warn!("tracked script {name} fails: {words}");
             }
-            vrrp::Action::PriorityChanged { name, from, to } => {
+            Report::PriorityChanged { name, from, to } => {
                 tracing::info!("({name}) effective priority {from} -> {to}");
             }
             // There is a notice of it, less often.
-            vrrp::Action::HeardLower { .. } => {}
-            vrrp::Action::UnknownVrid {
+            Report::HeardLower { .. } => {}
+            Report::UnknownVrid {
                 iface,
                 vrid,
                 from,
@@ -143,105 +108,25 @@ impl Daemon<'_> {
                 "{count} advert(s) of virtual routers that are not configured, last of {vrid} from {from} \
                  on {iface}"
             ),
-            vrrp::Action::Notice { instance, notice } => {
-                let name = self
-                    .engine
-                    .router()
-                    .name(instance)
-                    .cloned()
-                    .unwrap_or_default();
-                match notice {
-                    vrrp::Notice::NewMaster { .. }
-                    | vrrp::Notice::LowerPriority { .. }
-                    | vrrp::Notice::OldChecksum { .. } => {
-                        tracing::info!("({name}) {notice}");
-                    }
-                    vrrp::Notice::AddressTakenAway { .. }
-                    | vrrp::Notice::AddressFailed { .. }
-                    | vrrp::Notice::AdvertRejected { .. }
-                    | vrrp::Notice::NoSuccessor => tracing::warn!("({name}) {notice}"),
+            Report::Notice { name, notice } => match notice {
+                Notice::NewMaster { .. }
+                | Notice::LowerPriority { .. }
+                | Notice::OldChecksum { .. } => {
+                    tracing::info!("({name}) {notice}");
                 }
-            }
+                Notice::AddressTakenAway { .. }
+                | Notice::AddressFailed { .. }
+                | Notice::AdvertRejected { .. }
+                | Notice::NoSuccessor => tracing::warn!("({name}) {notice}"),
+            },
+            // The engine's.
+            Report::Addresses(_) | Report::Configured { .. } | Report::Stopped => {}
         }
-    }
-
-    /// Adds or removes an address, and tells the router at once what came of it.
-    fn address(&mut self, address: &Address, add: bool) {
-        let index = self.links.by_name(&address.iface).map(|l| l.index);
-        if add {
-            // Before it comes, so that whoever follows a killed daemon knows of it.
-            self.note_address(address, true);
-        }
-        let outcome = match index {
-            None if add => Applied::Failed,
-            // With its interface the address went too.
-            None => Applied::NotThere,
-            Some(index) => {
-                let done = if add {
-                    self.control.add_address(index, address)
-                } else {
-                    self.control
-                        .del_address(index, address.addr, address.prefix_len)
-                };
-                done.unwrap_or_else(|error| {
-                    tracing::debug!("{error}");
-                    Applied::Failed
-                })
-            }
-        };
-        if matches!(outcome, Applied::Removed | Applied::NotThere) {
-            self.note_address(address, false);
-        }
-        let event = vrrp::Event::Applied {
-            iface: &address.iface,
-            addr: address.addr,
-            prefix_len: address.prefix_len,
-            outcome,
-        };
-        self.engine.handle(Event::Vrrp(event), now());
     }
 
     fn keep(&mut self, kept: &[Kept]) {
         if let Err(error) = by_hand::write(&self.options.state_dir, kept) {
             tracing::warn!("what is set by hand will not survive a restart: {error}");
-        }
-    }
-
-    fn note_address(&mut self, address: &Address, here: bool) {
-        let held = Held {
-            iface: address.iface.to_string(),
-            addr: address.addr,
-            prefix_len: address.prefix_len,
-        };
-        if let Err(error) = self.held.note(held, here) {
-            let text = error.to_string();
-            if self.said.insert(text.clone()) {
-                tracing::warn!("{text}");
-            }
-        }
-    }
-
-    fn transition(&mut self, t: &Transition) {
-        let Transition {
-            name,
-            from,
-            to,
-            reason,
-            priority,
-            ..
-        } = t;
-        match to {
-            State::Fault => tracing::warn!("({name}) {from} -> {to}: {reason}"),
-            State::Init | State::Backup | State::Master | State::Stopped => {
-                tracing::info!("({name}) {from} -> {to}: {reason} (priority {priority})");
-            }
-        }
-        if *from == State::Master && *to != State::Master {
-            let record = Record {
-                master: false,
-                last_advert: now(),
-            };
-            self.note(name, record);
         }
     }
 
@@ -267,6 +152,24 @@ impl Daemon<'_> {
                     Err(error) => tracing::error!("{error}"),
                 }
             }
+        }
+    }
+}
+
+/// A change of an instance's state.
+fn tell(t: &Transition) {
+    let Transition {
+        name,
+        from,
+        to,
+        reason,
+        priority,
+        ..
+    } = t;
+    match to {
+        State::Fault => tracing::warn!("({name}) {from} -> {to}: {reason}"),
+        State::Init | State::Backup | State::Master | State::Stopped => {
+            tracing::info!("({name}) {from} -> {to}: {reason} (priority {priority})");
         }
     }
 }

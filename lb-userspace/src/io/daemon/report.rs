@@ -74,7 +74,6 @@ impl Daemon<'_> {
                 let answer = match self.engine.set_server(service, *server, *set) {
                     Ok(report) => {
                         // Answered when it holds.
-                        self.drain();
                         self.turn();
                         Response::Server(report)
                     }
@@ -183,6 +182,7 @@ impl Daemon<'_> {
                 .iter()
                 .map(|l| (l.index, l.name.clone()))
                 .collect(),
+            vrrp: self.speaker.status().unwrap_or_default(),
             unix_now: unix_now(),
         }
     }

@@ -1,6 +1,6 @@
 //! Start, the loop, reload, stop.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,6 @@ use crate::config::FileSource as _;
 use crate::control::protocol::SOCKET_GROUP;
 use crate::control::status::{ConfigStatus, LeftOut};
 use crate::engine::{Alarm, Engine, Event, Start};
-use crate::io::arp::ArpSocket;
 use crate::io::bpf::{self, DataPlane, PinLock};
 use crate::io::check::{Finished, Prober};
 use crate::io::clock::now;
@@ -27,15 +26,13 @@ use crate::io::netlink::{Change, Control, LinkTable, Watch};
 use crate::io::notify::Notifier;
 use crate::io::options::Options;
 use crate::io::script::{Ended, Runner, Scripts};
-use crate::io::state::{HeldFile, Record, StateFile, by_hand};
-use crate::io::vrrp::VrrpSockets;
+use crate::io::speaker::{self, Heard, Speaker};
+use crate::io::state::{HeldFile, StateFile, by_hand};
 use crate::model::Model;
 use crate::plan::{Dump, Refs};
 use crate::time::Time;
-use crate::vrrp::{self, Resume};
+use crate::vrrp::{LinkState, Order};
 
-/// Packets taken from one VRRP socket before the engine gets a turn.
-const DRAIN: usize = 256;
 /// Calls from the control socket that may wait.
 const CALLS: usize = 64;
 /// How often attachments and what the kernel holds are looked at, whatever events say.
@@ -83,24 +80,18 @@ pub(super) struct Daemon<'o> {
     pub(super) untold: bool,
     /// When the engine was last told of neighbours.
     pub(super) told: Option<Time>,
-    pub(super) sockets: VrrpSockets,
-    pub(super) arp: ArpSocket,
+    pub(super) speaker: Speaker,
     pub(super) prober: Prober,
     pub(super) notifier: Notifier,
     pub(super) scripts: Scripts,
     /// Takes what came of tracked scripts.
     pub(super) ended: mpsc::Sender<Ran>,
-    pub(super) state: StateFile,
-    /// The addresses that this daemon put on interfaces.
-    pub(super) held: HeldFile,
     /// Takes what the flows refer to from the task that has looked.
     pub(super) refs: mpsc::Sender<Refs>,
     /// Errors that were said and are not repeated while they last.
     pub(super) said: BTreeSet<String>,
     /// Interfaces on which the program ran when they were last looked at.
     pub(super) running: BTreeSet<String>,
-    /// Instances whose last advert was not taken by the kernel.
-    pub(super) mute: BTreeSet<Arc<str>>,
     pub(super) config: ConfigStatus,
     pub(super) started: Time,
     pub(super) stopped: bool,
@@ -144,25 +135,35 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
     let (server, mut calls) =
         Server::spawn(&options.control, SOCKET_GROUP, CALLS, Limits::default())?;
     let mut watch = Watch::open()?;
+    // First of all: two daemons never share it.
+    let state = StateFile::open(&options.state_dir)?;
+    let mut held = HeldFile::open(&options.state_dir);
+    let (speaker, seat, mut heard) = Speaker::new()?;
     let mut daemon = Daemon::start(
         options,
-        model,
+        Arc::clone(&model),
         read,
-        refs,
-        prober,
+        (refs, prober, speaker),
         (runner.scripts(), ended),
+        &mut held,
     )?;
+    // The tables are true before the program runs, and it runs before an address may come.
+    daemon.turn();
+    daemon.check_attached();
+    daemon.resync();
+    daemon.turn();
+    seat.spawn(speaker::Start {
+        model,
+        ready: daemon.engine.is_ready(),
+        state,
+        held,
+    })?;
     let mut hup = signal(SignalKind::hangup())?;
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
     let mut house = interval(HOUSEKEEPING);
     house.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut turns: u64 = 0;
-    // The tables are true before the program runs, and it runs before an address may come.
-    daemon.turn();
-    daemon.check_attached();
-    daemon.resync();
-    daemon.turn();
     tracing::info!(
         "lbd {} runs, {}",
         env!("CARGO_PKG_VERSION"),
@@ -172,7 +173,11 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
     while !daemon.stopped {
         let wake = wake(daemon.next_deadline());
         tokio::select! {
-            ready = daemon.sockets.ready() => ready?,
+            told = heard.recv() => match told {
+                Some(told) => daemon.hear(told),
+                // Nobody would take the addresses over, or give them away; a restart mends it.
+                None => anyhow::bail!("the thread of VRRP is gone"),
+            },
             change = watch.next() => daemon.network(&change?),
             done = verdicts.recv() => match done {
                 Some(done) => daemon.verdict(done),
@@ -201,8 +206,10 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
         while let Ok(done) = verdicts.try_recv() {
             daemon.verdict(done);
         }
+        while let Ok(told) = heard.try_recv() {
+            daemon.hear(told);
+        }
         daemon.follow_servers();
-        daemon.drain();
         daemon.turn();
     }
     drop(server);
@@ -228,11 +235,10 @@ impl<'o> Daemon<'o> {
         options: &'o Options,
         model: Arc<Model>,
         read: &load::Read,
-        refs: mpsc::Sender<Refs>,
-        prober: Prober,
+        (refs, prober, speaker): (mpsc::Sender<Refs>, Prober, Speaker),
         (scripts, ended): (Scripts, mpsc::Sender<Ran>),
+        held: &mut HeldFile,
     ) -> anyhow::Result<Self> {
-        let (state, left) = StateFile::open(&options.state_dir)?;
         let mut control = Control::open()?;
         let mut plane = None;
         let mut pins = None;
@@ -248,25 +254,9 @@ impl<'o> Daemon<'o> {
             sweeping = Some(Sweeping::start(opened.sweeper())?);
             plane = Some(opened);
         }
-        let resume: BTreeMap<String, Resume> = left
-            .iter()
-            .map(|(name, r)| {
-                let (was_master, last_advert_sent) = (r.master, r.last_advert);
-                (
-                    name.clone(),
-                    Resume {
-                        was_master,
-                        last_advert_sent,
-                    },
-                )
-            })
-            .collect();
         let links = LinkTable::new(control.links()?);
         // Before their services go: an address without its service answers with RST.
-        let mut held = HeldFile::open(&options.state_dir);
-        strays::take_away(&mut held, &model, &links, &mut control);
-        // Attached before any interface is told, so before it matters.
-        let attached = true;
+        strays::take_away(held, &model, &links, &mut control);
         let addresses = control.addresses()?;
         let by_hand = by_hand::read(&options.state_dir);
         let mut notifier = Notifier::new(scripts.clone());
@@ -274,10 +264,9 @@ impl<'o> Daemon<'o> {
         let start = Start {
             model,
             dump: &dump,
-            resume: &resume,
             by_hand: &by_hand,
             own: addresses.iter().map(|a| a.addr).collect(),
-            attached,
+            attached: false,
         };
         let begun = now();
         let engine = Engine::new(start, begun, &mut || RealFiles.random());
@@ -294,25 +283,18 @@ impl<'o> Daemon<'o> {
             resolver: Resolver::default(),
             untold: false,
             told: None,
-            sockets: VrrpSockets::new()?,
-            arp: ArpSocket::open()?,
+            speaker,
             prober,
             notifier,
             scripts,
             ended,
-            state,
-            held,
             refs,
             said: BTreeSet::new(),
             running: BTreeSet::new(),
-            mute: BTreeSet::new(),
             config: ConfigStatus::default(),
             started: begun,
             stopped: false,
         };
-        for (name, record) in left {
-            daemon.note(&name, record);
-        }
         daemon.in_force(read);
         Ok(daemon)
     }
@@ -347,19 +329,19 @@ impl<'o> Daemon<'o> {
         }
     }
 
-    /// Gives the engine every advert that has arrived.
-    pub(super) fn drain(&mut self) {
-        let engine = &mut self.engine;
-        self.sockets.drain(DRAIN, |iface, packet, src_mac| {
-            engine.handle(
-                Event::Vrrp(vrrp::Event::Advert {
-                    iface,
-                    packet,
-                    src_mac,
-                }),
-                now(),
-            );
-        });
+    /// The router told something.
+    fn hear(&mut self, heard: Heard) {
+        match heard {
+            Heard::Report(report, at) => self.engine.handle(Event::Vrrp(report), at),
+            Heard::Trouble(text) => tracing::warn!("{text}"),
+        }
+    }
+
+    /// Asks something of the router. That its thread is gone is noticed where its reports are read.
+    pub(super) fn order(&self, order: Order) {
+        if let Err(gone) = self.speaker.order(order) {
+            tracing::error!("{gone}");
+        }
     }
 
     fn verdict(&mut self, done: Finished) {
@@ -373,9 +355,7 @@ impl<'o> Daemon<'o> {
             Some((ended, _)) => (Some(ended == Ended::Exited(0)), ended.to_string()),
             None => (None, String::new()),
         };
-        let words = words.as_str();
-        let event = vrrp::Event::ScriptEnded { run, good, words };
-        self.engine.handle(Event::Vrrp(event), now());
+        self.order(Order::ScriptEnded { run, good, words });
     }
 
     fn shut_down(&mut self, signal: &str) {
@@ -389,16 +369,7 @@ impl<'o> Daemon<'o> {
         if !told.is_empty() {
             self.tell_links();
         }
-        let interfaces = self.engine.router().interfaces();
-        for (name, state) in told {
-            if interfaces.contains(name.as_str()) {
-                self.open_sockets();
-                let event = vrrp::Event::Link {
-                    iface: &name,
-                    state,
-                };
-                self.engine.handle(Event::Vrrp(event), now());
-            }
+        if !told.is_empty() {
             self.check_attached();
             self.resolver.refresh();
             self.untold = true;
@@ -412,23 +383,6 @@ impl<'o> Daemon<'o> {
                     self.host.insert(entry);
                 } else {
                     self.host.remove(&entry);
-                }
-                if let Some(name) = self.links.get(a.index).map(|l| l.name.clone()) {
-                    let (iface, addr, prefix_len) = (name.as_str(), a.addr, a.prefix_len);
-                    let event = if added {
-                        vrrp::Event::AddressAdded {
-                            iface,
-                            addr,
-                            prefix_len,
-                        }
-                    } else {
-                        vrrp::Event::AddressRemoved {
-                            iface,
-                            addr,
-                            prefix_len,
-                        }
-                    };
-                    self.engine.handle(Event::Vrrp(event), now());
                 }
                 self.tell_host();
             }
@@ -450,7 +404,6 @@ impl<'o> Daemon<'o> {
             Err(error) => tracing::error!("{error}"),
         }
         self.tell_links();
-        self.open_sockets();
         let addresses = match self.control.addresses() {
             Ok(addresses) => addresses,
             Err(error) => {
@@ -462,26 +415,13 @@ impl<'o> Daemon<'o> {
             .iter()
             .map(|a| (a.index, a.addr, a.prefix_len))
             .collect();
-        for name in self.engine.router().interfaces() {
-            let own = self.links.addresses_of(&name, &addresses);
-            let snapshot = vrrp::Event::AddressSnapshot {
-                iface: &name,
-                addresses: &own,
-            };
-            self.engine.handle(Event::Vrrp(snapshot), now());
-            let link = vrrp::Event::Link {
-                iface: &name,
-                state: self.links.state(&name),
-            };
-            self.engine.handle(Event::Vrrp(link), now());
-        }
         self.tell_host();
         self.resolver.refresh();
         self.untold = true;
     }
 
     fn tell_links(&mut self) {
-        let up = self.links.iter().filter(|l| l.state == vrrp::LinkState::Up);
+        let up = self.links.iter().filter(|l| l.state == LinkState::Up);
         let up = up.map(|l| l.index).collect();
         self.engine.handle(Event::LinksUp(up), now());
     }
@@ -512,37 +452,6 @@ impl<'o> Daemon<'o> {
             .into_iter()
             .flatten()
             .min()
-    }
-
-    /// Opens the VRRP sockets of every interface that is there, closes those not needed any more.
-    fn open_sockets(&mut self) {
-        let wanted = self.engine.router().advert_interfaces();
-        let open: Vec<Arc<str>> = self
-            .sockets
-            .open_interfaces()
-            .map(|(name, _)| Arc::clone(name))
-            .collect();
-        for name in open.iter().filter(|n| !wanted.contains_key(*n)) {
-            self.sockets.close(name);
-        }
-        for (name, listen) in &wanted {
-            let Some(index) = self.links.by_name(name).map(|l| l.index) else {
-                continue;
-            };
-            if let Err(error) = self.sockets.open(name, index, listen) {
-                tracing::error!("{error}");
-            }
-        }
-    }
-
-    /// Writes a record for the daemon after this one.
-    pub(super) fn note(&mut self, name: &str, record: Record) {
-        if let Err(error) = self.state.note(name, record) {
-            let text = error.to_string();
-            if self.said.insert(text.clone()) {
-                tracing::warn!("{text}");
-            }
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
@@ -23,38 +23,61 @@ use crate::vrrp::LinkState;
 /// Bytes of receive buffer asked for: bursts of neighbour events come when a rack reboots.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-struct Fd(Socket);
+/// What concerns the virtual addresses.
+const ADDRESSES: [MulticastGroup; 3] = [
+    MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
+];
+/// What concerns the way to the real servers.
+const WAYS: [MulticastGroup; 5] = [
+    MulticastGroup::Neigh,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Rule,
+];
 
-impl OwnsFd for Fd {}
-
-impl AsRawFd for Fd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
-}
-
-/// Subscribes to links, addresses, neighbours and routes. Open it *before* the first dump of
-/// [`super::Control`], so that nothing is missed in between.
-pub struct Watch {
-    socket: AsyncFd<Fd>,
+/// Changes as they arrive, for a thread that waits for the descriptor itself. Open it *before* the
+/// first dump of [`super::Control`], so that nothing is missed in between.
+pub struct Changes {
+    socket: Socket,
     pending: VecDeque<Change>,
     undecoded: u64,
 }
 
-impl std::fmt::Debug for Watch {
+impl std::fmt::Debug for Changes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watch")
+        f.debug_struct("Changes")
             .field("pending", &self.pending.len())
             .finish_non_exhaustive()
     }
 }
 
-impl Watch {
-    /// Opens the socket in the current network namespace; needs a tokio runtime.
+impl OwnsFd for Changes {}
+
+impl AsRawFd for Changes {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl AsFd for Changes {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Changes {
+    /// Subscribes to links and addresses of the current network namespace.
     ///
     /// # Errors
     /// When the kernel has no netlink socket for us.
-    pub fn open() -> Result<Self, NetlinkError> {
+    pub fn of_addresses() -> Result<Self, NetlinkError> {
+        Changes::open(ADDRESSES)
+    }
+
+    fn open(groups: impl IntoIterator<Item = MulticastGroup>) -> Result<Self, NetlinkError> {
         let fail = |action| move |source| NetlinkError::Socket { action, source };
         let mut socket = Socket::new(NETLINK_ROUTE).map_err(fail("socket"))?;
         socket.bind_auto().map_err(fail("bind"))?;
@@ -73,26 +96,50 @@ impl Watch {
                 .set_rx_buf_sz(RECEIVE_BUFFER as libc::c_int)
                 .map_err(fail("receive buffer"))?;
         }
-        for group in [
-            MulticastGroup::Link,
-            MulticastGroup::Neigh,
-            MulticastGroup::Ipv4Ifaddr,
-            MulticastGroup::Ipv6Ifaddr,
-            MulticastGroup::Ipv4Route,
-            MulticastGroup::Ipv6Route,
-            MulticastGroup::Ipv4Rule,
-            MulticastGroup::Ipv6Rule,
-        ] {
+        for group in groups {
             socket
                 .add_membership(group as u32)
                 .map_err(fail("subscribe"))?;
         }
-        let socket = readable(Fd(socket)).map_err(fail("register"))?;
-        Ok(Watch {
+        Ok(Changes {
             socket,
             pending: VecDeque::new(),
             undecoded: 0,
         })
+    }
+
+    /// The next change that is already there.
+    ///
+    /// # Errors
+    /// When the socket fails for good.
+    pub fn try_next(&mut self) -> Result<Option<Change>, NetlinkError> {
+        while self.pending.is_empty() {
+            match self.socket.recv_from_full() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                received => take(&mut self.pending, &mut self.undecoded, received)?,
+            }
+        }
+        Ok(self.pending.pop_front())
+    }
+}
+
+/// Subscribes to links, addresses, neighbours and routes, as [`Changes`] for a tokio task.
+#[derive(Debug)]
+pub struct Watch(AsyncFd<Changes>);
+
+impl Watch {
+    /// Opens the socket in the current network namespace; needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When the kernel has no netlink socket for us.
+    pub fn open() -> Result<Self, NetlinkError> {
+        let changes = Changes::open(ADDRESSES.into_iter().chain(WAYS))?;
+        readable(changes)
+            .map(Watch)
+            .map_err(|source| NetlinkError::Socket {
+                action: "register",
+                source,
+            })
     }
 
     /// Waits for the next change. Cancellation loses nothing.
@@ -108,12 +155,12 @@ impl Watch {
                 action: "wait",
                 source,
             };
-            let mut guard = self.socket.readable().await.map_err(fail)?;
+            let mut guard = self.0.readable_mut().await.map_err(fail)?;
             // Read until it blocks, or the next edge would be missed.
-            match guard.try_io(|fd| fd.get_ref().0.recv_from_full()) {
+            match guard.try_io(|fd| fd.get_ref().socket.recv_from_full()) {
                 Ok(received) => {
-                    drop(guard);
-                    take(&mut self.pending, &mut self.undecoded, received)?;
+                    let changes = guard.get_inner_mut();
+                    take(&mut changes.pending, &mut changes.undecoded, received)?;
                 }
                 Err(_would_block) => {}
             }
@@ -125,19 +172,13 @@ impl Watch {
     /// # Errors
     /// When the socket fails for good.
     pub fn try_next(&mut self) -> Result<Option<Change>, NetlinkError> {
-        while self.pending.is_empty() {
-            match self.socket.get_ref().0.recv_from_full() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                received => take(&mut self.pending, &mut self.undecoded, received)?,
-            }
-        }
-        Ok(self.pending.pop_front())
+        self.0.get_mut().try_next()
     }
 
     /// Messages that could not be read.
     #[must_use]
-    pub const fn undecoded(&self) -> u64 {
-        self.undecoded
+    pub fn undecoded(&self) -> u64 {
+        self.0.get_ref().undecoded
     }
 }
 

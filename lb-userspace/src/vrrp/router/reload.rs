@@ -8,19 +8,18 @@ use super::super::event::{InstanceId, Reason};
 use super::super::instance::{Instance, Proto};
 use super::super::track;
 use super::{Group, Router, ctx};
-use crate::model::{Global, SyncGroup, VrrpInstance, VrrpScript};
+use crate::model::{Model, VrrpInstance};
 use crate::time::Time;
 
 impl Router {
     pub(super) fn set_model(
         &mut self,
-        instances: &[VrrpInstance],
-        groups: &[SyncGroup],
-        scripts: &[VrrpScript],
-        global: &Global,
+        model: &Model,
         resume: &BTreeMap<String, Resume>,
         now: Time,
     ) {
+        let (instances, groups) = (&model.instances, &model.sync_groups);
+        let (scripts, global) = (&model.vrrp_scripts, &model.global);
         self.pace.set(global);
         self.log_unknown_vrids = global.log_unknown_vrids;
         let virtual_addresses = instances

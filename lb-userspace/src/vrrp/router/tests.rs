@@ -2,7 +2,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Auth, Election, Transport, VirtualAddress, VrrpVersion};
+use crate::model::{
+    Auth, Election, Global, SyncGroup, Transport, VirtualAddress, VrrpInstance, VrrpVersion,
+};
 use crate::vrrp::packet::{Advert, Envelope};
 use crate::vrrp::{Hold, Notice, State, Transition};
 
@@ -126,10 +128,7 @@ impl Host {
     ) -> Self {
         let now = Time::ZERO + Duration::from_secs(1000);
         let router = Router::new(
-            instances,
-            groups,
-            &[],
-            global,
+            &model(instances, groups, global),
             Policy::default(),
             true,
             resume,
@@ -177,6 +176,9 @@ impl Host {
 
     fn work(&mut self) {
         while let Some(action) = self.router.poll_action() {
+            if matches!(action, Action::Report(Report::Addresses(_))) {
+                continue;
+            }
             self.actions.push(action.clone());
             let (iface, addr, prefix_len, outcome) = match action {
                 Action::AddAddress { address: a, .. } => {
@@ -198,20 +200,12 @@ impl Host {
                     };
                     (a.iface, a.addr, a.prefix_len, outcome)
                 }
-                Action::Transition(t) => {
+                Action::Report(Report::Transition(t)) => {
                     let known = self.states.insert(t.name.to_string(), t.to);
                     assert_eq!(known.unwrap_or(State::Init), t.from, "{t:?}");
                     continue;
                 }
-                Action::SendAdvert { .. }
-                | Action::SendGarp { .. }
-                | Action::LearnedPeer { .. }
-                | Action::RunScript { .. }
-                | Action::ScriptChanged { .. }
-                | Action::PriorityChanged { .. }
-                | Action::HeardLower { .. }
-                | Action::UnknownVrid { .. }
-                | Action::Notice { .. } => continue,
+                Action::SendAdvert { .. } | Action::SendGarp { .. } | Action::Report(_) => continue,
             };
             let event = Event::Applied {
                 iface: &iface,
@@ -332,11 +326,17 @@ impl Host {
             .count()
     }
 
+    /// Takes over these instances.
+    fn reconfigure(&mut self, instances: &[VrrpInstance]) {
+        let model = model(instances, &[], &Global::default());
+        self.router.reconfigure(&model, self.now);
+    }
+
     fn notices(actions: &[Action]) -> Vec<Notice> {
         actions
             .iter()
             .filter_map(|a| match a {
-                Action::Notice { notice, .. } => Some(notice.clone()),
+                Action::Report(Report::Notice { notice, .. }) => Some(notice.clone()),
                 _ => None,
             })
             .collect()
@@ -346,10 +346,20 @@ impl Host {
         actions
             .iter()
             .filter_map(|a| match a {
-                Action::Transition(t) => Some(t.clone()),
+                Action::Report(Report::Transition(t)) => Some(t.clone()),
                 _ => None,
             })
             .collect()
+    }
+}
+
+/// A configuration of these parts.
+fn model(instances: &[VrrpInstance], groups: &[SyncGroup], global: &Global) -> Model {
+    Model {
+        global: global.clone(),
+        instances: instances.to_vec(),
+        sync_groups: groups.to_vec(),
+        ..Model::default()
     }
 }
 

@@ -5,9 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::keepalived::{Keepalived, Wish};
-use crate::model::{Auth, Election, Global, Transport, VirtualAddress, VrrpInstance, VrrpVersion};
+use crate::model::{Auth, Election, Model, Transport, VirtualAddress, VrrpInstance, VrrpVersion};
 use crate::time::Time;
-use crate::vrrp::{Action, Applied, Event, LinkState, Policy, Resume, Router, State, Transition};
+use crate::vrrp::{
+    Action, Applied, Event, LinkState, Policy, Report, Resume, Router, State, Transition,
+};
 
 pub(super) const IFACE: &str = "eth0";
 pub(super) const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
@@ -180,10 +182,10 @@ impl Node {
                     last_advert_sent: self.last_advert,
                 };
                 let router = Router::new(
-                    std::slice::from_ref(&self.config),
-                    &[],
-                    &[],
-                    &Global::default(),
+                    &Model {
+                        instances: vec![self.config.clone()],
+                        ..Model::default()
+                    },
                     Policy::default(),
                     true,
                     &BTreeMap::from([(self.config.name.clone(), resume)]),
@@ -327,7 +329,7 @@ impl Node {
                     Applied::NotThere
                 })
             }
-            Action::Transition(transition) => {
+            Action::Report(Report::Transition(transition)) => {
                 assert_eq!(transition.from, self.reported);
                 assert_ne!(transition.from, transition.to);
                 self.reported = transition.to;
@@ -338,13 +340,7 @@ impl Node {
                 self.transitions.push(transition);
                 None
             }
-            Action::RunScript { .. }
-            | Action::ScriptChanged { .. }
-            | Action::PriorityChanged { .. }
-            | Action::LearnedPeer { .. }
-            | Action::HeardLower { .. }
-            | Action::UnknownVrid { .. }
-            | Action::Notice { .. } => None,
+            Action::Report(_) => None,
         };
         let Some(outcome) = applied else { return };
         let Daemon::Ours(router) = &mut self.daemon else {

@@ -41,13 +41,7 @@ fn fewer_adverts_are_waited_for_after_a_reload_that_says_so() {
     };
     let mut host = Host::one(with(slow));
     host.run(10 * SECOND);
-    host.router.reconfigure(
-        &[with(Election::default())],
-        &[],
-        &[],
-        &Global::default(),
-        host.now,
-    );
+    host.reconfigure(&[with(Election::default())]);
     host.work();
     host.run(3 * SECOND + skew());
     assert_eq!(host.state(), State::Master);
@@ -119,8 +113,7 @@ fn a_reload_without_the_delay_ends_it() {
         host.hear(&config, HIGHER_PEER, 50);
         host.run(SECOND);
     }
-    host.router
-        .reconfigure(&[delayed(0)], &[], &[], &Global::default(), host.now);
+    host.reconfigure(&[delayed(0)]);
     for _ in 0..4 {
         host.hear(&config, HIGHER_PEER, 50);
         host.run(SECOND);
@@ -235,9 +228,9 @@ fn adverts_of_unknown_virtual_routers_are_told_once_a_second_if_asked_for() {
             .take()
             .iter()
             .filter_map(|a| match a {
-                Action::UnknownVrid {
+                Action::Report(Report::UnknownVrid {
                     vrid, from, count, ..
-                } => Some((*vrid, *from, *count)),
+                }) => Some((*vrid, *from, *count)),
                 _ => None,
             })
             .collect();

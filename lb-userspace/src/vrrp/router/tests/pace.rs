@@ -118,8 +118,7 @@ fn what_waits_is_forgotten_by_who_is_no_longer_master() {
 fn a_reload_changes_the_pause_and_loses_nothing() {
     let mut host = master(&[config()], &pause());
     let before = sent(&mut host, Duration::from_millis(150));
-    host.router
-        .reconfigure(&[config()], &[], &[], &Global::default(), host.now);
+    host.reconfigure(&[config()]);
     let after = sent(&mut host, Duration::from_millis(200));
     assert_eq!(before.len() + after.len(), 6, "{before:?} {after:?}");
 }

@@ -4,8 +4,7 @@ use super::*;
 
 fn reload(host: &mut Host, instances: &[VrrpInstance]) -> Vec<Action> {
     host.take();
-    host.router
-        .reconfigure(instances, &[], &[], &Global::default(), host.now);
+    host.reconfigure(instances);
     host.work();
     host.take()
 }

@@ -21,15 +21,8 @@ fn the_first_advert_goes_out_before_the_address_and_the_arps_after_it() {
             Action::SendAdvert { .. } => "advert",
             Action::AddAddress { .. } => "add",
             Action::SendGarp { .. } => "garp",
-            Action::Transition(t) => t.to.name(),
-            Action::DelAddress { .. }
-            | Action::LearnedPeer { .. }
-            | Action::RunScript { .. }
-            | Action::ScriptChanged { .. }
-            | Action::PriorityChanged { .. }
-            | Action::HeardLower { .. }
-            | Action::UnknownVrid { .. }
-            | Action::Notice { .. } => "other",
+            Action::Report(Report::Transition(t)) => t.to.name(),
+            Action::DelAddress { .. } | Action::Report(_) => "other",
         })
         .collect();
     assert_eq!(
@@ -479,13 +472,13 @@ fn a_peer_s_mac_is_told_once_and_only_of_accepted_adverts() {
     let peers: Vec<Action> = host
         .take()
         .into_iter()
-        .filter(|a| matches!(a, Action::LearnedPeer { .. }))
+        .filter(|a| matches!(a, Action::Report(Report::LearnedPeer { .. })))
         .collect();
-    let peer = Action::LearnedPeer {
+    let peer = Action::Report(Report::LearnedPeer {
         iface: "eth0".into(),
         mac: [2, 0, 0, 0, 0, 9],
         addr: HIGHER_PEER,
-    };
+    });
     assert_eq!(peers, [peer]);
 }
 
@@ -605,4 +598,29 @@ fn not_ready_is_no_master() {
     host.handle(Event::Ready(true));
     host.run(DOWN);
     assert_eq!(host.state(), State::Master);
+}
+
+#[test]
+fn while_adverts_wait_to_be_read_nobody_loses_patience_but_a_master_goes_on() {
+    let mut host = Host::one(config());
+    let begun = host.now;
+    host.router.tick_heard(begun + 2 * DOWN, begun);
+    host.work();
+    assert_eq!(host.state(), State::Backup);
+    // What was read meanwhile starts the timer when it arrived, not when it was read.
+    let late = begun + 2 * DOWN;
+    host.now = late - DOWN;
+    host.hear(&config(), HIGHER_PEER, 200);
+    host.router.tick_heard(late, late - DOWN / 2);
+    host.work();
+    assert_eq!(host.state(), State::Backup);
+    host.router.tick_heard(late + DOWN, late + DOWN);
+    host.work();
+    assert_eq!(host.state(), State::Master);
+    host.take();
+    let later = late + 2 * DOWN;
+    host.router.tick_heard(later, late);
+    host.work();
+    let sent = |a: &Action| matches!(a, Action::SendAdvert { .. });
+    assert!(host.take().iter().any(sent));
 }

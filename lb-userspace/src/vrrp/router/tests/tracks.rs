@@ -34,13 +34,11 @@ fn tracking(weight: i16) -> VrrpInstance {
 /// A host whose instances are the ones given, from when its scripts are known.
 fn host(instances: &[VrrpInstance], groups: &[SyncGroup]) -> Host {
     let mut host = Host::unknown(&[], &[], &Global::default(), &BTreeMap::new());
-    host.router.reconfigure(
-        instances,
-        groups,
-        &[script("s"), script("nobody's")],
-        &Global::default(),
-        host.now,
-    );
+    let model = Model {
+        vrrp_scripts: vec![script("s"), script("nobody's")],
+        ..model(instances, groups, &Global::default())
+    };
+    host.router.reconfigure(&model, host.now);
     for (iface, own) in [("eth0", OWN), ("eth1", Ipv4Addr::new(10, 78, 0, 5))] {
         host.present.insert((iface.to_owned(), own.into(), 24));
         host.link(iface, LinkState::Up);
@@ -54,7 +52,7 @@ fn run(host: &mut Host, good: bool) {
     let end = host.now + 2 * SECOND;
     let run = loop {
         let started = host.actions.iter().rev().find_map(|a| match a {
-            Action::RunScript { run, script, .. } => {
+            Action::Report(Report::RunScript { run, script, .. }) => {
                 assert_eq!(script.command, ["/s"]);
                 Some(*run)
             }
@@ -135,11 +133,11 @@ fn a_weight_changes_what_is_advertised_and_told() {
     let changed = host.actions.iter().any(|a| {
         matches!(
             a,
-            Action::PriorityChanged {
+            Action::Report(Report::PriorityChanged {
                 from: 100,
                 to: 70,
                 ..
-            }
+            })
         )
     });
     assert!(changed, "{:?}", host.actions);

@@ -59,7 +59,7 @@ fn adverts(actions: &[Action]) -> Vec<Advert> {
 }
 
 fn peers(actions: &[Action]) -> usize {
-    let learned = |a: &&Action| matches!(a, Action::LearnedPeer { .. });
+    let learned = |a: &&Action| matches!(a, Action::Report(Report::LearnedPeer { .. }));
     actions.iter().filter(learned).count()
 }
 
@@ -124,8 +124,7 @@ fn without_a_peer_the_instance_is_in_fault_until_a_reload_names_one() {
     assert_eq!(host.status(0).reason, crate::vrrp::Reason::NoPeer);
     assert_eq!(adverts(&host.take()), []);
     let config = with(to(&[LOWER_PEER]));
-    host.router
-        .reconfigure(&[config], &[], &[], &Global::default(), host.now);
+    host.reconfigure(&[config]);
     host.work();
     assert_eq!(host.state(), State::Backup);
 }
@@ -184,8 +183,7 @@ fn a_reload_moves_an_instance_from_multicast_to_unicast_and_to_another_group() {
         (group([224, 0, 0, 180]), Ipv4Addr::new(224, 0, 0, 180)),
     ] {
         let listen = Listen::to(&config.transport);
-        host.router
-            .reconfigure(&[config], &[], &[], &Global::default(), host.now);
+        host.reconfigure(&[config]);
         host.work();
         assert_eq!(host.state(), State::Master);
         host.run(Duration::from_millis(1100));

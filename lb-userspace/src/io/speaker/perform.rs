@@ -1,0 +1,127 @@
+//! Carries out what the router wants done.
+
+use super::{Desk, Heard};
+use crate::io::clock::now;
+use crate::io::state::{Held, Record};
+use crate::vrrp::{Action, Address, Applied, Event, Report, State};
+
+impl Desk {
+    /// Does everything that is to be done, in its order. What fails is said; nothing stops the thread.
+    pub(super) fn perform(&mut self) {
+        while let Some(action) = self.router.poll_action() {
+            match action {
+                Action::SendAdvert {
+                    instance,
+                    iface,
+                    packet,
+                    priority,
+                } => {
+                    let name = self.router.name(instance).cloned();
+                    let Some(name) = name else { continue };
+                    match self.sockets.send(&iface, &packet) {
+                        Ok(()) => {
+                            self.mute.remove(&name);
+                            let record = Record {
+                                master: priority > 0,
+                                last_advert: now(),
+                            };
+                            self.note(&name, record);
+                        }
+                        Err(error) => {
+                            if self.mute.insert(name.clone()) {
+                                self.tell(Heard::Trouble(format!("({name}) {error}")));
+                            }
+                        }
+                    }
+                }
+                Action::AddAddress { address, .. } => self.address(&address, true),
+                Action::DelAddress { address, .. } => self.address(&address, false),
+                Action::SendGarp { iface, addr, .. } => {
+                    let link = self.links.by_name(&iface);
+                    let Some((index, mac)) = link.and_then(|l| Some((l.index, l.mac?))) else {
+                        continue;
+                    };
+                    // One that is not sent is as good as one that is lost: more follow.
+                    let _ = self.arp.send_garp(index, mac, addr);
+                }
+                Action::Report(report) => self.report(report),
+            }
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        match &report {
+            Report::Transition(t) if t.from == State::Master && t.to != State::Master => {
+                let record = Record {
+                    master: false,
+                    last_advert: now(),
+                };
+                self.note(&t.name, record);
+            }
+            Report::Stopped => self.stopped = true,
+            Report::Transition(_)
+            | Report::RunScript { .. }
+            | Report::ScriptChanged { .. }
+            | Report::PriorityChanged { .. }
+            | Report::LearnedPeer { .. }
+            | Report::HeardLower { .. }
+            | Report::UnknownVrid { .. }
+            | Report::Notice { .. }
+            | Report::Addresses(_)
+            | Report::Configured { .. } => {}
+        }
+        self.tell(Heard::Report(report, now()));
+    }
+
+    /// Adds or removes an address, and tells the router at once what came of it.
+    fn address(&mut self, address: &Address, add: bool) {
+        let index = self.links.by_name(&address.iface).map(|l| l.index);
+        if add {
+            // Before it comes, so that whoever follows a killed daemon knows of it.
+            self.note_address(address, true);
+        }
+        let outcome = match index {
+            None if add => Applied::Failed,
+            // With its interface the address went too.
+            None => Applied::NotThere,
+            Some(index) => {
+                let done = if add {
+                    self.control.add_address(index, address)
+                } else {
+                    let (addr, prefix_len) = (address.addr, address.prefix_len);
+                    self.control.del_address(index, addr, prefix_len)
+                };
+                // The router has a notice for it.
+                done.unwrap_or(Applied::Failed)
+            }
+        };
+        if matches!(outcome, Applied::Removed | Applied::NotThere) {
+            self.note_address(address, false);
+        }
+        let event = Event::Applied {
+            iface: &address.iface,
+            addr: address.addr,
+            prefix_len: address.prefix_len,
+            outcome,
+        };
+        self.router.handle(event, now());
+    }
+
+    fn note_address(&mut self, address: &Address, here: bool) {
+        let held = Held {
+            iface: address.iface.to_string(),
+            addr: address.addr,
+            prefix_len: address.prefix_len,
+        };
+        if let Err(error) = self.held.note(held, here) {
+            self.trouble(error.to_string());
+        }
+    }
+
+    /// Writes a record for the daemon after this one.
+    fn note(&mut self, name: &str, record: Record) {
+        if let Err(error) = self.state.note(name, record) {
+            self.trouble(error.to_string());
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What the router and the rest of the daemon say to each other: they live on threads of their own, so
+//! that adverts keep their time whatever the rest is busy with.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::event::{Event, Notice, Transition};
+use super::router::Router;
+use crate::model::{Model, Script};
+use crate::time::Time;
+
+/// What the rest of the daemon asks of the router.
+#[derive(Clone, Debug)]
+pub enum Order {
+    /// As [`Event::Ready`].
+    Ready(bool),
+    /// Take over this configuration, then give [`Report::Configured`].
+    Configure(Arc<Model>),
+    /// The outcome of a [`Report::RunScript`].
+    ScriptEnded {
+        /// Which run.
+        run: u64,
+        /// Whether it succeeded; none: it was not run, and says nothing.
+        good: Option<bool>,
+        /// What came of it, for people.
+        words: String,
+    },
+    /// As [`Event::Shutdown`]; [`Report::Stopped`] follows in the end.
+    Shutdown,
+}
+
+/// What the router tells the rest of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// Run a script that instances track, then give [`Order::ScriptEnded`].
+    RunScript {
+        /// Identifies the run.
+        run: u64,
+        /// What to run.
+        script: Script,
+        /// How long it may take; one that takes longer has failed.
+        limit: Duration,
+    },
+    /// A tracked script counts as something else now, to be told.
+    ScriptChanged {
+        /// Its name.
+        name: String,
+        /// As good.
+        good: bool,
+        /// What came of its last run.
+        words: String,
+    },
+    /// The effective priority of an instance changed, to be told.
+    PriorityChanged {
+        /// Name of the instance.
+        name: Arc<str>,
+        /// The priority before.
+        from: u8,
+        /// The priority now.
+        to: u8,
+    },
+    /// A change of the reported state: the one source of log line, notify script, status and
+    /// metric.
+    Transition(Transition),
+    /// A director that speaks this VRID was heard from this MAC for the first time: frames of
+    /// its MAC must not be scheduled again.
+    LearnedPeer {
+        /// Interface on which it was heard.
+        iface: Arc<str>,
+        /// Its MAC.
+        mac: [u8; 6],
+        /// Its address.
+        addr: Ipv4Addr,
+    },
+    /// A master heard an advert of lower priority (`notify_master_rx_lower_pri`): limited in rate, but
+    /// not as notices are.
+    HeardLower {
+        /// Name of the instance.
+        name: Arc<str>,
+        /// Its own priority.
+        priority: u8,
+    },
+    /// `log_unknown_vrids`: adverts of virtual routers that are not configured; one a second at most.
+    UnknownVrid {
+        /// Where it was heard.
+        iface: Arc<str>,
+        /// The virtual router of the last one.
+        vrid: u8,
+        /// Who sent the last one.
+        from: Ipv4Addr,
+        /// How many since the last of these actions.
+        count: u64,
+    },
+    /// Something that an operator wants to read; already limited in rate.
+    Notice {
+        /// Name of the instance.
+        name: Arc<str>,
+        /// What.
+        notice: Notice,
+    },
+    /// Which of the virtual addresses are on this host; told when that changed.
+    Addresses(BTreeMap<IpAddr, bool>),
+    /// Everything that [`Order::Configure`] led to at once was carried out.
+    Configured {
+        /// The priority of each instance, by its name.
+        priorities: BTreeMap<String, u8>,
+    },
+    /// After [`Order::Shutdown`]: everything was handed over and let go.
+    Stopped,
+}
+
+impl Router {
+    /// Does what is asked at `now`.
+    pub fn obey(&mut self, order: &Order, now: Time) {
+        match order {
+            Order::Ready(ready) => self.handle(Event::Ready(*ready), now),
+            Order::Configure(model) => {
+                self.reconfigure(model, now);
+                self.configured = true;
+            }
+            Order::ScriptEnded { run, good, words } => {
+                let (run, good) = (*run, *good);
+                self.handle(Event::ScriptEnded { run, good, words }, now);
+            }
+            Order::Shutdown => self.handle(Event::Shutdown, now),
+        }
+    }
+
+    /// What is only known when everything else was carried out.
+    pub(super) fn news(&mut self) -> Option<Report> {
+        if std::mem::take(&mut self.addresses_stale) {
+            let mut addresses: BTreeMap<IpAddr, bool> = BTreeMap::new();
+            for (addr, here) in self.addresses() {
+                *addresses.entry(addr).or_default() |= here;
+            }
+            if addresses != self.addresses_told {
+                self.addresses_told.clone_from(&addresses);
+                return Some(Report::Addresses(addresses));
+            }
+        }
+        if std::mem::take(&mut self.configured) {
+            let priorities = self.priorities();
+            return Some(Report::Configured { priorities });
+        }
+        (self.is_stopped() && !std::mem::replace(&mut self.stop_told, true))
+            .then_some(Report::Stopped)
+    }
+}

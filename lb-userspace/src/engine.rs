@@ -24,13 +24,15 @@ mod notify;
 mod status;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::control::status::Counts;
-use crate::health::{Health, Kept, NotRun, ProbeId, Verdict};
+use crate::health::{Health, Kept, NotRun, Probe, ProbeId, Verdict};
 use crate::model::Model;
 use crate::plan::{Dump, Link, Op, Refs, Refusal, Tables};
 use crate::time::Time;
@@ -38,6 +40,7 @@ use crate::vrrp::{self, Order, Report};
 
 use desired::{Due, Index, View};
 use notify::Notifier;
+use ways::{Known, Waiting};
 
 pub use alarm::{Alarm, Watched};
 pub use event::{Action, Event};
@@ -79,6 +82,8 @@ pub struct Engine {
     links_up: Option<BTreeSet<u32>>,
     /// Where the probes that are under way go, and whether that was cut off meanwhile.
     under_way: BTreeMap<ProbeId, (IpAddr, bool)>,
+    /// Probes that wait to know where to go.
+    waiting: Waiting,
     peers: BTreeSet<[u8; 6]>,
     /// As in [`Action::Fellows`]; what an earlier process told is not known.
     fellows: Option<BTreeSet<([u8; 6], u16)>>,
@@ -129,6 +134,7 @@ impl Engine {
             own,
             links_up: None,
             under_way: BTreeMap::new(),
+            waiting: Waiting::default(),
             peers: BTreeSet::new(),
             fellows: None,
             attached,
@@ -269,11 +275,8 @@ impl Engine {
             let mut probes = Vec::new();
             self.health
                 .start(now, room.min(PROBES_AT_ONCE), &mut probes);
-            if !probes.is_empty() {
-                let fresh = probes.iter().map(|p| (p.id, (p.check.addr, false)));
-                self.under_way.extend(fresh);
-                self.void_probes();
-                self.actions.push_back(Action::Probe(probes));
+            if !probes.is_empty() || !self.waiting.is_empty() {
+                self.begin(probes, now);
             }
         }
         for key in self.health.take_changed() {
@@ -290,10 +293,10 @@ impl Engine {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         if self.stopping {
-            None
-        } else {
-            self.health.next_probe()
+            return None;
         }
+        let due = [self.health.next_probe(), self.waiting.deadline()];
+        due.into_iter().flatten().min()
     }
 
     /// The next thing to do.
@@ -320,13 +323,41 @@ impl Engine {
         }
     }
 
+    /// Starts probes, and those that waited to know where to go.
+    fn begin(&mut self, due: Vec<Probe>, now: Time) {
+        let known = Known {
+            neighbours: &self.neighbours,
+            own: &self.own,
+        };
+        let sorted = self.waiting.sort(due, &known, now);
+        for (id, verdict) in sorted.judged {
+            self.health.verdict(id, &verdict, Duration::ZERO, now);
+        }
+        if sorted.ready.is_empty() {
+            return;
+        }
+        for probe in &sorted.ready {
+            let addr = probe.check.addr;
+            self.under_way
+                .insert(probe.id, (addr, self.is_cut_off(addr)));
+        }
+        self.actions.push_back(Action::Probe(sorted.ready));
+    }
+
+    /// Whether the way to a server is down.
+    fn is_cut_off(&self, addr: IpAddr) -> bool {
+        let link = self.neighbours.get(&addr);
+        let up = self.links_up.as_ref();
+        link.zip(up).is_some_and(|(l, up)| !up.contains(&l.ifindex))
+    }
+
     /// Marks the probes whose way is down.
     fn void_probes(&mut self) {
-        let Some(up) = &self.links_up else { return };
-        for (addr, void) in self.under_way.values_mut() {
-            let link = self.neighbours.get(addr);
-            *void |= link.is_some_and(|l| !up.contains(&l.ifindex));
+        let mut under_way = std::mem::take(&mut self.under_way);
+        for (addr, void) in under_way.values_mut() {
+            *void |= self.is_cut_off(*addr);
         }
+        self.under_way = under_way;
     }
 
     /// A failure is none of the server's when this host was cut off from it: otherwise a director

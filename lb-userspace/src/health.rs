@@ -19,6 +19,7 @@
 pub mod by_hand;
 pub mod checker;
 pub mod dns;
+pub mod dr_path;
 pub mod event;
 pub mod http;
 pub mod ping;
@@ -32,6 +33,7 @@ pub mod udp;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{Check, Service, ServiceKey};
@@ -39,6 +41,7 @@ use crate::time::Time;
 
 pub use by_hand::{ByHand, Kept, SetServer};
 pub use checker::{Failure, NotRun, Verdict};
+pub use dr_path::Way;
 pub use event::{Change, Transition};
 pub use pool::Target;
 
@@ -58,6 +61,24 @@ pub struct Probe {
     pub check: Check,
     /// Which URL of it to ask for; 0 where there are none.
     pub url: usize,
+    /// The addresses of the service: more than one for a group.
+    pub services: Arc<[ServiceKey]>,
+    /// How frames get to the server, for `DR_PATH_CHECK`; to be filled in.
+    pub way: Option<Way>,
+}
+
+impl Probe {
+    /// Of a check that needs to know nothing more.
+    #[must_use]
+    pub fn new(id: ProbeId, check: Check) -> Self {
+        Probe {
+            id,
+            check,
+            url: 0,
+            services: Arc::default(),
+            way: None,
+        }
+    }
 }
 
 /// Identifies a check for as long as it is configured.
@@ -220,9 +241,9 @@ impl Health {
             checker.run = Some(run);
             self.running.insert(run, id);
             out.push(Probe {
-                id: run,
-                check: checker.check.clone(),
                 url: checker.round.url,
+                services: Arc::clone(&pool.keys),
+                ..Probe::new(run, checker.check.clone())
             });
             started += 1;
         }

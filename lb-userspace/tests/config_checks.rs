@@ -333,3 +333,64 @@ fn smtp_check_and_its_hosts() {
         );
     }
 }
+
+#[test]
+fn the_path_of_direct_routing_is_checked_where_the_file_says_so() {
+    // global_defs, virtual_server, real_server: how many checks of the path there are.
+    for (global, service, server, checked) in [
+        ("", "", "", 0),
+        ("check_dr_path", "", "", 1),
+        ("", "check_dr_path", "", 1),
+        ("", "", "check_dr_path", 1),
+        ("", "", "DR_PATH_CHECK {\n}", 1),
+        ("check_dr_path", "check_dr_path off", "", 0),
+        ("check_dr_path", "", "check_dr_path off", 0),
+        ("check_dr_path off", "check_dr_path on", "", 1),
+        ("check_dr_path", "", "DR_PATH_CHECK {\n}", 1),
+        ("check_dr_path", "lb_kind TUN", "", 0),
+        ("check_dr_path", "", "lvs_method TUN", 0),
+    ] {
+        let case = format!("{global} / {service} / {server}");
+        let kind = if service.starts_with("lb_kind") {
+            ""
+        } else {
+            "lb_kind DR"
+        };
+        let text = format!(
+            "global_defs {{\n{global}\n}}\nvirtual_server 192.0.2.1 80 {{\n lb_algo rr\n {kind}\n protocol TCP\n delay_loop 7\n connect_timeout 2\n alpha\n {service}\n real_server 192.0.2.2 80 {{\n retry 4\n {server}\n }}\n}}\n"
+        );
+        let l = load("test.conf", &text);
+        assert!(l.diagnostics.is_empty(), "{case}: {}", l.render(false));
+        let checks = &l.model.expect("a model").services[0].real_servers[0].checks;
+        assert_eq!(checks.len(), checked, "{case}");
+        let inherited = Check {
+            timeout: Duration::from_secs(2),
+            interval: Duration::from_secs(7),
+            warmup: Duration::from_secs(7),
+            retry: 4,
+            alpha: true,
+            ..Check::new(CheckKind::DrPath, "192.0.2.2".parse().unwrap(), 80)
+        };
+        assert!(checks.iter().all(|c| *c == inherited), "{case}: {checks:?}");
+    }
+    let own = "DR_PATH_CHECK {\nconnect_port 81\nbindto 192.0.2.9\nconnect_timeout 1\ndelay_loop 3\nretry 0\ndelay_before_retry 2\nwarmup 0\nalpha\nlog_all_failures\n}";
+    assert_eq!(
+        checks(own),
+        [Check {
+            port: 81,
+            bind_addr: Some("192.0.2.9".parse().unwrap()),
+            timeout: Duration::from_secs(1),
+            interval: Duration::from_secs(3),
+            retry: 0,
+            retry_delay: Duration::from_secs(2),
+            warmup: Duration::ZERO,
+            alpha: true,
+            log_all_failures: true,
+            ..Check::new(CheckKind::DrPath, "192.0.2.2".parse().unwrap(), 53)
+        }]
+    );
+    for server in ["check_dr_path", "DR_PATH_CHECK {\n}"] {
+        let conflict = [(Code::Conflict, Severity::Error)];
+        assert_eq!(codes(&format!("lvs_method TUN\n{server}")), conflict);
+    }
+}

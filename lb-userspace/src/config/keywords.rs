@@ -62,6 +62,8 @@ pub enum Block {
     PingCheck,
     /// `UDP_CHECK`.
     UdpCheck,
+    /// lbd's own `DR_PATH_CHECK`.
+    DrPathCheck,
     /// `FILE_CHECK`.
     FileCheck,
     /// lbd's own `timeouts`.
@@ -96,6 +98,7 @@ impl Block {
         Block::BfdCheck,
         Block::PingCheck,
         Block::UdpCheck,
+        Block::DrPathCheck,
         Block::FileCheck,
         Block::Timeouts,
     ];
@@ -129,6 +132,7 @@ impl Block {
             Block::BfdCheck => "BFD_CHECK",
             Block::PingCheck => "PING_CHECK",
             Block::UdpCheck => "UDP_CHECK",
+            Block::DrPathCheck => "DR_PATH_CHECK",
             Block::FileCheck => "FILE_CHECK",
             Block::Timeouts => "timeouts",
         }
@@ -162,6 +166,7 @@ impl Block {
             Block::BfdCheck => checkers::BFD_CHECK,
             Block::PingCheck => checkers::PING_CHECK,
             Block::UdpCheck => checkers::UDP_CHECK,
+            Block::DrPathCheck => checkers::DR_PATH_CHECK,
             Block::FileCheck => checkers::FILE_CHECK,
             Block::Timeouts => lvs::TIMEOUTS,
         }

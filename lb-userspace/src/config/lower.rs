@@ -2,6 +2,7 @@
 
 mod address;
 mod checks;
+mod dr_path;
 mod election;
 mod garp;
 mod global;
@@ -58,6 +59,8 @@ pub(crate) struct Lower {
     suggestions: HashMap<(Block, String), Vec<String>>,
     /// `checker_log_all_failures`.
     log_all_failures: bool,
+    /// `check_dr_path` of `global_defs`.
+    check_dr_path: bool,
 }
 
 /// The statements of a block that have an effect, under their present names, and what stands in the
@@ -78,6 +81,7 @@ pub(crate) fn lower(nodes: &[Node], rules: Rules) -> Lowered {
         weights: HashMap::new(),
         suggestions: HashMap::new(),
         log_all_failures: false,
+        check_dr_path: false,
     };
     let model = l.top(nodes);
     Lowered {

@@ -20,6 +20,7 @@ use crate::vrrp::{self, Applied, LinkState, Policy, Report, Router, State};
 mod by_hand;
 mod large;
 mod notices;
+mod paths;
 
 const ROOM: usize = 1000;
 

@@ -1,6 +1,7 @@
 //! One check: its verdicts, its retries, when it runs next.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::health::ProbeId;
@@ -39,6 +40,8 @@ pub enum Failure {
     NoAnswer,
     /// What came back is not what it should be.
     Answer(String),
+    /// Nothing comes back from a virtual address at the server (`DR_PATH_CHECK`).
+    VirtualAddress(IpAddr),
     /// Anything else, in the kernel's words.
     Other(String),
 }
@@ -52,6 +55,9 @@ impl fmt::Display for Failure {
             Failure::HostUnreachable => "host unreachable",
             Failure::NetworkUnreachable => "network unreachable",
             Failure::NoAnswer => "no answer in time",
+            Failure::VirtualAddress(vip) => {
+                return write!(f, "{vip} is not answered: is it on the server's lo?");
+            }
             Failure::Answer(words) | Failure::Other(words) => words,
         })
     }

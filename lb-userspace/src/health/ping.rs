@@ -67,7 +67,7 @@ impl Echo {
 }
 
 /// The sum of RFC 1071, not complemented.
-fn sum(octets: &[u8]) -> u16 {
+pub(super) fn sum(octets: &[u8]) -> u16 {
     let words = octets.chunks(2).map(|w| {
         let low = w.get(1).copied().unwrap_or(0);
         u32::from(u16::from_be_bytes([w[0], low]))

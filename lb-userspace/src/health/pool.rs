@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::health::CheckerId;
@@ -73,6 +74,7 @@ impl Name {
 pub(super) struct Pool {
     pub(super) name: Name,
     pub(super) key: ServiceKey,
+    pub(super) keys: Arc<[ServiceKey]>,
     quorum: u64,
     hysteresis: u64,
     sorry: Option<SorryServer>,
@@ -229,6 +231,7 @@ impl Pool {
         Pool {
             name: Name::of(service),
             key: service.key,
+            keys: service.keys().collect(),
             quorum: u64::from(service.quorum),
             hysteresis: u64::from(service.hysteresis),
             sorry: service.sorry_server,

@@ -6,6 +6,7 @@
 
 mod datagram;
 mod dns;
+mod dr_path;
 mod http;
 mod misc;
 mod ping;
@@ -24,7 +25,9 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::config::FileSource as _;
 use crate::health::{Probe, ProbeId, Verdict};
+use crate::io::files::RealFiles;
 use crate::io::script::Scripts;
 use crate::model::CheckKind;
 
@@ -149,11 +152,13 @@ async fn serve(
     at_once: Arc<Semaphore>,
     scripts: Scripts,
 ) {
+    let taps = dr_path::Taps::new(RealFiles.random());
     while let Some(probe) = queue.recv().await {
         let Ok(permit) = Arc::clone(&at_once).acquire_owned().await else {
             return;
         };
         let (done, scripts) = (done.clone(), scripts.clone());
+        let taps = Arc::clone(&taps);
         tokio::spawn(async move {
             let check = &probe.check;
             let (verdict, took) = match &check.kind {
@@ -164,6 +169,7 @@ async fn serve(
                 CheckKind::Ping => ping::probe(check).await,
                 CheckKind::Smtp(smtp) => smtp::probe(check, smtp).await,
                 CheckKind::Misc(misc) => misc::probe(check, misc, &scripts).await,
+                CheckKind::DrPath => dr_path::probe(&taps, &probe).await,
             };
             drop(permit);
             // The engine is gone when this fails, and so is all that waits for the verdict.

@@ -96,6 +96,9 @@ pub enum CheckKind {
     Smtp(SmtpCheck),
     /// `MISC_CHECK`: a script says so.
     Misc(MiscCheck),
+    /// lbd's own `DR_PATH_CHECK`: what is addressed to the service and sent to the server's MAC, as
+    /// direct routing does, is answered.
+    DrPath,
 }
 
 impl CheckKind {
@@ -110,6 +113,7 @@ impl CheckKind {
             CheckKind::Ping => "PING_CHECK",
             CheckKind::Smtp(_) => "SMTP_CHECK",
             CheckKind::Misc(_) => "MISC_CHECK",
+            CheckKind::DrPath => "DR_PATH_CHECK",
         }
     }
 
@@ -121,7 +125,8 @@ impl CheckKind {
             | CheckKind::Udp(_)
             | CheckKind::Http(_)
             | CheckKind::Ping
-            | CheckKind::Smtp(_) => 1,
+            | CheckKind::Smtp(_)
+            | CheckKind::DrPath => 1,
             CheckKind::Dns(_) => 3,
             CheckKind::Misc(_) => 0,
         }
@@ -135,13 +140,14 @@ impl CheckKind {
             | CheckKind::Udp(_)
             | CheckKind::Ping
             | CheckKind::Smtp(_)
-            | CheckKind::Misc(_) => Duration::from_secs(1),
+            | CheckKind::Misc(_)
+            | CheckKind::DrPath => Duration::from_secs(1),
             CheckKind::Dns(_) => interval,
             CheckKind::Http(_) => Duration::from_secs(3),
         }
     }
 
-    /// Whether it connects to a port.
+    /// Whether it needs a port to connect to.
     #[must_use]
     pub const fn has_port(&self) -> bool {
         match self {
@@ -150,7 +156,7 @@ impl CheckKind {
             | CheckKind::Http(_)
             | CheckKind::Dns(_)
             | CheckKind::Smtp(_) => true,
-            CheckKind::Ping | CheckKind::Misc(_) => false,
+            CheckKind::Ping | CheckKind::Misc(_) | CheckKind::DrPath => false,
         }
     }
 
@@ -163,7 +169,8 @@ impl CheckKind {
             | CheckKind::Http(_)
             | CheckKind::Dns(_)
             | CheckKind::Ping
-            | CheckKind::Smtp(_) => true,
+            | CheckKind::Smtp(_)
+            | CheckKind::DrPath => true,
             CheckKind::Misc(_) => false,
         }
     }

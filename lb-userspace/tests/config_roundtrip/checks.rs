@@ -103,6 +103,7 @@ pub(crate) fn kind() -> impl Strategy<Value = CheckKind> {
         udp().prop_map(CheckKind::Udp),
         dns.prop_map(CheckKind::Dns),
         Just(CheckKind::Ping),
+        Just(CheckKind::DrPath),
         smtp.prop_map(CheckKind::Smtp),
         http().prop_map(CheckKind::Http),
     ]

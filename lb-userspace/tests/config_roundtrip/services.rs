@@ -129,6 +129,21 @@ pub(crate) fn server() -> impl Strategy<Value = RealServer> {
         )
 }
 
+/// What there is of `DR_PATH_CHECK`: one at a server of direct routing, with what it knows.
+fn dr_path(server: &mut RealServer) {
+    let mut seen = server.method != ForwardMethod::Dr;
+    server
+        .checks
+        .retain(|c| c.kind != CheckKind::DrPath || !std::mem::replace(&mut seen, true));
+    let of_path = server
+        .checks
+        .iter_mut()
+        .filter(|c| c.kind == CheckKind::DrPath);
+    for check in of_path {
+        (check.addr, check.bind_port, check.bind_if, check.fwmark) = (server.addr, 0, None, 0);
+    }
+}
+
 pub(crate) fn service() -> impl Strategy<Value = Service> {
     let sorry = option::of((prop_oneof![ip(), v6()], method(), any::<bool>()));
     (
@@ -177,11 +192,13 @@ pub(crate) fn service() -> impl Strategy<Value = Service> {
                 let mut real_servers: Vec<RealServer> = Vec::new();
                 for r in servers {
                     if !real_servers.iter().any(|o| o.addr == r.addr) {
-                        real_servers.push(RealServer {
+                        let mut r = RealServer {
                             port: key.port,
                             method: way(r.addr, r.method),
                             ..r
-                        });
+                        };
+                        dr_path(&mut r);
+                        real_servers.push(r);
                     }
                 }
                 let total = real_servers

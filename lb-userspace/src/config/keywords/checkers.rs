@@ -3,7 +3,7 @@
 
 use super::Block;
 use super::Body::Block as Of;
-use super::Status::{self, Acted, NoEffect, NotNeeded, Old};
+use super::Status::{self, Acted, NoEffect, NotNeeded, Old, Own};
 use super::{Keyword, b, k};
 
 // Words that several checkers share, with the same meaning and default.
@@ -259,6 +259,37 @@ pub(super) const DNS_CHECK: &[Keyword] = connecting![
         "what to ask for",
     ),
     k("name", "NAME", Acted, ".", "the name to ask for"),
+];
+
+/// lbd's own.
+pub(super) const DR_PATH_CHECK: &[Keyword] = &[
+    k(
+        "connect_port",
+        "PORT",
+        Own,
+        "the real server's",
+        "the port to ask for, where the service takes any",
+    ),
+    k(
+        "bindto",
+        "IP",
+        Own,
+        "as the route says",
+        "this host's address to ask from",
+    ),
+    k(
+        "connect_timeout",
+        "SECONDS",
+        Own,
+        "5 or inherited",
+        "how long the answer may take",
+    ),
+    alpha(Own),
+    retry(Own, "1 or inherited"),
+    delay_before_retry(Own, "1 or inherited"),
+    warmup(Own),
+    delay_loop(Own),
+    log_all_failures(Own),
 ];
 
 pub(super) const MISC_CHECK: &[Keyword] = &[

@@ -572,6 +572,13 @@ pub(super) const GLOBAL: &[Keyword] = &[
         "how long a silent connection is remembered, by its state: 1 to 2678400 seconds",
     ),
     k(
+        "check_dr_path",
+        "[BOOL]",
+        Own,
+        "off",
+        "real servers of direct routing have a DR_PATH_CHECK",
+    ),
+    k(
         "flood_rate",
         "0..",
         Own,

@@ -99,6 +99,13 @@ pub(super) const VIRTUAL_SERVER: &[Keyword] = &[
         "a persistent client whose server has weight 0 gets another one",
     ),
     k(
+        "check_dr_path",
+        "[BOOL]",
+        Own,
+        "that of global_defs",
+        "real servers of direct routing have a DR_PATH_CHECK",
+    ),
+    k(
         "alpha",
         "[BOOL]",
         Acted,
@@ -385,6 +392,20 @@ pub(super) const REAL_SERVER: &[Keyword] = &[
         Of(Block::DnsCheck),
         Acted,
         "a DNS query must be answered",
+    ),
+    k(
+        "check_dr_path",
+        "[BOOL]",
+        Own,
+        "the service's",
+        "it has a DR_PATH_CHECK",
+    ),
+    b(
+        "DR_PATH_CHECK",
+        "",
+        Of(Block::DrPathCheck),
+        Own,
+        "what is for the service and is sent to the server must be answered by it",
     ),
     b(
         "MISC_CHECK",

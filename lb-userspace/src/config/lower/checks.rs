@@ -128,7 +128,7 @@ impl Lower {
     }
 
     /// Where a check connects to and from; what is not said stays as in `check`.
-    fn target(&mut self, walked: &Walked<'_>, check: Check) -> Check {
+    pub(super) fn target(&mut self, walked: &Walked<'_>, check: Check) -> Check {
         let ip = |l: &mut Self, name: &str| {
             let n = l.last(walked, name)?;
             let w = n.args().first()?;
@@ -158,7 +158,7 @@ impl Lower {
     }
 
     /// When a check runs, and what is told of it.
-    fn pace(&mut self, walked: &Walked<'_>, t: &Timing, check: &mut Check) {
+    pub(super) fn pace(&mut self, walked: &Walked<'_>, t: &Timing, check: &mut Check) {
         check.timeout = t.timeout.unwrap_or(Check::TIMEOUT);
         check.interval = t.interval.unwrap_or(Check::INTERVAL);
         check.retry = t.retry.unwrap_or(check.kind.retry());

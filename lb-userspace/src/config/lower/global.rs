@@ -119,6 +119,9 @@ impl Lower {
                 ("checker_log_all_failures", _) => {
                     self.log_all_failures = self.switch(n).unwrap_or(self.log_all_failures);
                 }
+                ("check_dr_path", _) => {
+                    self.check_dr_path = self.switch(n).unwrap_or(self.check_dr_path);
+                }
                 ("log_unknown_vrids", _) => global.log_unknown_vrids = true,
                 ("lvs_timeouts", _) => self.lvs_timeouts(n, &mut global.timeouts),
                 ("flood_rate", Some(w)) => {

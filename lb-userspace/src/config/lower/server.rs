@@ -18,6 +18,7 @@ pub(super) struct Inherited {
     pub(super) weight: u16,
     pub(super) inhibit: bool,
     pub(super) alpha: bool,
+    pub(super) check_dr_path: bool,
     pub(super) timing: Timing,
     /// `virtualhost`.
     pub(super) host: Option<String>,
@@ -181,6 +182,8 @@ impl Lower {
         for (keyword, n) in &walked.acted {
             checks.extend(self.checks(keyword, n, &above));
         }
+        let dr_path = self.check_dr_path(&walked, inherited.check_dr_path);
+        checks.extend(self.dr_path(&walked, &above, dr_path, method));
         // Those of a kind stand together, as in TOML.
         checks.sort_by_key(|c| c.kind.name());
         Some(RealServer {
@@ -305,6 +308,7 @@ impl Lower {
             weight: weight.map_or(1, |w| w as u16),
             inhibit: self.flag(walked, "inhibit_on_failure"),
             alpha: self.flag(walked, "alpha"),
+            check_dr_path: self.check_dr_path(walked, self.check_dr_path),
             timing: self.timing(walked, Timing::default(), false),
             host: self.virtualhost(walked, None),
         }

@@ -16,7 +16,8 @@ use crate::model::{
 };
 
 /// Writes a model as keepalived.conf. keepalived 2.2.7 reads it too, except for lbd's own words
-/// (`sloppy`, `timeouts`, `expire_nodest_conn`, `expire_quiescent_template`, `flood_rate`).
+/// (`sloppy`, `timeouts`, `expire_nodest_conn`, `expire_quiescent_template`, `flood_rate`,
+/// `DR_PATH_CHECK`).
 #[must_use]
 pub fn to_keepalived(model: &Model) -> String {
     let mut w = Writer::default();

@@ -19,7 +19,7 @@ pub(super) enum Value {
 pub(super) fn keywords(kind: &CheckKind) -> Vec<(&'static str, Value)> {
     match kind {
         // Those of HTTP_GET are in `http`.
-        CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Ping => Vec::new(),
+        CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Ping | CheckKind::DrPath => Vec::new(),
         CheckKind::Udp(udp) => udp_check(udp),
         CheckKind::Dns(dns) => dns_check(dns),
         CheckKind::Smtp(SmtpCheck { helo_name }) if helo_name == SmtpCheck::HELO_NAME => Vec::new(),

@@ -48,7 +48,7 @@ fn run(checks: impl IntoIterator<Item = Check>) -> Vec<Finished> {
             std::thread::yield_now();
         }
         let id = ProbeId(n);
-        prober.start(Probe { id, check, url: 0 }).unwrap();
+        prober.start(Probe::new(id, check)).unwrap();
         left += 1;
     }
     let mut out: Vec<Finished> = (0..left)
@@ -230,13 +230,7 @@ fn a_full_queue_gives_the_probe_back_and_dropping_ends_the_thread() {
     assert_eq!(prober.room(), QUEUE);
     drop(results);
     for n in 0..10 {
-        prober
-            .start(Probe {
-                url: 0,
-                id: ProbeId(n),
-                check: check(addr),
-            })
-            .unwrap();
+        prober.start(Probe::new(ProbeId(n), check(addr))).unwrap();
     }
     let begin = now();
     drop(prober);

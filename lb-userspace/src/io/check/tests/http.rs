@@ -140,7 +140,12 @@ fn the_url_that_is_due_is_asked_for() {
         (1, Verdict::Ok),
     ] {
         let (id, check) = (ProbeId(7), check.clone());
-        prober.start(Probe { id, check, url }).unwrap();
+        prober
+            .start(Probe {
+                url,
+                ..Probe::new(id, check)
+            })
+            .unwrap();
         assert_eq!(results.blocking_recv().unwrap().verdict, want);
     }
 }

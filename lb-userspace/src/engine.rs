@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use crate::control::status::Counts;
 use crate::health::{Health, Kept, NotRun, Probe, ProbeId, Verdict};
-use crate::model::Model;
+use crate::model::{Model, ServiceKey};
 use crate::plan::{Dump, Link, Op, Refs, Refusal, Tables};
 use crate::time::Time;
 use crate::vrrp::{self, Order, Report};
@@ -90,6 +90,9 @@ pub struct Engine {
     attached: bool,
     meter: Meter,
     refused: Vec<Refusal>,
+    /// The services whose quorum instances follow: their names to VRRP, the services, and what was
+    /// told.
+    quorums: Vec<(String, ServiceKey, Option<bool>)>,
     /// The real servers of which [`Action::Routed`] was told.
     routed: BTreeMap<IpAddr, [u8; 6]>,
     /// As the router told last.
@@ -140,6 +143,7 @@ impl Engine {
             attached,
             meter: Meter::default(),
             refused: Vec::new(),
+            quorums: tracked_services(&model),
             routed: BTreeMap::new(),
             addresses: BTreeMap::new(),
             ready: attached || model.services.is_empty(),
@@ -152,6 +156,7 @@ impl Engine {
         };
         engine.notifier.add(&engine.model);
         engine.configure();
+        engine.tell_quorums();
         engine.actions.push_back(Action::Follow(desired::to_resolve(
             &engine.model,
             &engine.tables,
@@ -189,6 +194,7 @@ impl Engine {
         self.health.apply(&self.model.services, now, random);
         self.keep();
         self.index = Index::of(&self.model);
+        self.quorums = tracked_services(&self.model);
         self.configure();
         // What is new is in the maps before its address comes, what goes leaves after its address.
         let places = (0..self.model.services.len()).collect();
@@ -198,6 +204,7 @@ impl Engine {
         self.configuring += 1;
         let order = Order::Configure(Arc::clone(&self.model));
         self.actions.push_back(Action::Vrrp(order));
+        self.tell_quorums();
         for (addr, here) in self.addresses.clone() {
             self.health.address(addr, here, now);
         }
@@ -240,6 +247,11 @@ impl Engine {
             Event::Verdict { id, verdict, took } => {
                 let verdict = self.in_view_of_links(id, verdict);
                 self.health.verdict(id, &verdict, took, now);
+            }
+            Event::FileRead { name, value } => {
+                self.health.file(&name, value, now);
+                let order = Order::FileRead { name, value };
+                self.actions.push_back(Action::Vrrp(order));
             }
             Event::Refs(refs) => {
                 let ops = self.tables.release(&refs);
@@ -286,6 +298,7 @@ impl Engine {
         if self.due != Due::Nothing {
             self.plan(now);
         }
+        self.tell_quorums();
     }
 
     /// When [`Engine::tick`] is wanted next; call it also after every turn in which something was
@@ -413,6 +426,7 @@ impl Engine {
             Report::Stopped => self.actions.push_back(Action::Stopped),
             Report::RunScript { .. }
             | Report::ScriptChanged { .. }
+            | Report::FollowedChanged { .. }
             | Report::PriorityChanged { .. }
             | Report::UnknownVrid { .. }
             | Report::Notice { .. } => {}
@@ -428,6 +442,20 @@ impl Engine {
             let told = service.and_then(|s| notify::health(s, &t.change));
             self.actions.push_back(Action::Health(t));
             self.notify(told);
+        }
+    }
+
+    /// Says to VRRP which of the services that it follows have their quorum.
+    fn tell_quorums(&mut self) {
+        for (name, key, told) in &mut self.quorums {
+            let now = self.health.quorum(key).map(|(good, _)| good);
+            let Some(good) = now.filter(|_| now != *told) else {
+                continue;
+            };
+            *told = now;
+            let (what, name) = (vrrp::Followed::Service, name.clone());
+            let order = Order::Followed { what, name, good };
+            self.actions.push_back(Action::Vrrp(order));
         }
     }
 
@@ -517,4 +545,18 @@ impl Engine {
             self.actions.push_back(Action::Write(ops));
         }
     }
+}
+
+/// The services that instances follow.
+fn tracked_services(model: &Model) -> Vec<(String, ServiceKey, Option<bool>)> {
+    let instances = model.instances.iter().map(|i| &i.tracks);
+    let all = instances.chain(model.sync_groups.iter().map(|g| &g.tracks));
+    let keys: BTreeSet<ServiceKey> = all.flat_map(|t| &t.services).map(|t| t.key).collect();
+    let service = |key: ServiceKey| {
+        let mut services = model.services.iter();
+        services.find(|s| s.keys().any(|k| k == key))
+    };
+    keys.into_iter()
+        .filter_map(|key| Some((key.to_string(), service(key)?.key, None)))
+        .collect()
 }

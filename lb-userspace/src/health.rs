@@ -21,6 +21,7 @@ pub mod checker;
 pub mod dns;
 pub mod dr_path;
 pub mod event;
+mod file;
 pub mod http;
 pub mod ping;
 pub mod pool;
@@ -40,7 +41,7 @@ use crate::model::{Check, Service, ServiceKey};
 use crate::time::Time;
 
 pub use by_hand::{ByHand, Kept, SetServer};
-pub use checker::{Failure, NotRun, Verdict};
+pub use checker::{Failure, NotRun, Verdict, Weighs};
 pub use dr_path::Way;
 pub use event::{Change, Transition};
 pub use pool::Target;
@@ -106,6 +107,8 @@ pub struct Health {
     transitions: Vec<Transition>,
     /// What a predecessor had set by hand; the first configuration takes it up.
     left: by_hand::Left,
+    /// Values of the files that checks follow.
+    files: BTreeMap<String, i64>,
 }
 
 impl Health {
@@ -149,6 +152,7 @@ impl Health {
         self.dirty.retain(|key| self.by_key.contains_key(key));
         self.say_ended(&before);
         self.index();
+        self.read_again(now);
     }
 
     fn pool(&self, service: &ServiceKey) -> Option<&Pool> {
@@ -175,9 +179,10 @@ impl Health {
                         Some(run) => {
                             self.running.insert(run, *id);
                         }
-                        None => {
+                        None if checker.runs_by_itself() => {
                             self.due.insert((checker.due, *id));
                         }
+                        None => {}
                     }
                 }
             }

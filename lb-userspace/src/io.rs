@@ -19,4 +19,5 @@ pub mod script;
 pub mod speaker;
 pub mod state;
 pub mod terminal;
+pub mod trackfile;
 pub mod vrrp;

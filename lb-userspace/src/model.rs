@@ -17,7 +17,7 @@ mod transport;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use check::{Check, CheckKind};
+pub use check::{Check, CheckKind, FileCheck};
 pub use election::Election;
 pub use http::{Http, HttpDigest, HttpVersion, StatusCodes, Url};
 pub use pattern::{HttpRegex, HttpRegexText, RegexOption};
@@ -25,7 +25,7 @@ pub use probes::{DnsCheck, DnsType, Pattern, SmtpCheck, UdpCheck};
 pub use scheduler::{SchedFlags, Scheduler};
 pub use script::{Fifo, Fifos, MiscCheck, Script, User, VrrpNotify};
 use serde::{Deserialize, Serialize};
-pub use track::{Track, VrrpScript};
+pub use track::{InitFile, ServiceTrack, Track, TrackFile, Tracks, VrrpScript};
 pub use transport::{OldChecksum, Transport, Unicast, UnicastPeer, VRRP_GROUP};
 
 /// A whole configuration.
@@ -36,6 +36,8 @@ pub struct Model {
     pub global: Global,
     /// `vrrp_script`; names are unique.
     pub vrrp_scripts: Vec<VrrpScript>,
+    /// `track_file`; names are unique.
+    pub track_files: Vec<TrackFile>,
     /// VRRP instances in the order of the file; names are unique, and so is (interface, VRID).
     pub instances: Vec<VrrpInstance>,
     /// Sync groups; an instance is in at most one.
@@ -230,14 +232,11 @@ pub struct VrrpInstance {
     pub mcast_src_ip: Option<IpAddr>,
     /// `unicast_peer`, `mcast_dst_ip`, `vrrp_mcast_group4`.
     pub transport: Transport,
-    /// `track_interface` without weight: these must be up (the instance's own always must).
-    pub track_interfaces: Vec<String>,
     /// `dont_track_primary`.
     pub dont_track_primary: bool,
-    /// `track_script`. None has a weight when `priority` is 255, or in a sync group without
-    /// `tracking_weight`.
+    /// `track_script` and the like.
     #[serde(default)]
-    pub track_scripts: Vec<Track>,
+    pub tracks: Tracks,
     /// `notify` and the like.
     #[serde(default)]
     pub notify: VrrpNotify,
@@ -285,9 +284,9 @@ pub struct SyncGroup {
     pub name: String,
     /// Names of instances that exist.
     pub members: Vec<String>,
-    /// `track_script`: of all members.
+    /// What all members follow.
     #[serde(default)]
-    pub track_scripts: Vec<Track>,
+    pub tracks: Tracks,
     /// `sync_group_tracking_weight`: members may have tracks with a weight.
     #[serde(default)]
     pub tracking_weight: bool,

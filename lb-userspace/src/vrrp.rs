@@ -21,6 +21,7 @@
 mod config;
 mod election;
 mod event;
+mod follow;
 mod garp;
 mod hold;
 mod instance;
@@ -38,7 +39,8 @@ mod transport;
 
 pub use config::{Policy, Resume};
 pub use event::{
-    Action, Address, Applied, Event, InstanceId, LinkState, Notice, Reason, State, Transition,
+    Action, Address, Applied, Event, Followed, InstanceId, LinkState, Notice, Reason, State,
+    Transition,
 };
 pub use report::{Order, Report};
 pub use router::Router;

@@ -391,10 +391,12 @@ fn instance(i: &VrrpInstance, lines: &[&str], text: &str, diff: &mut Vec<String>
         .filter_map(|l| l.split([' ', ',']).next())
         .map(str::to_owned)
         .collect();
-    if tracked != i.track_interfaces {
+    let ours = i.tracks.interfaces.iter().map(|t| t.name.clone());
+    let ours: Vec<String> = ours.collect();
+    if tracked != ours {
         diff.push(format!(
-            "{}: track_interface: keepalived {tracked:?}, lbd {:?}",
-            i.name, i.track_interfaces
+            "{}: track_interface: keepalived {tracked:?}, lbd {ours:?}",
+            i.name
         ));
     }
 }

@@ -83,7 +83,12 @@ fn model() -> impl Strategy<Value = Model> {
         vec(name(), 4),
         any::<bool>(),
         notify(),
-        (vec(vrrp_script(), 0..3), tracks(), tracks(), any::<bool>()),
+        (
+            (vec(vrrp_script(), 0..3), vec(track_file(), 0..3)),
+            tracks(),
+            tracks(),
+            any::<bool>(),
+        ),
     )
         .prop_map(
             |(
@@ -93,10 +98,12 @@ fn model() -> impl Strategy<Value = Model> {
                 names,
                 grouped,
                 notify,
-                (mut vrrp_scripts, own, of_group, tracking_weight),
+                ((mut vrrp_scripts, mut track_files), own, of_group, tracking_weight),
             )| {
                 vrrp_scripts.sort_by(|a, b| a.name.cmp(&b.name));
                 vrrp_scripts.dedup_by(|a, b| a.name == b.name);
+                track_files.sort_by(|a, b| a.name.cmp(&b.name));
+                track_files.dedup_by(|a, b| a.name == b.name);
                 let mut instances: Vec<VrrpInstance> = Vec::new();
                 for i in all {
                     let clash = |o: &VrrpInstance| {
@@ -152,13 +159,21 @@ fn model() -> impl Strategy<Value = Model> {
                 }
                 for i in &mut instances {
                     let weighted = i.priority != 255 && (!grouped || tracking_weight);
-                    i.track_scripts = tracked(&vrrp_scripts, &own, weighted);
+                    i.tracks.scripts = tracked(&vrrp_scripts, &own, weighted);
+                    i.tracks.files = tracked_files(&track_files, &own, weighted);
+                    i.tracks.services = tracked_services(&services, &own, weighted);
+                    i.tracks.interfaces.retain(|t| weighted || t.weight == 0);
                 }
                 let sync_groups = if grouped && !members.is_empty() {
                     vec![SyncGroup {
                         name: "G 1".to_owned(),
                         members,
-                        track_scripts: tracked(&vrrp_scripts, &of_group, true),
+                        tracks: Tracks {
+                            interfaces: Vec::new(),
+                            scripts: tracked(&vrrp_scripts, &of_group, true),
+                            files: tracked_files(&track_files, &of_group, true),
+                            services: tracked_services(&services, &of_group, true),
+                        },
                         tracking_weight,
                         // Groups have fewer.
                         notify: VrrpNotify {
@@ -171,9 +186,27 @@ fn model() -> impl Strategy<Value = Model> {
                 } else {
                     Vec::new()
                 };
+                for (server, track) in services
+                    .iter_mut()
+                    .flat_map(|s| &mut s.real_servers)
+                    .zip(track_files.iter().cycle())
+                {
+                    let file = FileCheck {
+                        file: track.name.clone(),
+                        weight: i32::from(server.weight) - 30_000,
+                        reverse: server.inhibit_on_failure,
+                    };
+                    let check = Check::new(CheckKind::File(file), server.addr, 0);
+                    let at = server
+                        .checks
+                        .iter()
+                        .filter(|c| c.kind.name() < "FILE_CHECK");
+                    server.checks.insert(at.count(), check);
+                }
                 let mut model = Model {
                     global,
                     vrrp_scripts,
+                    track_files,
                     instances,
                     sync_groups,
                     services,

@@ -184,13 +184,13 @@ fn tracked_scripts_inherit_what_their_lines_do_not_say() {
         script(&["/f", "a"], user("joe", Some("staff")))
     );
     assert_eq!(
-        m.instances[0].track_scripts,
+        m.instances[0].tracks.scripts,
         [track("plain", 0, false), track("full", -20, true)]
     );
     let lines = "track_script {\n plain weight 5\n full weight 7 noreverse\n}";
     let m = model(&format!("{SCRIPTS}{}", instance(lines)));
     assert_eq!(
-        m.instances[0].track_scripts,
+        m.instances[0].tracks.scripts,
         [track("plain", 5, false), track("full", 7, false)]
     );
 }
@@ -252,8 +252,8 @@ fn what_is_wrong_with_tracked_scripts_is_named() {
         group(kept)
     );
     let m = model(&text);
-    assert_eq!(m.instances[0].track_scripts, [track("plain", 5, false)]);
-    assert_eq!(m.sync_groups[0].track_scripts, [track("full", -20, true)]);
+    assert_eq!(m.instances[0].tracks.scripts, [track("plain", 5, false)]);
+    assert_eq!(m.sync_groups[0].tracks.scripts, [track("full", -20, true)]);
 }
 
 fn checked(lines: &str) -> String {

@@ -54,18 +54,29 @@ impl Ear {
         self.dir.path().join(name).display().to_string()
     }
 
-    /// One instance that follows a file: with `weight`, or by a FAULT.
-    fn tracking(&self, priority: u8, weight: &str) -> String {
+    /// One instance that follows the file `flag` in a way.
+    fn tracking(&self, priority: u8, way: &Way) -> String {
+        let path = self.path("flag");
+        let (define, track) = match way.by {
+            By::Script => (
+                format!(
+                    "vrrp_script flag {{\n  script \"/usr/bin/test -e {path}\"\n  interval 1\n  fall 1\n  rise 1\n}}\n"
+                ),
+                "track_script",
+            ),
+            By::File => (
+                format!("track_file flag {{\n  file {path}\n  weight 2\n}}\n"),
+                "track_file",
+            ),
+        };
+        let line = way.line;
         format!(
             "global_defs {{\n  script_user root\n  notify_fifo {}\n  vrrp_notify_fifo {}\n}}\n\
-             vrrp_script flag {{\n  script \"/usr/bin/test -e {}\"\n  interval 1\n  \
-             fall 1\n  rise 1\n}}\n\
-             vrrp_instance alone {{\n  state BACKUP\n  interface eth0\n  virtual_router_id 9\n  \
-             priority {priority}\n  version 3\n  advert_int 0.1\n  track_script {{\n    flag {weight}\n  }}\n  \
+             {define}vrrp_instance alone {{\n  state BACKUP\n  interface eth0\n  virtual_router_id 9\n  \
+             priority {priority}\n  version 3\n  advert_int 0.1\n  {track} {{\n    flag {line}\n  }}\n  \
              virtual_ipaddress {{\n    {}\n  }}\n}}\n",
             self.path("all"),
             self.path("vrrp"),
-            self.path("flag"),
             VIPS[0]
         )
     }
@@ -215,8 +226,59 @@ fn scripts_and_fifos_hear_the_same_as_under_keepalived() -> Result<()> {
     Ok(())
 }
 
-/// The first director's script fails and succeeds again: what the FIFOs of both were told.
-fn tracked(kind: Kind, weight: &str) -> Result<[Vec<String>; 2]> {
+/// What the file `flag` is followed by.
+enum By {
+    Script,
+    File,
+}
+
+/// How the file `flag` is followed.
+struct Way {
+    by: By,
+    /// What stands behind its name.
+    line: &'static str,
+    /// What is in it while it is bad; none: it is not there.
+    bad: Option<&'static str>,
+    /// What the FIFO is told when it becomes bad.
+    told: &'static str,
+}
+
+const WAYS: [Way; 5] = [
+    Way {
+        by: By::Script,
+        line: "",
+        bad: None,
+        told: "FAULT 100",
+    },
+    Way {
+        by: By::Script,
+        line: "weight -30",
+        bad: None,
+        told: "BACKUP 70",
+    },
+    Way {
+        by: By::File,
+        line: "weight 0",
+        bad: Some("1"),
+        told: "FAULT 100",
+    },
+    // Twice what is in it.
+    Way {
+        by: By::File,
+        line: "",
+        bad: Some("-15"),
+        told: "BACKUP 70",
+    },
+    Way {
+        by: By::File,
+        line: "",
+        bad: Some("-127"),
+        told: "FAULT 100",
+    },
+];
+
+/// What the first director follows becomes bad and good again: what the FIFOs of both were told.
+fn tracked(kind: Kind, way: &Way) -> Result<[Vec<String>; 2]> {
     let mut ears = [Ear::new()?, Ear::new()?];
     for ear in &ears {
         std::fs::write(ear.path("flag"), "")?;
@@ -226,7 +288,7 @@ fn tracked(kind: Kind, weight: &str) -> Result<[Vec<String>; 2]> {
     pair.services.clear();
     pair.vips = vec![VIPS[0]];
     let mut spec = Spec::pair(&pair, [kind; 2]);
-    spec.confs = [ears[0].tracking(100, weight), ears[1].tracking(90, weight)];
+    spec.confs = [ears[0].tracking(100, way), ears[1].tracking(90, way)];
     let mut lab = Lab::new(&spec)?;
     let master = |lab: &Lab, first: bool| {
         wait_for("the master", LIMIT, || {
@@ -239,7 +301,10 @@ fn tracked(kind: Kind, weight: &str) -> Result<[Vec<String>; 2]> {
     master(&lab, true)?;
     lab.directors[1].start()?;
     lab.directors[1].wait_ready(LIMIT)?;
-    std::fs::remove_file(ears[0].path("flag"))?;
+    match way.bad {
+        Some(text) => std::fs::write(ears[0].path("flag"), text)?,
+        None => std::fs::remove_file(ears[0].path("flag"))?,
+    }
     master(&lab, false)?;
     std::fs::write(ears[0].path("flag"), "")?;
     master(&lab, true)?;
@@ -260,15 +325,72 @@ fn tracked(kind: Kind, weight: &str) -> Result<[Vec<String>; 2]> {
 }
 
 #[test]
-fn a_script_that_fails_moves_the_address_as_under_keepalived() -> Result<()> {
-    for (weight, fails) in [("", "FAULT 100"), ("weight -30", "BACKUP 70")] {
-        let theirs = tracked(Kind::Keepalived, weight)?;
-        let ours = tracked(Kind::Lbd, weight)?;
+fn what_is_followed_moves_the_address_as_under_keepalived() -> Result<()> {
+    for way in &WAYS {
+        let theirs = tracked(Kind::Keepalived, way)?;
+        let ours = tracked(Kind::Lbd, way)?;
         println!("{theirs:#?}");
-        assert_eq!(ours, theirs, "{weight}");
-        assert!(ours[0].iter().any(|l| l == fails), "{ours:?}");
+        assert_eq!(ours, theirs, "{}", way.told);
+        assert!(ours[0].iter().any(|l| l == way.told), "{ours:?}");
     }
     Ok(())
+}
+
+/// A director whose servers are all dead gives its address to one whose servers live.
+#[test]
+fn a_director_without_living_servers_yields() -> Result<()> {
+    let mut pair = PairConf::http(3, Duration::from_millis(100));
+    pair.vips = vec![VIPS[0]];
+    let dir = tempfile::tempdir()?;
+    let file = |director: usize| dir.path().join(director.to_string());
+    let mut spec = Spec::pair(&pair, [Kind::Lbd; 2]);
+    for (director, conf) in spec.confs.iter_mut().enumerate() {
+        *conf = format!(
+            "track_file servers {{\n  file {}\n  weight 0\n}}\n\
+             vrrp_instance V {{\n  state BACKUP\n  interface eth0\n  virtual_router_id 9\n  priority {}\n  \
+             version 3\n  advert_int 0.1\n  track_service {{\n    {vip} 80 tcp weight -30\n  }}\n  \
+             virtual_ipaddress {{\n    {vip}\n  }}\n}}\n\
+             virtual_server {vip} 80 {{\n  lb_algo rr\n  lb_kind DR\n  protocol TCP\n  \
+             real_server 10.77.0.21 80 {{\n    FILE_CHECK {{\n      track_file servers\n    }}\n  }}\n}}\n",
+            file(director).display(),
+            100 - 10 * director,
+            vip = VIPS[0],
+        );
+        std::fs::write(file(director), "0")?;
+    }
+    let mut lab = Lab::new(&spec)?;
+    let master = |lab: &Lab, first: bool| {
+        wait_for("the master", LIMIT, || {
+            let here = |d: usize| lab.directors[d].has_address(VIPS[0]).unwrap_or(false);
+            (here(0) == first && here(1) != first).then_some(())
+        })
+        .with_context(|| lab.logs())
+    };
+    lab.directors[0].start()?;
+    master(&lab, true)?;
+    lab.directors[1].start()?;
+    lab.directors[1].wait_ready(LIMIT)?;
+    std::fs::write(file(0), "1")?;
+    master(&lab, false)?;
+    std::fs::write(file(0), "0")?;
+    master(&lab, true)?;
+    // When nobody has any, the better one keeps the address.
+    std::fs::write(file(1), "1")?;
+    wait_for("the second one's servers to be dead", LIMIT, || {
+        lab.directors[1]
+            .log()
+            .contains("priority 90 -> 60")
+            .then_some(())
+    })
+    .with_context(|| lab.logs())?;
+    std::fs::write(file(0), "1")?;
+    wait_for("the first one's servers to be dead", LIMIT, || {
+        let log = lab.directors[0].log();
+        (log.matches("priority 100 -> 70").count() == 2).then_some(())
+    })
+    .with_context(|| lab.logs())?;
+    anyhow::ensure!(lab.directors[0].has_address(VIPS[0])?, "{}", lab.logs());
+    lab.finish()
 }
 
 #[test]

@@ -25,7 +25,7 @@ use super::diag::{Code, Diagnostic, Severity};
 use super::keywords::{self, Block, Body, Keyword, Status};
 use super::source::Span;
 use super::tree::{Node, Word};
-use crate::model::{Model, User};
+use crate::model::{Model, ServiceKey, User};
 
 pub(crate) use suggest::did_you_mean;
 pub(crate) use values::seconds;
@@ -54,8 +54,10 @@ pub(crate) struct Lower {
     left_out: Vec<String>,
     /// `script_user`, for scripts without a user of their own.
     script_user: Option<User>,
-    /// What lines of `track_script` inherit, by the script's name.
-    weights: HashMap<String, track::Weight>,
+    /// What lines of `track_script` and the like inherit, by their keyword and name.
+    weights: HashMap<(&'static str, String), track::Weight>,
+    /// The lines of `track_service`.
+    service_tracks: Vec<(ServiceKey, Span)>,
     suggestions: HashMap<(Block, String), Vec<String>>,
     /// `checker_log_all_failures`.
     log_all_failures: bool,
@@ -79,6 +81,7 @@ pub(crate) fn lower(nodes: &[Node], rules: Rules) -> Lowered {
         left_out: Vec::new(),
         script_user: None,
         weights: HashMap::new(),
+        service_tracks: Vec::new(),
         suggestions: HashMap::new(),
         log_all_failures: false,
         check_dr_path: false,
@@ -106,9 +109,11 @@ impl Lower {
             ..Model::default()
         };
         self.vrrp_scripts(&walked.acted, &mut model);
+        self.track_files(&walked.acted, &mut model);
         self.instances(&walked.acted, &defaults, &mut model);
         self.sync_groups(&walked.acted, &mut model);
         self.services(&walked.acted, &mut model);
+        self.tracked_services(&mut model);
         model
     }
 

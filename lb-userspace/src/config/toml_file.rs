@@ -278,7 +278,7 @@ impl Toml {
         }
     }
 
-    /// A list of lines: strings as they stand in keepalived.conf, or tables of options.
+    /// A list of lines: strings as they stand in keepalived.conf, lists of words, or tables of options.
     fn lines(&mut self, k: &'static Keyword, key: Span, value: &Value<'_>) -> Option<Node> {
         let span = self.span(value.span());
         let DeValue::Array(items) = value.get_ref() else {
@@ -298,6 +298,15 @@ impl Toml {
                     s.split_ascii_whitespace()
                         .map(|w| tree::word(w.to_owned(), span)),
                 ),
+                DeValue::Array(items) => {
+                    for item in items {
+                        let span = self.span(item.span());
+                        match scalar(item.get_ref()) {
+                            Some(text) => words.push(tree::word(text, span)),
+                            None => self.expected(span, "a string or a number", item.get_ref()),
+                        }
+                    }
+                }
                 DeValue::Table(t) => {
                     let reverse = t.iter().find(|(k, _)| k.get_ref() == "reverse");
                     let field = |n: &str| t.iter().find(|(k, _)| k.get_ref() == n);

@@ -5,6 +5,7 @@ mod keepalived;
 mod probes;
 mod scripts;
 mod toml;
+mod tracks;
 
 pub use keepalived::to_keepalived;
 pub use toml::to_toml;

@@ -61,6 +61,13 @@ pub fn diff(old: &Model, new: &Model) -> Vec<Line> {
         &mut lines,
     );
     blocks(
+        &old.track_files,
+        &new.track_files,
+        |f| format!("track_file {}", f.name),
+        &["name"],
+        &mut lines,
+    );
+    blocks(
         &old.sync_groups,
         &new.sync_groups,
         group_name,
@@ -301,9 +308,8 @@ mod tests {
                 v3_checksum_as_v2: false,
                 election: Election::default(),
                 transport: Transport::default(),
-                track_interfaces: Vec::new(),
                 dont_track_primary: false,
-                track_scripts: Vec::new(),
+                tracks: crate::model::Tracks::default(),
                 notify: crate::model::VrrpNotify::default(),
             }],
             services: vec![Service {

@@ -33,6 +33,13 @@ pub enum Event<'a> {
         /// How long it took.
         took: Duration,
     },
+    /// A tracked file was read.
+    FileRead {
+        /// Its name in the configuration.
+        name: String,
+        /// The number in it; 0 when it is not there.
+        value: i64,
+    },
     /// What the flows refer to, from a scan of the table.
     Refs(Refs),
     /// An operation on the maps failed: the books are made anew from what the maps hold.

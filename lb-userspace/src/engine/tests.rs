@@ -11,7 +11,7 @@ use super::{Action, Engine, Event, Start};
 use crate::health::{Failure, Verdict};
 use crate::model::{
     Auth, Check, CheckKind, Election, Model, Protocol, RealServer, Scheduler, Service, ServiceKey,
-    Transport, VirtualAddress, VrrpInstance, VrrpVersion,
+    ServiceTrack, Transport, VirtualAddress, VrrpInstance, VrrpVersion,
 };
 use crate::plan::{Dump, GRACE, Link, Op, Refs};
 use crate::time::Time;
@@ -91,9 +91,8 @@ pub(super) fn model(services: Vec<Service>) -> Arc<Model> {
             v3_checksum_as_v2: false,
             election: Election::default(),
             transport: Transport::default(),
-            track_interfaces: Vec::new(),
             dont_track_primary: false,
-            track_scripts: Vec::new(),
+            tracks: crate::model::Tracks::default(),
             notify: crate::model::VrrpNotify::default(),
         }],
         services,
@@ -362,6 +361,40 @@ fn a_reload_that_changes_nothing_writes_nothing() {
     host.engine.reload(conf, host.now, &mut || 0);
     host.turn();
     assert_eq!(host.did, Vec::<String>::new());
+}
+
+#[test]
+fn an_instance_follows_the_quorum_of_a_service() {
+    let track = ServiceTrack {
+        key: service(80, &[]).key,
+        weight: -30,
+        reverse: false,
+    };
+    let mut conf = (*model(vec![service(80, &[1])])).clone();
+    conf.instances[0].tracks.services.push(track.clone());
+    let mut host = Host::start(Arc::new(conf.clone()), true);
+    host.link_up();
+    host.verdicts(&Verdict::Ok);
+    host.run_until("MASTER");
+    let priority = |host: &Host| host.router.status()[0].priority;
+    assert_eq!(priority(&host), 100);
+    while host.probes.is_empty() {
+        host.now = host.engine.next_deadline().unwrap().max(host.now);
+        host.turn();
+    }
+    host.verdicts(&Verdict::Failed(Failure::Refused));
+    assert_eq!(priority(&host), 70);
+    // A reload knows it.
+    conf.instances[0].tracks.services[0].weight = -40;
+    host.engine.reload(Arc::new(conf), host.now, &mut || 0);
+    host.turn();
+    assert_eq!(priority(&host), 60);
+    while host.probes.is_empty() {
+        host.now = host.engine.next_deadline().unwrap().max(host.now);
+        host.turn();
+    }
+    host.verdicts(&Verdict::Ok);
+    assert_eq!(priority(&host), 100);
 }
 
 #[test]

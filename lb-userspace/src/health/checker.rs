@@ -14,13 +14,31 @@ use crate::time::Time;
 pub enum Verdict {
     /// The server answered as it should.
     Ok,
-    /// It did, and said what it should weigh (`misc_dynamic`).
-    Weighs(u16),
+    /// It did, and said what it should weigh.
+    Weighs(Weighs),
     /// It did not.
     Failed(Failure),
     /// The probe could not be made, which says nothing about the server: nothing changes, and it is
     /// tried again after `delay_loop` (keepalived's "Rescheduling").
     NotRun(NotRun),
+}
+
+/// What a check says of its server's weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weighs {
+    /// `misc_dynamic`: it is this.
+    Exactly(u16),
+    /// `FILE_CHECK`: this is added to it.
+    More(i64),
+}
+
+impl fmt::Display for Weighs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Weighs::Exactly(weight) => write!(f, "weight {weight}"),
+            Weighs::More(more) => write!(f, "weight {more:+}"),
+        }
+    }
 }
 
 /// Why a probe failed.
@@ -108,7 +126,7 @@ pub(super) struct Checker {
     pub(super) runs: u64,
     pub(super) failures: u64,
     /// What its server should weigh, as it said when it last passed.
-    pub(super) weight: Option<u16>,
+    pub(super) weight: Option<Weighs>,
 }
 
 /// The last run.
@@ -156,6 +174,11 @@ impl Checker {
                 (CheckKind::Misc(a), CheckKind::Misc(b)) => a.script.command == b.script.command,
                 (a, b) => a == b,
             }
+    }
+
+    /// Whether it is run when it is due; a file is read when it changes.
+    pub(super) fn runs_by_itself(&self) -> bool {
+        !matches!(self.check.kind, CheckKind::File(_))
     }
 
     /// Takes over other timings of the same check (keepalived's `migrate_checkers`).

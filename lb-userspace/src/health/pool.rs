@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::health::CheckerId;
 use crate::health::by_hand::{ByHand, Left};
-use crate::health::checker::{Checker, Last, Step, Verdict};
+use crate::health::checker::{Checker, Last, Step, Verdict, Weighs};
 use crate::health::event::{Change, Transition};
 use crate::model::{Check, ForwardMethod, Protocol, RealServer, Service, ServiceKey, SorryServer};
 use crate::time::Time;
@@ -107,7 +107,11 @@ impl Server {
         }
         let own = i64::from(self.weight);
         let said = self.checkers.iter().filter_map(|(_, c)| c.weight);
-        let sum = own + said.map(|w| i64::from(w) - own).sum::<i64>();
+        let more = said.map(|w| match w {
+            Weighs::Exactly(weight) => i64::from(weight) - own,
+            Weighs::More(more) => more,
+        });
+        let sum = more.fold(own, i64::saturating_add);
         u16::try_from(sum.clamp(0, u16::MAX.into())).unwrap_or(u16::MAX)
     }
 

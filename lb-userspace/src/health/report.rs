@@ -14,7 +14,7 @@ fn millis(d: Duration) -> u64 {
 fn words(last: &Last) -> String {
     match &last.verdict {
         Verdict::Ok => "ok".to_owned(),
-        Verdict::Weighs(weight) => format!("ok, weight {weight}"),
+        Verdict::Weighs(weighs) => format!("ok, {weighs}"),
         Verdict::Failed(why) => why.to_string(),
         Verdict::NotRun(why) => format!("not run: {}", why.why),
     }
@@ -56,7 +56,7 @@ impl Health {
                         since_ms: millis(now.since(c.since)),
                         retries_used: if c.has_run { c.retries } else { 0 },
                         retry: c.check.retry,
-                        next_in_ms: (c.run.is_none() && !suspended)
+                        next_in_ms: (c.run.is_none() && !suspended && c.runs_by_itself())
                             .then(|| millis(c.due.since(now))),
                         runs: c.runs,
                         failures: c.failures,

@@ -644,14 +644,14 @@ fn a_check_may_say_what_its_server_weighs() {
     };
     let mut h = health(&servers(10));
     said(&mut h);
-    run(&mut h, at(100), |_| Verdict::Weighs(3));
+    run(&mut h, at(100), |_| Verdict::Weighs(Weighs::Exactly(3)));
     assert_eq!(table(&h), [(1, 3), (2, 10)]);
     assert_eq!(h.quorum(&key()), Some((true, 13)));
     let words = said(&mut h);
     assert!(words[0].contains("changes from 10 to 3"), "{words:?}");
     assert_eq!(h.take_changed(), [key()]);
     // Said again, nothing changes; failures that are forgiven leave it.
-    run(&mut h, at(200), |_| Verdict::Weighs(3));
+    run(&mut h, at(200), |_| Verdict::Weighs(Weighs::Exactly(3)));
     assert_eq!((said(&mut h).len(), h.take_changed()), (0, Vec::new()));
     run(&mut h, at(300), fails);
     assert_eq!(table(&h), [(1, 3), (2, 10)]);
@@ -661,13 +661,62 @@ fn a_check_may_say_what_its_server_weighs() {
     // Without a word it is that of the file again; also after it was out.
     run(&mut h, at(400), passes);
     assert_eq!(table(&h), [(1, 7), (2, 10)]);
-    run(&mut h, at(500), |_| Verdict::Weighs(0));
+    run(&mut h, at(500), |_| Verdict::Weighs(Weighs::Exactly(0)));
     assert_eq!(table(&h), [(1, 0), (2, 10)]);
     for t in [600, 700, 800] {
         run(&mut h, at(t), fails);
     }
     assert_eq!(table(&h), [(2, 10)]);
-    run(&mut h, at(900), |_| Verdict::Weighs(253));
+    run(&mut h, at(900), |_| Verdict::Weighs(Weighs::Exactly(253)));
     assert_eq!(table(&h), [(1, 253), (2, 10)]);
     assert_eq!(h.quorum(&key()), Some((true, 263)));
+}
+
+#[test]
+fn a_file_says_whether_a_server_is_good_and_what_it_weighs() {
+    let file = |weight| {
+        let kind = CheckKind::File(crate::model::FileCheck {
+            file: "f".to_owned(),
+            weight,
+            reverse: false,
+        });
+        Check::new(kind, ip(1), 0)
+    };
+    let servers = |weight| {
+        service(vec![
+            server(1, 10, vec![file(weight)]),
+            server(2, 10, vec![check(2)]),
+        ])
+    };
+    let mut h = health(&servers(2));
+    // It is never run, and up until it is known.
+    assert_eq!(run(&mut h, at(100), passes), [ip(2)]);
+    assert_eq!(table(&h), [(1, 10), (2, 10)]);
+    h.take_changed();
+    for (value, weight) in [
+        (5, 20),
+        (-3, 4),
+        (-5, 0),
+        (-9, 0),
+        (0, 10),
+        (70_000, 65_535),
+    ] {
+        h.file("f", value, at(200));
+        h.file("other", 1, at(200));
+        assert_eq!(table(&h), [(1, weight), (2, 10)], "{value}");
+    }
+    assert_eq!(h.take_changed(), [key()]);
+    h.file("f", 3, at(300));
+    said(&mut h);
+    // A reload knows the value without its being told again.
+    h.apply(&[servers(0)], at(310), &mut || 0);
+    assert_eq!(table(&h), [(2, 10)]);
+    let words = said(&mut h);
+    assert!(
+        words[0].contains("FILE_CHECK") && words[0].contains("its value is 3"),
+        "{words:?}"
+    );
+    h.file("f", 0, at(320));
+    assert_eq!(table(&h), [(1, 10), (2, 10)]);
+    assert_eq!(h.report(at(330))[0].next_in_ms, None);
 }

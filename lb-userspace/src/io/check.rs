@@ -26,7 +26,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::FileSource as _;
-use crate::health::{Probe, ProbeId, Verdict};
+use crate::health::{NotRun, Probe, ProbeId, Verdict};
 use crate::io::files::RealFiles;
 use crate::io::script::Scripts;
 use crate::model::CheckKind;
@@ -170,6 +170,11 @@ async fn serve(
                 CheckKind::Smtp(smtp) => smtp::probe(check, smtp).await,
                 CheckKind::Misc(misc) => misc::probe(check, misc, &scripts).await,
                 CheckKind::DrPath => dr_path::probe(&taps, &probe).await,
+                // Its file is read when it changes.
+                CheckKind::File(_) => {
+                    let why = "it is not run".to_owned();
+                    (Verdict::NotRun(NotRun { why }), Duration::ZERO)
+                }
             };
             drop(permit);
             // The engine is gone when this fails, and so is all that waits for the verdict.

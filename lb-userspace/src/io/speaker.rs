@@ -291,7 +291,11 @@ impl Desk {
             Message::Order(order) => {
                 let configured = match &order {
                     Order::Configure(model) => Some(model.global.vrrp_rt_priority),
-                    Order::Ready(_) | Order::ScriptEnded { .. } | Order::Shutdown => None,
+                    Order::Ready(_)
+                    | Order::ScriptEnded { .. }
+                    | Order::FileRead { .. }
+                    | Order::Followed { .. }
+                    | Order::Shutdown => None,
                 };
                 self.router.obey(&order, now());
                 if let Some(priority) = configured {

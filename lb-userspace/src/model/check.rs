@@ -99,6 +99,27 @@ pub enum CheckKind {
     /// lbd's own `DR_PATH_CHECK`: what is addressed to the service and sent to the server's MAC, as
     /// direct routing does, is answered.
     DrPath,
+    /// `FILE_CHECK`: a file says so. It is not run, and has no timings.
+    File(FileCheck),
+}
+
+/// `FILE_CHECK`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileCheck {
+    /// Name of a [`super::TrackFile`] that exists.
+    pub file: String,
+    /// What its value is multiplied by before it is added to the server's weight; at -2147483648 and
+    /// below the check fails. 0: it fails unless the value is 0.
+    pub weight: i32,
+    /// `reverse`: subtracted; with weight 0, it fails while the value is 0.
+    #[serde(default)]
+    pub reverse: bool,
+}
+
+impl FileCheck {
+    /// At this product and below the check fails (keepalived's `IPVS_WEIGHT_FAULT`).
+    pub const FAULT: i64 = i32::MIN as i64;
 }
 
 impl CheckKind {
@@ -114,6 +135,7 @@ impl CheckKind {
             CheckKind::Smtp(_) => "SMTP_CHECK",
             CheckKind::Misc(_) => "MISC_CHECK",
             CheckKind::DrPath => "DR_PATH_CHECK",
+            CheckKind::File(_) => "FILE_CHECK",
         }
     }
 
@@ -128,7 +150,7 @@ impl CheckKind {
             | CheckKind::Smtp(_)
             | CheckKind::DrPath => 1,
             CheckKind::Dns(_) => 3,
-            CheckKind::Misc(_) => 0,
+            CheckKind::Misc(_) | CheckKind::File(_) => 0,
         }
     }
 
@@ -141,7 +163,8 @@ impl CheckKind {
             | CheckKind::Ping
             | CheckKind::Smtp(_)
             | CheckKind::Misc(_)
-            | CheckKind::DrPath => Duration::from_secs(1),
+            | CheckKind::DrPath
+            | CheckKind::File(_) => Duration::from_secs(1),
             CheckKind::Dns(_) => interval,
             CheckKind::Http(_) => Duration::from_secs(3),
         }
@@ -156,7 +179,7 @@ impl CheckKind {
             | CheckKind::Http(_)
             | CheckKind::Dns(_)
             | CheckKind::Smtp(_) => true,
-            CheckKind::Ping | CheckKind::Misc(_) | CheckKind::DrPath => false,
+            CheckKind::Ping | CheckKind::Misc(_) | CheckKind::DrPath | CheckKind::File(_) => false,
         }
     }
 
@@ -171,7 +194,7 @@ impl CheckKind {
             | CheckKind::Ping
             | CheckKind::Smtp(_)
             | CheckKind::DrPath => true,
-            CheckKind::Misc(_) => false,
+            CheckKind::Misc(_) | CheckKind::File(_) => false,
         }
     }
 }

@@ -82,11 +82,51 @@ pub enum Event<'a> {
         /// What came of it, in words.
         words: &'a str,
     },
+    /// A tracked file was read; told again is harmless. Until then who follows it stays in INIT.
+    FileRead {
+        /// Its name in the configuration.
+        name: &'a str,
+        /// The number in it; 0 when it is not there.
+        value: i64,
+    },
+    /// Something else that instances follow is good or not, as [`Event::FileRead`].
+    Followed {
+        /// Its kind: [`Followed::Service`].
+        what: Followed,
+        /// Its name.
+        name: &'a str,
+        /// As good.
+        good: bool,
+    },
     /// Whether this host can forward: the program is attached, or there are no services. While it
     /// is false no instance is MASTER.
     Ready(bool),
     /// The process is asked to stop: hand over, then let go. Done when [`super::Router::is_stopped`].
     Shutdown,
+}
+
+/// What instances follow beside scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Followed {
+    /// `track_interface` with a weight.
+    Interface,
+    /// `track_file`.
+    File,
+    /// `track_service`.
+    Service,
+}
+
+impl Followed {
+    /// As it is called in logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Followed::Interface => "interface",
+            Followed::File => "file",
+            Followed::Service => "service",
+        }
+    }
 }
 
 /// State of an interface.
@@ -275,6 +315,13 @@ pub enum Reason {
         /// Its name.
         name: String,
     },
+    /// Something else that it tracks.
+    Followed {
+        /// Its kind.
+        what: Followed,
+        /// Its name.
+        name: String,
+    },
     /// The XDP program is not attached.
     NotReady,
     /// The daemon stops.
@@ -302,6 +349,7 @@ impl fmt::Display for Reason {
             Reason::NoAddress { iface } => write!(f, "interface {iface} has no IPv4 address"),
             Reason::NoPeer => f.write_str("unicast is wanted but unicast_peer names nobody"),
             Reason::Script { name } => write!(f, "tracked script {name}"),
+            Reason::Followed { what, name } => write!(f, "tracked {} {name}", what.name()),
             Reason::NotReady => f.write_str("the XDP program is not attached"),
             Reason::Shutdown => f.write_str("shutdown"),
             Reason::Removed => f.write_str("removed from the configuration"),

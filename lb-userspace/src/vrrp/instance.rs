@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::config::{Policy, Resume};
 use super::event::{Action, Address, InstanceId, LinkState, Reason, State, Transition};
+use super::follow::{Following, must_be_up};
 use super::garp::Schedule;
 use super::hold::HoldState;
 use super::net::Net;
@@ -14,8 +15,7 @@ use super::numbers::{Limits, Numbers};
 use super::pace::Pace;
 use super::packet::{Advert, Envelope};
 use super::report::Report;
-use super::track::{self, Scripts};
-use crate::model::{Track, VirtualAddress, VrrpInstance, VrrpVersion};
+use crate::model::{Tracks, VirtualAddress, VrrpInstance, VrrpVersion};
 use crate::time::Time;
 
 /// What the methods of an instance work with.
@@ -94,7 +94,7 @@ pub(super) struct Instance {
     pub(super) config: VrrpInstance,
     pub(super) iface: Arc<str>,
     /// What it follows, with what its group follows.
-    pub(super) tracks: Vec<Track>,
+    pub(super) tracks: Tracks,
     /// The effective priority.
     pub(super) priority: u8,
     pub(super) vips: Vec<Vip>,
@@ -162,7 +162,7 @@ impl Instance {
             name: config.name.as_str().into(),
             config: config.clone(),
             iface,
-            tracks: Vec::new(),
+            tracks: Tracks::default(),
             priority: config.priority,
             vips: Vec::new(),
             advertised: Vec::new(),
@@ -223,8 +223,9 @@ impl Instance {
             .iter()
             .map(|v| &*v.address.iface)
             .filter(|dev| **dev != *self.iface);
+        let must_be_up = self.tracks.interfaces.iter().filter(|t| must_be_up(t));
         own.into_iter()
-            .chain(self.config.track_interfaces.iter().map(String::as_str))
+            .chain(must_be_up.map(|t| t.name.as_str()))
             .chain(devs)
     }
 
@@ -240,7 +241,7 @@ impl Instance {
     }
 
     /// Why this instance itself cannot take part.
-    pub(super) fn cause(&self, net: &Net, scripts: &Scripts, ready: bool) -> Option<Reason> {
+    pub(super) fn cause(&self, net: &Net, following: &Following, ready: bool) -> Option<Reason> {
         if let Some(reason) = self.without_peers() {
             return Some(reason);
         }
@@ -269,10 +270,8 @@ impl Instance {
                 iface: self.iface.to_string(),
             });
         }
-        if let Some(name) = track::fault(&self.tracks, scripts) {
-            return Some(Reason::Script {
-                name: name.to_owned(),
-            });
+        if let Some(reason) = following.fault(&self.tracks, net) {
+            return Some(reason);
         }
         if !ready {
             return Some(Reason::NotReady);

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event::{Event, Notice, Transition};
+use super::event::{Event, Followed, Notice, Transition};
 use super::router::Router;
 use crate::model::{Model, Script};
 use crate::time::Time;
@@ -26,6 +26,22 @@ pub enum Order {
         good: Option<bool>,
         /// What came of it, for people.
         words: String,
+    },
+    /// As [`Event::FileRead`].
+    FileRead {
+        /// Its name in the configuration.
+        name: String,
+        /// The number in it.
+        value: i64,
+    },
+    /// As [`Event::Followed`].
+    Followed {
+        /// Its kind.
+        what: Followed,
+        /// Its name.
+        name: String,
+        /// As good.
+        good: bool,
     },
     /// As [`Event::Shutdown`]; [`Report::Stopped`] follows in the end.
     Shutdown,
@@ -50,6 +66,15 @@ pub enum Report {
         /// As good.
         good: bool,
         /// What came of its last run.
+        words: String,
+    },
+    /// Something else that instances follow changed, to be told.
+    FollowedChanged {
+        /// Its kind.
+        what: Followed,
+        /// Its name.
+        name: String,
+        /// How it is now.
         words: String,
     },
     /// The effective priority of an instance changed, to be told.
@@ -123,6 +148,14 @@ impl Router {
             Order::ScriptEnded { run, good, words } => {
                 let (run, good) = (*run, *good);
                 self.handle(Event::ScriptEnded { run, good, words }, now);
+            }
+            Order::FileRead { name, value } => {
+                let value = *value;
+                self.handle(Event::FileRead { name, value }, now);
+            }
+            Order::Followed { what, name, good } => {
+                let (what, good) = (*what, *good);
+                self.handle(Event::Followed { what, name, good }, now);
             }
             Order::Shutdown => self.handle(Event::Shutdown, now),
         }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{Policy, Resume};
-use super::event::{Action, Address, Applied, Event, InstanceId, LinkState, Reason};
+use super::event::{Action, Address, Applied, Event, Followed, InstanceId, LinkState, Reason};
+use super::follow::Following;
 use super::hold::HoldState;
 use super::instance::{Ctx, Instance, Proto, Vip};
 use super::net::Net;
@@ -15,7 +16,7 @@ use super::pace::Pace;
 use super::packet::{Counters, Reject, View, vrid_of};
 use super::report::Report;
 use super::status::InstanceStatus;
-use super::track::{self, Scripts, Standing};
+use super::track::Standing;
 use super::transport::Listen;
 use crate::model::Model;
 use crate::time::Time;
@@ -53,7 +54,7 @@ pub struct Router {
     starts_at: Option<Time>,
     instances: Vec<Instance>,
     groups: Vec<Group>,
-    scripts: Scripts,
+    following: Following,
     net: Net,
     pace: Pace,
     ready: bool,
@@ -106,7 +107,7 @@ impl Router {
                 .then(|| now + model.global.startup_delay),
             instances: Vec::new(),
             groups: Vec::new(),
-            scripts: Scripts::default(),
+            following: Following::default(),
             net: Net::default(),
             pace: Pace::default(),
             ready,
@@ -147,7 +148,7 @@ impl Router {
             Event::Link { iface, state } => {
                 self.net.set_link(iface, state);
                 self.addresses_stale = true;
-                self.evaluate(now);
+                self.follow(now);
             }
             Event::AddressSnapshot { iface, addresses } => {
                 self.net.snapshot(iface, addresses);
@@ -192,19 +193,27 @@ impl Router {
                 self.each_holder(iface, key, now, |i, at, ctx| i.on_applied(at, outcome, ctx));
             }
             Event::ScriptEnded { run, good, words } => {
-                if let Some((name, standing)) = self.scripts.ended(run, good) {
+                if let Some((name, standing)) = self.following.scripts.ended(run, good) {
                     self.actions
                         .push_back(Action::Report(Report::ScriptChanged {
                             name,
                             good: standing == Standing::Good,
                             words: words.to_owned(),
                         }));
-                    for at in 0..self.instances.len() {
-                        let i = &self.instances[at];
-                        let priority = track::priority(i.config.priority, &i.tracks, &self.scripts);
-                        self.instances[at].set_priority(priority, &mut ctx!(self, now));
-                    }
-                    self.evaluate(now);
+                    self.follow(now);
+                }
+            }
+            Event::FileRead { name, value } => {
+                if self.following.file(name, value) {
+                    self.tell_followed(Followed::File, name, value.to_string());
+                    self.follow(now);
+                }
+            }
+            Event::Followed { what, name, good } => {
+                if self.following.told(what, name, good) {
+                    let words = if good { "good" } else { "bad" };
+                    self.tell_followed(what, name, words.to_owned());
+                    self.follow(now);
                 }
             }
             Event::Ready(ready) => {
@@ -234,7 +243,7 @@ impl Router {
             self.evaluate(now);
         }
         if !self.stopping {
-            self.scripts.tick(now, &mut self.actions);
+            self.following.scripts.tick(now, &mut self.actions);
         }
         for at in 0..self.instances.len() {
             let effect = self.instances[at].tick_proto(heard, &mut ctx!(self, now));
@@ -248,7 +257,7 @@ impl Router {
     /// When [`tick`](Self::tick) is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        let scripts = self.scripts.deadline().filter(|_| !self.stopping);
+        let scripts = self.following.scripts.deadline().filter(|_| !self.stopping);
         let instances = self.instances.iter().filter_map(Instance::deadline);
         instances
             .chain(self.starts_at)
@@ -319,10 +328,10 @@ impl Router {
             .iter()
             .flat_map(|i| {
                 let tracked = i
-                    .config
-                    .track_interfaces
+                    .tracks
+                    .interfaces
                     .iter()
-                    .map(|t| Arc::from(t.as_str()));
+                    .map(|t| Arc::from(t.name.as_str()));
                 let devs = i.vips.iter().map(|v| Arc::clone(&v.address.iface));
                 tracked.chain(devs).chain([Arc::clone(&i.iface)])
             })
@@ -348,6 +357,26 @@ impl Router {
             .filter(|i| i.hold.is_wanted())
             .flat_map(|i| i.vips.iter().map(|v| v.address.clone()))
             .collect()
+    }
+
+    /// Something that instances may follow changed.
+    fn follow(&mut self, now: Time) {
+        for at in 0..self.instances.len() {
+            let i = &self.instances[at];
+            let base = i.config.priority;
+            let priority = self.following.priority(base, &i.tracks, &self.net);
+            self.instances[at].set_priority(priority, &mut ctx!(self, now));
+        }
+        self.evaluate(now);
+    }
+
+    fn tell_followed(&mut self, what: Followed, name: &str, words: String) {
+        self.actions
+            .push_back(Action::Report(Report::FollowedChanged {
+                what,
+                name: name.to_owned(),
+                words,
+            }));
     }
 
     fn on_packet(&mut self, iface: &str, packet: &[u8], src_mac: [u8; 6], now: Time) {

@@ -1,19 +1,16 @@
-//! Tracked scripts: when they run, whether they count as good, and what that does to a priority.
+//! Tracked scripts: when they run, and whether they count as good.
 
 use std::collections::BTreeMap;
 
 use super::event::Action;
 use super::report::Report;
-use crate::model::{Track, VrrpScript};
+use crate::model::VrrpScript;
 use crate::time::Time;
 
-/// The priority of an address owner, which nothing changes.
-const OWNER: u8 = 255;
-
-/// What a script counts as.
+/// What something that is followed counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// It has not ended yet.
+    /// Nothing was heard of it yet.
     Unknown,
     Good,
     Bad,
@@ -168,38 +165,6 @@ impl Scripts {
     }
 }
 
-/// Why an instance with these tracks cannot take part: the name of a script.
-pub(super) fn fault<'t>(tracks: &'t [Track], scripts: &Scripts) -> Option<&'t str> {
-    let bad = |t: &&Track| match (scripts.standing(&t.name), t.reverse) {
-        (Standing::Bad, false) | (Standing::Good, true) => true,
-        (Standing::Bad, true) | (Standing::Good, false) | (Standing::Unknown, _) => false,
-    };
-    let plain = tracks.iter().filter(|t| t.weight == 0);
-    plain.into_iter().find(bad).map(|t| t.name.as_str())
-}
-
-/// Whether an instance with these tracks must wait for the first run of a script.
-pub(super) fn waits(tracks: &[Track], scripts: &Scripts) -> bool {
-    let mut plain = tracks.iter().filter(|t| t.weight == 0);
-    plain.any(|t| scripts.standing(&t.name) == Standing::Unknown)
-}
-
-/// The effective priority: 1..=254, or 255 of an owner.
-pub(super) fn priority(base: u8, tracks: &[Track], scripts: &Scripts) -> u8 {
-    if base == OWNER {
-        return OWNER;
-    }
-    let change = |t: &Track| {
-        let counts = match (scripts.standing(&t.name), t.weight > 0) {
-            (Standing::Good, true) | (Standing::Bad, false) => i32::from(t.weight),
-            (Standing::Good, false) | (Standing::Bad, true) | (Standing::Unknown, _) => 0,
-        };
-        if t.reverse { -counts } else { counts }
-    };
-    let sum = i32::from(base) + tracks.iter().map(change).sum::<i32>();
-    u8::try_from(sum.clamp(1, 254)).unwrap_or(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,82 +223,6 @@ mod tests {
         ] {
             let got = life(rise, fall, init_fail, results);
             assert_eq!(got, want, "rise {rise} fall {fall} {init_fail} {results}");
-        }
-    }
-
-    fn standing_as(states: &[(&str, Standing)]) -> Scripts {
-        let mut scripts = Scripts::default();
-        let configs: Vec<VrrpScript> = states.iter().map(|(n, _)| script(n, 1, 1, false)).collect();
-        scripts.configure(configs.iter(), Time::from_nanos(1));
-        for (name, standing) in states {
-            let counter = &mut scripts.by_name.get_mut(*name).unwrap().counter;
-            let config = script(name, 1, 1, false);
-            match standing {
-                Standing::Unknown => {}
-                Standing::Good => counter.take(true, &config),
-                Standing::Bad => counter.take(false, &config),
-            }
-        }
-        scripts
-    }
-
-    #[test]
-    fn weights_change_the_priority_within_1_to_254() {
-        use Standing::{Bad, Good, Unknown};
-        let scripts = standing_as(&[("good", Good), ("bad", Bad), ("new", Unknown)]);
-        for (base, tracks, want) in [
-            (100, vec![("good", 10, false)], 110),
-            (100, vec![("good", -10, false)], 100),
-            (100, vec![("bad", 10, false)], 100),
-            (100, vec![("bad", -10, false)], 90),
-            (100, vec![("good", 10, true)], 90),
-            (100, vec![("good", -10, true)], 100),
-            (100, vec![("bad", 10, true)], 100),
-            (100, vec![("bad", -10, true)], 110),
-            (100, vec![("new", 10, false), ("new", -10, true)], 100),
-            (100, vec![("good", 10, false), ("bad", -3, false)], 107),
-            (100, vec![("none", -20, false)], 80),
-            (100, vec![("good", 253, false)], 254),
-            (100, vec![("bad", -253, false)], 1),
-            (100, vec![("bad", -253, false), ("good", 253, false)], 100),
-            (254, vec![("good", 1, false)], 254),
-            (255, vec![("bad", -253, false)], 255),
-            (100, vec![("bad", 0, false)], 100),
-        ] {
-            let tracks: Vec<Track> = tracks
-                .into_iter()
-                .map(|(name, weight, reverse)| Track {
-                    name: name.to_owned(),
-                    weight,
-                    reverse,
-                })
-                .collect();
-            assert_eq!(priority(base, &tracks, &scripts), want, "{base} {tracks:?}");
-        }
-    }
-
-    #[test]
-    fn without_weight_a_bad_script_is_a_fault_and_a_new_one_is_waited_for() {
-        use Standing::{Bad, Good, Unknown};
-        let scripts = standing_as(&[("good", Good), ("bad", Bad), ("new", Unknown)]);
-        for (name, weight, reverse, want_fault, want_wait) in [
-            ("good", 0, false, false, false),
-            ("good", 0, true, true, false),
-            ("bad", 0, false, true, false),
-            ("bad", 0, true, false, false),
-            ("new", 0, false, false, true),
-            ("new", 0, true, false, true),
-            ("new", 5, false, false, false),
-            ("bad", -5, false, false, false),
-            ("none", 0, false, true, false),
-        ] {
-            let tracks = [Track {
-                name: name.to_owned(),
-                weight,
-                reverse,
-            }];
-            assert_eq!(fault(&tracks, &scripts).is_some(), want_fault, "{tracks:?}");
-            assert_eq!(waits(&tracks, &scripts), want_wait, "{tracks:?}");
         }
     }
 

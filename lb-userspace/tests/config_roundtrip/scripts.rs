@@ -68,6 +68,50 @@ pub(crate) fn tracks() -> impl Strategy<Value = Vec<(i16, bool)>> {
     vec((-253i16..=253, any::<bool>()), 0..3)
 }
 
+pub(crate) fn track_file() -> impl Strategy<Value = TrackFile> {
+    let init = option::of((-0x8000_0000i64..=0x8000_0000, any::<bool>()));
+    let path = "[/a-z][ -~]{0,9}".prop_filter("no placeholder of a template", |s| {
+        !["{{", "{%", "<%"].iter().any(|p| s.contains(p))
+    });
+    (name(), path, init).prop_map(|(name, path, init)| TrackFile {
+        name,
+        path,
+        init: init.map(|(value, overwrite)| InitFile { value, overwrite }),
+    })
+}
+
+/// The tracks of somebody: of the first files of the model.
+pub(crate) fn tracked_files(
+    files: &[TrackFile],
+    tracks: &[(i16, bool)],
+    weighted: bool,
+) -> Vec<Track> {
+    let all = files.iter().zip(tracks);
+    all.map(|(f, &(weight, reverse))| Track {
+        name: f.name.clone(),
+        weight: if weighted { weight } else { 0 },
+        reverse,
+    })
+    .collect()
+}
+
+/// The tracks of somebody: of the first services of the model.
+pub(crate) fn tracked_services(
+    services: &[Service],
+    tracks: &[(i16, bool)],
+    weighted: bool,
+) -> Vec<ServiceTrack> {
+    let keys = services.iter().filter(|s| !s.ha_suspend);
+    let keys = keys.filter_map(|s| s.keys().last());
+    keys.zip(tracks)
+        .map(|(key, &(weight, reverse))| ServiceTrack {
+            key,
+            weight: if weighted { weight } else { 0 },
+            reverse,
+        })
+        .collect()
+}
+
 /// The tracks of somebody: of the first scripts of the model.
 pub(crate) fn tracked(
     scripts: &[VrrpScript],

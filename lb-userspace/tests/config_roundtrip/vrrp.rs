@@ -103,6 +103,15 @@ pub(crate) fn election() -> impl Strategy<Value = Election> {
     })
 }
 
+pub(crate) fn tracked_interface() -> impl Strategy<Value = Track> {
+    let weight = prop_oneof![Just(0), -253i16..=253];
+    ("[t-z][0-9]", weight, any::<bool>()).prop_map(|(name, weight, reverse)| Track {
+        name,
+        weight,
+        reverse,
+    })
+}
+
 pub(crate) fn instance() -> impl Strategy<Value = VrrpInstance> {
     let version = prop_oneof![
         (
@@ -132,7 +141,7 @@ pub(crate) fn instance() -> impl Strategy<Value = VrrpInstance> {
             vec(address(), 0..3),
             garp,
             (option::of(ip()), transport(), election(), any::<bool>()),
-            vec("[t-z][0-9]", 0..3),
+            vec(tracked_interface(), 0..3),
             any::<bool>(),
             notify(),
         ),
@@ -154,7 +163,7 @@ pub(crate) fn instance() -> impl Strategy<Value = VrrpInstance> {
                     excluded,
                     garp,
                     (mcast_src_ip, transport, mut election, v3_checksum_as_v2),
-                    mut track_interfaces,
+                    mut interfaces,
                     dont_track_primary,
                     notify,
                 ),
@@ -162,9 +171,9 @@ pub(crate) fn instance() -> impl Strategy<Value = VrrpInstance> {
                 if initial_master || nopreempt && priority != 255 {
                     election.preempt_delay = Duration::ZERO;
                 }
-                track_interfaces.sort();
-                track_interfaces.dedup();
-                track_interfaces.retain(|t| *t != interface);
+                interfaces.sort_by(|a, b| a.name.cmp(&b.name));
+                interfaces.dedup_by(|a, b| a.name == b.name);
+                interfaces.retain(|t| t.name != interface);
                 VrrpInstance {
                     nopreempt: nopreempt && !initial_master && priority != 255,
                     auth: if version == VrrpVersion::V3 {
@@ -191,9 +200,11 @@ pub(crate) fn instance() -> impl Strategy<Value = VrrpInstance> {
                     transport,
                     v3_checksum_as_v2,
                     election,
-                    track_interfaces,
+                    tracks: Tracks {
+                        interfaces,
+                        ..Tracks::default()
+                    },
                     dont_track_primary,
-                    track_scripts: Vec::new(),
                     notify,
                 }
             },

@@ -338,18 +338,18 @@ pub(super) const UDP_CHECK: &[Keyword] = connecting![
 ];
 
 pub(super) const FILE_CHECK: &[Keyword] = &[
-    k("track_file", "NAME", NoEffect, "", "the track_file"),
+    k("track_file", "NAME", Acted, "", "the track_file"),
     k(
         "dynamic",
         "",
-        NoEffect,
+        NotNeeded,
         "off",
         "its value is added to the weight",
     ),
     k(
         "weight",
         "N [reverse]",
-        NoEffect,
+        Acted,
         "1",
         "what the value is multiplied by",
     ),

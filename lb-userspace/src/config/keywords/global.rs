@@ -52,14 +52,14 @@ pub(super) const TOP: &[Keyword] = &[
         "track_file",
         "NAME",
         Of(Block::TrackFile),
-        NoEffect,
-        "a file whose value is added to the priority",
+        Acted,
+        "a file whose value is added to priorities and weights",
     ),
     b(
         "vrrp_track_file",
         "NAME",
         Of(Block::TrackFile),
-        NoEffect,
+        Old("track_file"),
         "the old name of track_file",
     ),
     b(

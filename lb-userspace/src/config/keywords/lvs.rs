@@ -439,7 +439,7 @@ pub(super) const REAL_SERVER: &[Keyword] = &[
         "FILE_CHECK",
         "",
         Of(Block::FileCheck),
-        Unsupported,
+        Acted,
         "a file must say so",
     ),
     k(

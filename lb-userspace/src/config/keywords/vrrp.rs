@@ -2,7 +2,7 @@
 
 use super::Block;
 use super::Body::{Block as Of, Lines};
-use super::Status::{Acted, NoEffect, NotNeeded, Old, Removed, Unsupported};
+use super::Status::{Acted, NoEffect, NotNeeded, Old, Own, Removed, Unsupported};
 use super::{Keyword, b, k};
 
 pub(super) const INSTANCE: &[Keyword] = &[
@@ -313,8 +313,15 @@ pub(super) const INSTANCE: &[Keyword] = &[
         "track_file",
         "",
         Lines,
-        Unsupported,
+        Acted,
         "files that change the priority: NAME [weight -254..254]",
+    ),
+    b(
+        "track_service",
+        "",
+        Lines,
+        Own,
+        "services whose quorum changes the priority: IP PORT [tcp|udp|sctp] [weight -254..254 [reverse]]",
     ),
     b(
         "track_process",
@@ -489,7 +496,7 @@ pub(super) const SYNC_GROUP: &[Keyword] = &[
         "track_interface",
         "",
         Lines,
-        Unsupported,
+        Acted,
         "interfaces that must be up for all members",
     ),
     b(
@@ -503,8 +510,15 @@ pub(super) const SYNC_GROUP: &[Keyword] = &[
         "track_file",
         "",
         Lines,
-        Unsupported,
+        Acted,
         "files that all members follow",
+    ),
+    b(
+        "track_service",
+        "",
+        Lines,
+        Own,
+        "services whose quorum changes the priority: IP PORT [tcp|udp|sctp] [weight -254..254 [reverse]]",
     ),
     b(
         "track_process",
@@ -628,18 +642,18 @@ pub(super) const SCRIPT: &[Keyword] = &[
 ];
 
 pub(super) const TRACK_FILE: &[Keyword] = &[
-    k("file", "PATH", NoEffect, "", "the file"),
+    k("file", "PATH", Acted, "", "the file"),
     k(
         "weight",
         "N [reverse]",
-        NoEffect,
+        Acted,
         "1",
         "what its value is multiplied by",
     ),
     k(
         "init_file",
         "[VALUE [overwrite]]",
-        NoEffect,
+        Acted,
         "",
         "make the file at start",
     ),

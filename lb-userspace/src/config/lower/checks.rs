@@ -75,6 +75,7 @@ impl Lower {
             "PING_CHECK" => Block::PingCheck,
             "SMTP_CHECK" => Block::SmtpCheck,
             "MISC_CHECK" => Block::MiscCheck,
+            "FILE_CHECK" => return Vec::from_iter(self.file_check(node, above)),
             _ => return Vec::new(),
         };
         let walked = self.walk(node.children(), block);

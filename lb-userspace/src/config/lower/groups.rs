@@ -118,13 +118,13 @@ impl Lower {
                 let grouped = |i: &&mut VrrpInstance| members.contains(&i.name);
                 for i in model.instances.iter_mut().filter(grouped) {
                     let why = format!("by `{}`, which is in this group", i.name);
-                    self.without_weights(&mut i.track_scripts, node.whole(), &why);
+                    self.without_weights(&mut i.tracks, node.whole(), &why);
                 }
             }
             model.sync_groups.push(SyncGroup {
                 name: name.text.clone(),
                 members,
-                track_scripts: self.track_scripts(&walked),
+                tracks: self.tracks(&walked, None),
                 tracking_weight,
                 notify: self.notify(&walked),
             });

@@ -174,11 +174,6 @@ impl Lower {
         let election = self.election(&walked, defaults, initial_master, nopreempt);
         let mcast_src_ip = self.source(&walked);
         let transport = self.transport(&walked, defaults);
-        let track_interfaces = self.track_interfaces(
-            &walked,
-            interface.as_ref().map(|w| w.text.as_str()),
-            &mut unsupported,
-        );
 
         if self.leave_out(&format!("vrrp_instance {name}"), unsupported) {
             return None;
@@ -206,13 +201,9 @@ impl Lower {
         };
         let garp = self.garp(&walked, defaults);
         let notify = self.notify(&walked);
-        let mut track_scripts = self.track_scripts(&walked);
+        let mut tracks = self.tracks(&walked, Some(interface.text.as_str()));
         if priority == 255 {
-            self.without_weights(
-                &mut track_scripts,
-                node.whole(),
-                "by the owner of the addresses",
-            );
+            self.without_weights(&mut tracks, node.whole(), "by the owner of the addresses");
         }
         Some(VrrpInstance {
             name: name.to_owned(),
@@ -236,9 +227,8 @@ impl Lower {
             garp_lower_prio_repeat: garp.lower_repeat,
             mcast_src_ip,
             transport,
-            track_interfaces,
             dont_track_primary: walked.acted.iter().any(|(k, _)| *k == "dont_track_primary"),
-            track_scripts,
+            tracks,
             notify,
         })
     }

@@ -129,64 +129,6 @@ impl Lower {
         }
     }
 
-    pub(super) fn track_interfaces(
-        &mut self,
-        walked: &Walked<'_>,
-        own: Option<&str>,
-        unsupported: &mut Vec<Diagnostic>,
-    ) -> Vec<String> {
-        let mut out: Vec<String> = Vec::new();
-        for (_, n) in walked.acted.iter().filter(|(k, _)| *k == "track_interface") {
-            for line in n.children() {
-                let Some(name) = line.words.first() else {
-                    continue;
-                };
-                let weight = line
-                    .words
-                    .iter()
-                    .position(|w| w.text == "weight")
-                    .and_then(|i| line.words.get(i + 1));
-                if weight.is_some_and(|w| w.text != "0") {
-                    unsupported.push(
-                        Diagnostic::new(
-                            Code::Unsupported,
-                            Severity::Error,
-                            "`weight` of a tracked interface is not supported yet",
-                        )
-                        .at(line.whole(), "it changes the priority"),
-                    );
-                    continue;
-                }
-                for w in &line.words[1..] {
-                    if !matches!(w.text.as_str(), "weight" | "0") {
-                        self.push(
-                            Diagnostic::new(
-                                Code::ExtraParameter,
-                                Severity::Warning,
-                                format!("`{}` means nothing after a tracked interface", w.text),
-                            )
-                            .at(w.span, "ignored")
-                            .help("write one interface a line"),
-                        );
-                    }
-                }
-                if Some(name.text.as_str()) == own || out.contains(&name.text) {
-                    self.push(
-                        Diagnostic::new(
-                            Code::Duplicate,
-                            Severity::Note,
-                            format!("`{}` is tracked already", name.text),
-                        )
-                        .at(name.span, "this line changes nothing"),
-                    );
-                    continue;
-                }
-                out.push(name.text.clone());
-            }
-        }
-        out
-    }
-
     pub(super) fn garp(&mut self, walked: &Walked<'_>, d: &Defaults) -> Garp {
         let seconds = |l: &mut Self, name: &str| {
             let n = l.last(walked, name)?;

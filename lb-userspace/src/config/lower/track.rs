@@ -1,14 +1,18 @@
-//! `vrrp_script` and `track_script`.
+//! `vrrp_script`, `track_file`, and who follows them.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::checks::Above;
 use super::{Lower, Walked};
 use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::keywords::Block;
 use crate::config::source::Span;
 use crate::config::tree::{Node, Word};
-use crate::model::{Model, Script, Track, User, VrrpScript};
+use crate::model::{
+    Check, CheckKind, FileCheck, InitFile, Model, Protocol, Script, ServiceKey, ServiceTrack,
+    Track, TrackFile, Tracks, User, VrrpScript,
+};
 
 /// A weight is at most this, either way.
 const MAX_WEIGHT: i32 = 253;
@@ -17,11 +21,20 @@ const SHORTEST: Duration = Duration::from_millis(10);
 /// keepalived's timers end here.
 const LONGEST: Duration = Duration::from_secs(u32::MAX as u64 / 1_000_000);
 
-/// What a script's lines in `track_script` inherit.
+/// A file's value is multiplied by at most this; a product of -254 is a fault.
+const MAX_PRODUCT: i32 = 254;
+
+/// What lines of `track_script` and the like inherit.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Weight {
-    value: i16,
+    value: i32,
     reverse: bool,
+}
+
+impl Weight {
+    fn is_plain(self) -> bool {
+        self.value == 0 && !self.reverse
+    }
 }
 
 impl Lower {
@@ -46,7 +59,8 @@ impl Lower {
             }
             let (script, weight) = self.vrrp_script(n, &name.text);
             // Also one that is wrong is known: who tracks it is not told that it is missing.
-            self.weights.insert(name.text.clone(), weight);
+            self.weights
+                .insert(("track_script", name.text.clone()), weight);
             model.vrrp_scripts.extend(script);
         }
     }
@@ -54,7 +68,7 @@ impl Lower {
     fn vrrp_script(&mut self, node: &Node, name: &str) -> (Option<VrrpScript>, Weight) {
         let walked = self.walk(node.children(), Block::Script);
         let weight = match self.last(&walked, "weight") {
-            Some(n) => self.weight(n, n.args(), Weight::default()),
+            Some(n) => self.weight(n, n.args(), Weight::default(), MAX_WEIGHT),
             None => Weight::default(),
         };
         let time = |l: &mut Self, name: &str| {
@@ -98,14 +112,14 @@ impl Lower {
         (script, weight)
     }
 
-    /// `N [reverse|noreverse]`.
-    fn weight(&mut self, n: &Node, words: &[Word], default: Weight) -> Weight {
+    /// `N [reverse|noreverse]`; `most`: what it is at most, either way.
+    fn weight(&mut self, n: &Node, words: &[Word], default: Weight, most: i32) -> Weight {
         let mut weight = default;
         if let Some(w) = words.first() {
             match w.text.parse::<i32>() {
-                Ok(v) if v.abs() <= MAX_WEIGHT => weight.value = v as i16,
-                Ok(v) if v.abs() == MAX_WEIGHT + 1 => {
-                    weight.value = (v.signum() * MAX_WEIGHT) as i16;
+                Ok(v) if v.unsigned_abs() <= most.unsigned_abs() => weight.value = v,
+                Ok(v) if most == MAX_WEIGHT && v.abs() == MAX_WEIGHT + 1 => {
+                    weight.value = v.signum() * MAX_WEIGHT;
                     let label = format!("{} is taken, as by keepalived", weight.value);
                     self.adjusted(n, format!("a weight of {v} is too large"), &label);
                 }
@@ -115,10 +129,13 @@ impl Lower {
                         Severity::Error,
                         format!("a weight of {} is out of range", w.text),
                     )
-                    .at(w.span, "must be -253 to 253")
-                    .help("keepalived would ignore it, and take what is set elsewhere or 0: FAULT"),
+                    .at(w.span, format!("must be -{most} to {most}"))
+                    .help("keepalived would ignore it, and take what is set elsewhere"),
                 ),
-                Err(_) => self.invalid(n, w, "a weight from -253 to 253", ""),
+                Err(_) => {
+                    let want = format!("a weight from -{most} to {most}");
+                    self.invalid(n, w, &want, "");
+                }
             }
         }
         match words.get(1).map(|w| (w, w.text.as_str())) {
@@ -129,28 +146,72 @@ impl Lower {
             }
             None => {}
         }
+        if let Some(extra) = words.get(2) {
+            self.invalid_word(extra, "known here", "ignored; write one a line");
+        }
         weight
     }
 
-    /// `track_script` of an instance or a group.
-    pub(super) fn track_scripts(&mut self, walked: &Walked<'_>) -> Vec<Track> {
+    /// What an instance or a group follows; `own`: the instance's interface.
+    pub(super) fn tracks(&mut self, walked: &Walked<'_>, own: Option<&str>) -> Tracks {
+        Tracks {
+            interfaces: self.track_lines(walked, "track_interface", own),
+            scripts: self.track_lines(walked, "track_script", None),
+            files: self.track_lines(walked, "track_file", None),
+            services: self.track_services(walked),
+        }
+    }
+
+    /// The weight at the end of a line.
+    fn line_weight(&mut self, line: &Node, rest: &[Word], default: Weight, most: i32) -> Weight {
+        match rest {
+            [] => default,
+            [word] if word.text == "weight" => {
+                self.invalid_word(word, "of use without a number", "ignored");
+                default
+            }
+            [word, rest @ ..] if word.text == "weight" => self.weight(line, rest, default, most),
+            [word, ..] => {
+                self.invalid_word(word, "`weight`", "ignored; write one a line");
+                default
+            }
+        }
+    }
+
+    /// The lines `NAME [weight N [reverse]]` of one keyword.
+    fn track_lines(
+        &mut self,
+        walked: &Walked<'_>,
+        keyword: &'static str,
+        own: Option<&str>,
+    ) -> Vec<Track> {
+        let (kind, most) = match keyword {
+            "track_script" => (Some("vrrp_script"), MAX_WEIGHT),
+            "track_file" => (Some("track_file"), MAX_PRODUCT),
+            _ => (None, MAX_WEIGHT),
+        };
         let mut out: Vec<Track> = Vec::new();
-        for (_, n) in walked.acted.iter().filter(|(k, _)| *k == "track_script") {
+        for (_, n) in walked.acted.iter().filter(|(k, _)| *k == keyword) {
             for line in n.children() {
                 let Some((name, rest)) = line.words.split_first() else {
                     continue;
                 };
-                let Some(default) = self.weights.get(&name.text).copied() else {
-                    self.push(
-                        Diagnostic::new(
-                            Code::UnknownName,
-                            Severity::Error,
-                            format!("there is no `vrrp_script {}`", name.text),
-                        )
-                        .at(name.span, "nothing to track")
-                        .help("keepalived runs without it, as if it were always good"),
-                    );
-                    continue;
+                let known = self.weights.get(&(keyword, name.text.clone()));
+                let default = match (known.copied(), kind) {
+                    (Some(weight), _) => weight,
+                    (None, None) => Weight::default(),
+                    (None, Some(kind)) => {
+                        self.push(
+                            Diagnostic::new(
+                                Code::UnknownName,
+                                Severity::Error,
+                                format!("there is no `{kind} {}`", name.text),
+                            )
+                            .at(name.span, "nothing to track")
+                            .help("keepalived runs without it, as if it were always good"),
+                        );
+                        continue;
+                    }
                 };
                 if out.iter().any(|t| t.name == name.text) {
                     self.push(
@@ -163,29 +224,22 @@ impl Lower {
                     );
                     continue;
                 }
-                let weight = match rest {
-                    [] => default,
-                    [word, rest @ ..] if word.text == "weight" => {
-                        if rest.is_empty() {
-                            self.invalid_word(word, "of use without a number", "ignored");
-                        }
-                        if let Some(extra) = rest.get(2) {
-                            self.invalid_word(
-                                extra,
-                                "known here",
-                                "ignored; write one script a line",
-                            );
-                        }
-                        self.weight(line, rest, default)
-                    }
-                    [word, ..] => {
-                        self.invalid_word(word, "`weight`", "ignored; write one script a line");
-                        default
-                    }
-                };
+                let weight = self.line_weight(line, rest, default, most);
+                if own == Some(name.text.as_str()) && weight.is_plain() {
+                    self.push(
+                        Diagnostic::new(
+                            Code::Duplicate,
+                            Severity::Note,
+                            format!("`{}` is tracked already", name.text),
+                        )
+                        .at(name.span, "this line changes nothing"),
+                    );
+                    continue;
+                }
                 out.push(Track {
                     name: name.text.clone(),
-                    weight: weight.value,
+                    // More than that makes no difference to any value.
+                    weight: weight.value.clamp(-MAX_PRODUCT, MAX_PRODUCT) as i16,
                     reverse: weight.reverse,
                 });
             }
@@ -193,12 +247,118 @@ impl Lower {
         out
     }
 
+    /// The lines `IP PORT [PROTOCOL] [weight N [reverse]]` of `track_service`.
+    fn track_services(&mut self, walked: &Walked<'_>) -> Vec<ServiceTrack> {
+        let mut out: Vec<ServiceTrack> = Vec::new();
+        for (_, n) in walked.acted.iter().filter(|(k, _)| *k == "track_service") {
+            for line in n.children() {
+                let [addr, port, rest @ ..] = line.words.as_slice() else {
+                    self.push(
+                        Diagnostic::new(
+                            Code::MissingParameter,
+                            Severity::Error,
+                            "a service is named by its address and port",
+                        )
+                        .at(line.whole(), "as in `10.0.0.1 80 tcp`"),
+                    );
+                    continue;
+                };
+                let Some(addr) = self.ip(line, addr) else {
+                    continue;
+                };
+                let Some(port) = self.strict_number(line, port, 0, 65535, "") else {
+                    continue;
+                };
+                let named = rest.first().and_then(|w| match w.text.as_str() {
+                    "tcp" | "TCP" => Some(Protocol::Tcp),
+                    "udp" | "UDP" => Some(Protocol::Udp),
+                    "sctp" | "SCTP" => Some(Protocol::Sctp),
+                    _ => None,
+                });
+                let rest = if named.is_some() { &rest[1..] } else { rest };
+                let weight = self.line_weight(line, rest, Weight::default(), MAX_PRODUCT);
+                let key = ServiceKey {
+                    addr,
+                    port: port as u16,
+                    protocol: named.unwrap_or(Protocol::Tcp),
+                };
+                if out.iter().any(|t| t.key == key) {
+                    self.push(
+                        Diagnostic::new(
+                            Code::Duplicate,
+                            Severity::Error,
+                            format!("`{key}` is tracked already"),
+                        )
+                        .at(line.whole(), "again here"),
+                    );
+                    continue;
+                }
+                self.service_tracks.push((key, line.whole()));
+                out.push(ServiceTrack {
+                    key,
+                    weight: weight.value as i16,
+                    reverse: weight.reverse,
+                });
+            }
+        }
+        out
+    }
+
+    /// Services that are tracked must be there, and be checked wherever their address is.
+    pub(super) fn tracked_services(&mut self, model: &mut Model) {
+        for (key, at) in std::mem::take(&mut self.service_tracks) {
+            let mut services = model.services.iter();
+            let problem = match services.find(|s| s.keys().any(|k| k == key)) {
+                Some(s) if s.ha_suspend => Diagnostic::new(
+                    Code::Conflict,
+                    Severity::Error,
+                    format!("`{key}` has `ha_suspend`, and its quorum is tracked"),
+                )
+                .at(at, "without its address this host checks no server of it")
+                .help("remove `ha_suspend`, or do not track the service"),
+                Some(_) => continue,
+                None => {
+                    let mut left_out = self.left_out.iter();
+                    let severity = match left_out.any(|l| l.starts_with("virtual_server")) {
+                        true => Severity::Warning,
+                        false => Severity::Error,
+                    };
+                    Diagnostic::new(
+                        Code::UnknownName,
+                        severity,
+                        format!("there is no service `{key}`"),
+                    )
+                    .at(at, "nothing to track")
+                }
+            };
+            self.push(problem);
+            let instances = model.instances.iter_mut().map(|i| &mut i.tracks);
+            for tracks in instances.chain(model.sync_groups.iter_mut().map(|g| &mut g.tracks)) {
+                tracks.services.retain(|t| t.key != key);
+            }
+        }
+    }
+
     /// Leaves out what has a weight where weights mean nothing.
-    pub(super) fn without_weights(&mut self, tracks: &mut Vec<Track>, at: Span, why: &str) {
+    pub(super) fn without_weights(&mut self, tracks: &mut Tracks, at: Span, why: &str) {
         let mut left = Vec::new();
-        tracks.retain(|t| {
+        let Tracks {
+            interfaces,
+            scripts,
+            files,
+            services,
+        } = tracks;
+        for list in [interfaces, scripts, files] {
+            list.retain(|t| {
+                if t.weight != 0 {
+                    left.push(t.name.clone());
+                }
+                t.weight == 0
+            });
+        }
+        services.retain(|t| {
             if t.weight != 0 {
-                left.push(t.name.clone());
+                left.push(t.key.to_string());
             }
             t.weight == 0
         });
@@ -210,6 +370,123 @@ impl Lower {
             );
             self.push(d.at(at, "it is not tracked, as by keepalived"));
         }
+    }
+
+    /// All `track_file`; instances, groups and checks refer to them.
+    pub(super) fn track_files(&mut self, top: &[(&'static str, &Node)], model: &mut Model) {
+        let mut names: HashMap<&str, Span> = HashMap::new();
+        for (_, n) in top.iter().filter(|(k, _)| *k == "track_file") {
+            let Some(name) = n.args().first() else {
+                continue;
+            };
+            if let Some(first) = names.insert(&name.text, name.span) {
+                self.push(
+                    Diagnostic::new(
+                        Code::Duplicate,
+                        Severity::Error,
+                        format!("`track_file {}` is defined twice", name.text),
+                    )
+                    .at(name.span, "again here")
+                    .also(first, "first here"),
+                );
+                continue;
+            }
+            let walked = self.walk(n.children(), Block::TrackFile);
+            let one = Weight {
+                value: 1,
+                reverse: false,
+            };
+            let weight = match self.last(&walked, "weight") {
+                Some(n) => self.weight(n, n.args(), one, i32::MAX),
+                None => one,
+            };
+            self.weights
+                .insert(("track_file", name.text.clone()), weight);
+            let path = self.last(&walked, "file").and_then(|n| n.args().first());
+            let Some(path) = path.filter(|w| !w.text.is_empty()) else {
+                self.push(
+                    Diagnostic::new(
+                        Code::Incomplete,
+                        Severity::Error,
+                        format!("`track_file {}` has no `file`", name.text),
+                    )
+                    .at(n.whole(), "there is nothing to read")
+                    .help("add `file \"/path/to/it\"`"),
+                );
+                continue;
+            };
+            let init = self.last(&walked, "init_file").map(|n| self.init_file(n));
+            model.track_files.push(TrackFile {
+                name: name.text.clone(),
+                path: path.text.clone(),
+                init,
+            });
+        }
+    }
+
+    /// `[VALUE] [overwrite]`.
+    fn init_file(&mut self, n: &Node) -> InitFile {
+        let mut init = InitFile {
+            value: 0,
+            overwrite: false,
+        };
+        for w in n.args() {
+            match (w.text.as_str(), w.text.parse::<i64>()) {
+                ("overwrite", _) => init.overwrite = true,
+                (_, Ok(value)) if TrackFile::VALUES.contains(&value) => init.value = value,
+                (_, Ok(_) | Err(_)) => self.invalid(
+                    n,
+                    w,
+                    "a value from -2147483648 to 2147483648, or `overwrite`",
+                    "keepalived ignores it",
+                ),
+            }
+        }
+        init
+    }
+
+    /// A `FILE_CHECK`.
+    pub(super) fn file_check(&mut self, node: &Node, above: &Above<'_>) -> Option<Check> {
+        let walked = self.walk(node.children(), Block::FileCheck);
+        let Some(n) = self.last(&walked, "track_file") else {
+            self.push(
+                Diagnostic::new(
+                    Code::Incomplete,
+                    Severity::Error,
+                    "this check has no `track_file`",
+                )
+                .at(node.whole(), "there is nothing to read")
+                .help("keepalived would leave the check out: the server would always be up"),
+            );
+            return None;
+        };
+        let name = n.args().first()?;
+        let Some(default) = self
+            .weights
+            .get(&("track_file", name.text.clone()))
+            .copied()
+        else {
+            self.push(
+                Diagnostic::new(
+                    Code::UnknownName,
+                    Severity::Error,
+                    format!("there is no `track_file {}`", name.text),
+                )
+                .at(name.span, "nothing to read")
+                .help("keepalived would leave the check out: the server would always be up"),
+            );
+            return None;
+        };
+        let weight = match self.last(&walked, "weight") {
+            Some(n) => self.weight(n, n.args(), default, i32::MAX),
+            None => default,
+        };
+        let kind = CheckKind::File(FileCheck {
+            file: name.text.clone(),
+            weight: weight.value,
+            reverse: weight.reverse,
+        });
+        Some(Check::new(kind, above.addr, 0))
     }
 }
 

@@ -4,19 +4,20 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::http::{http_get, url};
-use super::probes::{Value, keywords};
+use super::probes::{Value, file_check, keywords};
 use super::scripts::{self, Statement};
+use super::tracks;
 use super::{
     Keyword, address, broadcast, granularity, groups, method, peer, scope, seconds, shared,
     timeouts,
 };
 use crate::model::{
-    Auth, Check, CheckKind, Global, Model, OldChecksum, Service, Timeouts, Track, Transport,
+    Auth, Check, CheckKind, Global, Model, OldChecksum, Service, Timeouts, Tracks, Transport,
     VRRP_GROUP, VirtualAddress, VrrpInstance, VrrpVersion,
 };
 
 /// Writes a model as keepalived.conf. keepalived 2.2.7 reads it too, except for lbd's own words
-/// (`sloppy`, `timeouts`, `expire_nodest_conn`, `expire_quiescent_template`, `flood_rate`,
+/// (`track_service`, `sloppy`, `timeouts`, `expire_nodest_conn`, `expire_quiescent_template`, `flood_rate`,
 /// `DR_PATH_CHECK`).
 #[must_use]
 pub fn to_keepalived(model: &Model) -> String {
@@ -75,6 +76,11 @@ pub fn to_keepalived(model: &Model) -> String {
         w.statements(scripts::of_tracked(s, g));
         w.close();
     }
+    for f in &model.track_files {
+        w.open(&format!("track_file {}", word(f.name.as_bytes())));
+        w.statements(tracks::of_file(f));
+        w.close();
+    }
     for s in &model.sync_groups {
         w.open(&format!("vrrp_sync_group {}", word(s.name.as_bytes())));
         w.open("group");
@@ -82,7 +88,7 @@ pub fn to_keepalived(model: &Model) -> String {
             w.line(&word(m.as_bytes()));
         }
         w.close();
-        w.tracks(&s.track_scripts);
+        w.tracks(&s.tracks);
         w.flag("sync_group_tracking_weight", s.tracking_weight);
         w.statements(scripts::of_vrrp(&s.notify, g));
         w.close();
@@ -137,17 +143,15 @@ impl Writer {
         }
     }
 
-    fn tracks(&mut self, tracks: &[Track]) {
-        if tracks.is_empty() {
-            return;
+    fn tracks(&mut self, all: &Tracks) {
+        for (name, lines) in tracks::blocks(all) {
+            self.open(name);
+            for line in lines {
+                let words: Vec<String> = line.iter().map(|w| word(w.as_bytes())).collect();
+                self.line(&words.join(" "));
+            }
+            self.close();
         }
-        self.open("track_script");
-        for t in tracks {
-            let reverse = if t.reverse { " reverse" } else { "" };
-            let name = word(t.name.as_bytes());
-            self.line(&format!("{name} weight {}{reverse}", t.weight));
-        }
-        self.close();
     }
 
     fn flag(&mut self, name: &str, on: bool) {
@@ -241,16 +245,9 @@ fn instance(w: &mut Writer, i: &VrrpInstance, global: &Global) {
         Duration::from_secs(5),
     );
     w.number("garp_lower_prio_repeat", i.garp_lower_prio_repeat, 5);
-    if !i.track_interfaces.is_empty() {
-        w.open("track_interface");
-        for t in &i.track_interfaces {
-            w.line(&word(t.as_bytes()));
-        }
-        w.close();
-    }
     addresses(w, "virtual_ipaddress", &i.addresses);
     addresses(w, "virtual_ipaddress_excluded", &i.excluded);
-    w.tracks(&i.track_scripts);
+    w.tracks(&i.tracks);
     w.statements(scripts::of_vrrp(&i.notify, global));
     w.close();
 }
@@ -383,6 +380,11 @@ fn server(addr: std::net::IpAddr, port: u16) -> String {
 
 fn check(w: &mut Writer, c: &Check, s: &Service, addr: std::net::IpAddr, port: u16, hoisted: bool) {
     w.open(c.kind.name());
+    if let CheckKind::File(file) = &c.kind {
+        w.statements(file_check(file));
+        w.close();
+        return;
+    }
     if c.kind.connects() {
         connection(w, c, addr, port);
     } else {

@@ -1,7 +1,8 @@
 //! What is particular to a kind of check.
 
+use super::scripts::Statement;
 use crate::config::command;
-use crate::model::{CheckKind, DnsCheck, MiscCheck, Pattern, SmtpCheck, UdpCheck};
+use crate::model::{CheckKind, DnsCheck, FileCheck, MiscCheck, Pattern, SmtpCheck, UdpCheck};
 
 /// The value of a keyword.
 pub(super) enum Value {
@@ -18,8 +19,12 @@ pub(super) enum Value {
 /// The keywords of a kind of check, without those that have their default.
 pub(super) fn keywords(kind: &CheckKind) -> Vec<(&'static str, Value)> {
     match kind {
-        // Those of HTTP_GET are in `http`.
-        CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Ping | CheckKind::DrPath => Vec::new(),
+        // Those of HTTP_GET are in `http`, those of FILE_CHECK in `file_check`.
+        CheckKind::Tcp
+        | CheckKind::Http(_)
+        | CheckKind::Ping
+        | CheckKind::DrPath
+        | CheckKind::File(_) => Vec::new(),
         CheckKind::Udp(udp) => udp_check(udp),
         CheckKind::Dns(dns) => dns_check(dns),
         CheckKind::Smtp(SmtpCheck { helo_name }) if helo_name == SmtpCheck::HELO_NAME => Vec::new(),
@@ -80,4 +85,13 @@ fn misc_check(misc: &MiscCheck) -> Vec<(&'static str, Value)> {
         out.push(("misc_dynamic", Value::Flag));
     }
     out
+}
+
+/// All of a `FILE_CHECK`: it has nothing in common with the others.
+pub(super) fn file_check(check: &FileCheck) -> Vec<Statement> {
+    let mut weight = vec![check.weight.to_string()];
+    if check.reverse {
+        weight.push("reverse".to_owned());
+    }
+    vec![("track_file", vec![check.file.clone()]), ("weight", weight)]
 }

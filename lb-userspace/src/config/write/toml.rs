@@ -4,13 +4,14 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::http::{http_get, url};
-use super::probes::{Value, keywords};
+use super::probes::{Value, file_check, keywords};
 use super::scripts::{self, Statement};
+use super::tracks;
 use super::{
     Keyword, address, broadcast, granularity, groups, method, peer, scope, seconds, shared,
 };
 use crate::model::{
-    Auth, Check, CheckKind, Global, Model, OldChecksum, Service, Timeouts, Track, Transport,
+    Auth, Check, CheckKind, Global, Model, OldChecksum, Service, Timeouts, Tracks, Transport,
     VRRP_GROUP, VirtualAddress, VrrpInstance, VrrpVersion,
 };
 
@@ -47,11 +48,16 @@ pub fn to_toml(model: &Model) -> String {
         key(&mut w, "name", &string(&s.name));
         statements(&mut w, scripts::of_tracked(s, g));
     }
+    for f in &model.track_files {
+        head(&mut w, "[[track_file]]");
+        key(&mut w, "name", &string(&f.name));
+        statements(&mut w, tracks::of_file(f));
+    }
     for s in &model.sync_groups {
         head(&mut w, "[[vrrp_sync_group]]");
         key(&mut w, "name", &string(&s.name));
         key(&mut w, "members", &strings(&s.members));
-        tracks(&mut w, &s.track_scripts);
+        tracks(&mut w, &s.tracks);
         flag(&mut w, "sync_group_tracking_weight", s.tracking_weight);
         statements(&mut w, scripts::of_vrrp(&s.notify, g));
     }
@@ -86,20 +92,15 @@ fn flag(w: &mut String, name: &str, on: bool) {
     }
 }
 
-fn tracks(w: &mut String, tracks: &[Track]) {
-    if tracks.is_empty() {
-        return;
+fn tracks(w: &mut String, all: &Tracks) {
+    for (name, lines) in tracks::blocks(all) {
+        let one = |line: &tracks::Line| {
+            let words: Vec<String> = line.iter().map(|w| string(w)).collect();
+            format!("[{}]", words.join(", "))
+        };
+        let all: Vec<String> = lines.iter().map(one).collect();
+        key(w, name, &format!("[{}]", all.join(", ")));
     }
-    let one = |t: &Track| {
-        let reverse = if t.reverse { ", reverse = true" } else { "" };
-        format!(
-            "{{ name = {}, weight = {}{reverse} }}",
-            string(&t.name),
-            t.weight
-        )
-    };
-    let all: Vec<String> = tracks.iter().map(one).collect();
-    key(w, "track_script", &format!("[{}]", all.join(", ")));
 }
 
 /// A keyword alone is `true`; several words are an array.
@@ -238,17 +239,9 @@ fn instance(w: &mut String, i: &VrrpInstance, global: &Global) {
         Some(Duration::from_secs(5)),
     );
     number(w, "garp_lower_prio_repeat", i.garp_lower_prio_repeat, 5);
-    if !i.track_interfaces.is_empty() {
-        let list: Vec<String> = i
-            .track_interfaces
-            .iter()
-            .map(|t| format!("{{ interface = {} }}", string(t)))
-            .collect();
-        key(w, "track_interface", &format!("[{}]", list.join(", ")));
-    }
     addresses(w, "virtual_ipaddress", &i.addresses);
     addresses(w, "virtual_ipaddress_excluded", &i.excluded);
-    tracks(w, &i.track_scripts);
+    tracks(w, &i.tracks);
     statements(w, scripts::of_vrrp(&i.notify, global));
 }
 
@@ -354,6 +347,10 @@ fn port(w: &mut String, port: u16) {
 fn check(w: &mut String, c: &Check, s: &Service, addr: std::net::IpAddr, port: u16, hoisted: bool) {
     let name = c.kind.name().to_ascii_lowercase();
     head(w, &format!("[[virtual_server.real_server.{name}]]"));
+    if let CheckKind::File(file) = &c.kind {
+        statements(w, file_check(file));
+        return;
+    }
     if c.kind.connects() {
         connection(w, c, addr, port);
     } else {

@@ -140,7 +140,7 @@ fn a_group_tells_what_all_of_its_members_are_once_and_with_priority_0() {
         sync_groups: vec![SyncGroup {
             name: "G".into(),
             members: vec!["A".into(), "B".into()],
-            track_scripts: Vec::new(),
+            tracks: crate::model::Tracks::default(),
             tracking_weight: false,
             notify: all_scripts(),
         }],

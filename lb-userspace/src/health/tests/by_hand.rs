@@ -240,7 +240,7 @@ fn a_weight_by_hand_comes_before_what_a_check_says_which_is_not_forgotten() {
         server(2, 2, vec![]),
     ]));
     h.set_by_hand(&key(), ip(1), 80, SetServer::Weight(0));
-    run(&mut h, at(0), |_| Verdict::Weighs(8));
+    run(&mut h, at(0), |_| Verdict::Weighs(Weighs::Exactly(8)));
     assert_eq!(table(&h), [(1, 0), (2, 2)]);
     assert_eq!(h.quorum(&key()), Some((true, 2)));
     h.set_by_hand(&key(), ip(1), 80, SetServer::Enable);

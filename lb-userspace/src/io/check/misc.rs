@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::health::{Failure, NotRun, Verdict};
+use crate::health::{Failure, NotRun, Verdict, Weighs};
 use crate::io::script::{Ended, Scripts};
 use crate::model::{Check, MiscCheck};
 
@@ -25,7 +25,7 @@ fn verdict(ended: &Ended, dynamic: bool) -> Verdict {
     match ended {
         Ended::Exited(0) => Verdict::Ok,
         Ended::Exited(status @ 2..=255) if dynamic => {
-            Verdict::Weighs(u16::try_from(status - 2).unwrap_or(0))
+            Verdict::Weighs(Weighs::Exactly(u16::try_from(status - 2).unwrap_or(0)))
         }
         Ended::TimedOut => Verdict::Failed(Failure::NoAnswer),
         Ended::Exited(_) | Ended::Signalled(_) | Ended::NotRun(_) => {
@@ -44,9 +44,9 @@ mod tests {
         for (status, plain, dynamic) in [
             (0, Some(Verdict::Ok), Some(Verdict::Ok)),
             (1, None, None),
-            (2, None, Some(Verdict::Weighs(0))),
-            (3, None, Some(Verdict::Weighs(1))),
-            (255, None, Some(Verdict::Weighs(253))),
+            (2, None, Some(Verdict::Weighs(Weighs::Exactly(0)))),
+            (3, None, Some(Verdict::Weighs(Weighs::Exactly(1)))),
+            (255, None, Some(Verdict::Weighs(Weighs::Exactly(253)))),
         ] {
             let ended = Ended::Exited(status);
             let or_failed = |v: Option<Verdict>| v.unwrap_or_else(|| failed(&ended));

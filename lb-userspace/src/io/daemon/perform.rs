@@ -94,6 +94,9 @@ impl Daemon<'_> {
             } => {
                 tracing::warn!("tracked script {name} fails: {words}");
             }
+            Report::FollowedChanged { what, name, words } => {
+                tracing::info!("tracked {} {name}: {words}", what.name());
+            }
             Report::PriorityChanged { name, from, to } => {
                 tracing::info!("({name}) effective priority {from} -> {to}");
             }

@@ -74,6 +74,7 @@ impl Daemon<'_> {
         }
         self.notifier.configure(&model);
         self.engine.reload(model, now(), &mut || RealFiles.random());
+        self.files.configure(self.engine.model(), false);
         self.resync();
         self.check_attached();
         self.config.reloads += 1;

@@ -28,6 +28,7 @@ use crate::io::options::Options;
 use crate::io::script::{Ended, Runner, Scripts};
 use crate::io::speaker::{self, Heard, Speaker};
 use crate::io::state::{HeldFile, StateFile, by_hand};
+use crate::io::trackfile::Files;
 use crate::model::Model;
 use crate::plan::{Dump, Refs};
 use crate::time::Time;
@@ -83,6 +84,7 @@ pub(super) struct Daemon<'o> {
     pub(super) speaker: Speaker,
     pub(super) prober: Prober,
     pub(super) notifier: Notifier,
+    pub(super) files: Files,
     pub(super) scripts: Scripts,
     /// Takes what came of tracked scripts.
     pub(super) ended: mpsc::Sender<Ran>,
@@ -131,6 +133,7 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
     let (ended, mut ran) = mpsc::channel(SCRIPTS);
     // Ends last: it runs the scripts of the end.
     let runner = Runner::spawn()?;
+    let (files, mut read_files) = Files::new();
     let (prober, mut verdicts) = Prober::spawn(runner.scripts())?;
     let (server, mut calls) =
         Server::spawn(&options.control, SOCKET_GROUP, CALLS, Limits::default())?;
@@ -145,7 +148,7 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
         read,
         (refs, prober, speaker),
         (runner.scripts(), ended),
-        &mut held,
+        (&mut held, files),
     )?;
     // The tables are true before the program runs, and it runs before an address may come.
     daemon.turn();
@@ -187,6 +190,9 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
             Some(refs) = found_refs.recv() => daemon.engine.handle(Event::Refs(refs), now()),
             Some(call) = calls.recv() => daemon.call(call),
             Some(done) = ran.recv() => daemon.script_ended(done),
+            Some((name, value)) = read_files.recv() => {
+                daemon.engine.handle(Event::FileRead { name, value }, now());
+            }
             _ = hup.recv() => {
                 let report = daemon.reload(false);
                 tracing::info!("reload: {}", reload::outcome_word(report.outcome));
@@ -237,7 +243,7 @@ impl<'o> Daemon<'o> {
         read: &load::Read,
         (refs, prober, speaker): (mpsc::Sender<Refs>, Prober, Speaker),
         (scripts, ended): (Scripts, mpsc::Sender<Ran>),
-        held: &mut HeldFile,
+        (held, mut files): (&mut HeldFile, Files),
     ) -> anyhow::Result<Self> {
         let mut control = Control::open()?;
         let mut plane = None;
@@ -261,6 +267,7 @@ impl<'o> Daemon<'o> {
         let by_hand = by_hand::read(&options.state_dir);
         let mut notifier = Notifier::new(scripts.clone());
         notifier.configure(&model);
+        files.configure(&model, true);
         let start = Start {
             model,
             dump: &dump,
@@ -286,6 +293,7 @@ impl<'o> Daemon<'o> {
             speaker,
             prober,
             notifier,
+            files,
             scripts,
             ended,
             refs,

@@ -62,6 +62,7 @@ impl Desk {
             Report::Transition(_)
             | Report::RunScript { .. }
             | Report::ScriptChanged { .. }
+            | Report::FollowedChanged { .. }
             | Report::PriorityChanged { .. }
             | Report::LearnedPeer { .. }
             | Report::HeardLower { .. }

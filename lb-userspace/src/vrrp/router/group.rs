@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::super::election::Effect;
 use super::super::event::{InstanceId, Reason};
 use super::super::instance::{Instance, Proto};
-use super::super::track;
 use super::{Ctx, Router, ctx};
 use crate::time::Time;
 
@@ -102,7 +101,7 @@ impl Router {
     fn evaluate_group(&mut self, name: Option<&Arc<str>>, fellows: &[usize], now: Time) {
         let causes: Vec<Option<Reason>> = fellows
             .iter()
-            .map(|f| self.instances[*f].cause(&self.net, &self.scripts, self.ready))
+            .map(|f| self.instances[*f].cause(&self.net, &self.following, self.ready))
             .collect();
         let known = fellows
             .iter()
@@ -117,7 +116,7 @@ impl Router {
             Proto::Init | Proto::Fault => true,
             Proto::Backup(_) | Proto::Master(_) | Proto::Stopped => false,
         };
-        let waits = |f: &usize| track::waits(&self.instances[*f].tracks, &self.scripts);
+        let waits = |f: &usize| self.following.waits(&self.instances[*f].tracks, &self.net);
         if !known
             || fellows.iter().any(waits)
             || !fellows.iter().any(|f| waiting(&self.instances[*f]))

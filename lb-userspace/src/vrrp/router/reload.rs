@@ -6,9 +6,8 @@ use std::time::Duration;
 use super::super::config::Resume;
 use super::super::event::{InstanceId, Reason};
 use super::super::instance::{Instance, Proto};
-use super::super::track;
 use super::{Group, Router, ctx};
-use crate::model::{Model, VrrpInstance};
+use crate::model::{Model, Tracks, VrrpInstance};
 use crate::time::Time;
 
 impl Router {
@@ -31,23 +30,28 @@ impl Router {
 
         let tracks = |i: &VrrpInstance| {
             let group = groups.iter().find(|g| g.members.contains(&i.name));
-            let of_group = group.map_or(&[][..], |g| &g.track_scripts);
-            [&i.track_scripts, of_group].concat()
+            group.map_or_else(|| i.tracks.clone(), |g| i.tracks.and(&g.tracks))
         };
-        let followed: BTreeSet<String> =
-            instances.iter().flat_map(tracks).map(|t| t.name).collect();
-        let scripts = scripts.iter().filter(|s| followed.contains(&s.name));
-        self.scripts.configure(scripts, now);
+        let all: Vec<Tracks> = instances.iter().map(tracks).collect();
+        let followed: BTreeSet<&str> = all
+            .iter()
+            .flat_map(|t| &t.scripts)
+            .map(|t| t.name.as_str())
+            .collect();
+        let scripts = scripts
+            .iter()
+            .filter(|s| followed.contains(s.name.as_str()));
+        self.following.scripts.configure(scripts, now);
+        self.following.retain(&all);
 
         let mut old = std::mem::take(&mut self.instances);
-        for config in instances {
+        for (config, tracks) in instances.iter().zip(all) {
             let same = |i: &Instance| {
                 !i.removed
                     && i.config.interface == config.interface
                     && i.config.virtual_router_id == config.virtual_router_id
             };
-            let tracks = tracks(config);
-            let priority = track::priority(config.priority, &tracks, &self.scripts);
+            let priority = self.following.priority(config.priority, &tracks, &self.net);
             let instance = match old.iter().position(same) {
                 Some(at) => {
                     let mut instance = old.remove(at);

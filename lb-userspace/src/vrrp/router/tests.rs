@@ -55,9 +55,8 @@ fn instance(name: &str, iface: &str, vrid: u8) -> VrrpInstance {
         v3_checksum_as_v2: false,
         election: Election::default(),
         transport: Transport::default(),
-        track_interfaces: Vec::new(),
         dont_track_primary: false,
-        track_scripts: Vec::new(),
+        tracks: crate::model::Tracks::default(),
         notify: crate::model::VrrpNotify::default(),
     }
 }

@@ -90,9 +90,8 @@ pub(super) fn instance(version: VrrpVersion, millis: u64, priority: u8) -> VrrpI
         v3_checksum_as_v2: false,
         election: Election::default(),
         transport: Transport::default(),
-        track_interfaces: Vec::new(),
         dont_track_primary: false,
-        track_scripts: Vec::new(),
+        tracks: crate::model::Tracks::default(),
         notify: crate::model::VrrpNotify::default(),
     }
 }

@@ -37,7 +37,13 @@ fn a_script_says_by_its_exit_status_whether_the_server_is_good() {
     let [good, bad, weighs, none] = verdicts.as_slice() else {
         panic!("{verdicts:?}");
     };
-    assert_eq!((good, weighs), (&Verdict::Ok, &Verdict::Weighs(7)));
+    assert_eq!(
+        (good, weighs),
+        (
+            &Verdict::Ok,
+            &Verdict::Weighs(crate::health::Weighs::Exactly(7))
+        )
+    );
     assert_eq!(
         *bad,
         Verdict::Failed(Failure::Answer("exit status 9".to_owned()))

@@ -14,7 +14,7 @@ fn pair() -> (VrrpInstance, VrrpInstance, SyncGroup) {
     let group = SyncGroup {
         name: "VG".into(),
         members: vec!["outside".into(), "inside".into()],
-        track_scripts: Vec::new(),
+        tracks: crate::model::Tracks::default(),
         tracking_weight: false,
         notify: crate::model::VrrpNotify::default(),
     };

@@ -540,7 +540,14 @@ fn a_restarted_master_goes_on_when_nobody_can_have_taken_over() {
 #[test]
 fn links_of_other_interfaces_count_when_they_are_tracked() {
     let own = VrrpInstance {
-        track_interfaces: vec!["eth1".into()],
+        tracks: crate::model::Tracks {
+            interfaces: vec![crate::model::Track {
+                name: "eth1".into(),
+                weight: 0,
+                reverse: false,
+            }],
+            ..Default::default()
+        },
         ..config()
     };
     let mut host = master(&own);

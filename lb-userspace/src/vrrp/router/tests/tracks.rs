@@ -1,7 +1,7 @@
 //! Instances follow the scripts that they track.
 
 use super::*;
-use crate::model::{Script, Track, VrrpScript};
+use crate::model::{Protocol, Script, ServiceKey, ServiceTrack, Track, Tracks, VrrpScript};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -20,13 +20,24 @@ fn script(name: &str) -> VrrpScript {
     }
 }
 
+fn track(name: &str, weight: i16) -> Track {
+    Track {
+        name: name.to_owned(),
+        weight,
+        reverse: false,
+    }
+}
+
+fn script_track(weight: i16) -> Tracks {
+    Tracks {
+        scripts: vec![track("s", weight)],
+        ..Tracks::default()
+    }
+}
+
 fn tracking(weight: i16) -> VrrpInstance {
     VrrpInstance {
-        track_scripts: vec![Track {
-            name: "s".to_owned(),
-            weight,
-            reverse: false,
-        }],
+        tracks: script_track(weight),
         ..v3(100)
     }
 }
@@ -163,11 +174,7 @@ fn what_a_group_tracks_holds_for_all_of_its_members() {
     let group = |weight| SyncGroup {
         name: "G".into(),
         members: vec!["VI_1".into(), "VI_2".into()],
-        track_scripts: vec![Track {
-            name: "s".into(),
-            weight,
-            reverse: false,
-        }],
+        tracks: script_track(weight),
         tracking_weight: false,
         notify: crate::model::VrrpNotify::default(),
     };
@@ -185,4 +192,84 @@ fn what_a_group_tracks_holds_for_all_of_its_members() {
     run(&mut plain, false);
     let states: Vec<State> = plain.router.status().iter().map(|i| i.state).collect();
     assert_eq!(states, [State::Fault, State::Fault]);
+}
+
+/// A host that follows these, from when its interfaces are known.
+fn following(tracks: Tracks) -> Host {
+    host(&[VrrpInstance { tracks, ..v3(100) }], &[])
+}
+
+fn priority(host: &Host) -> u8 {
+    host.router.status()[0].priority
+}
+
+#[test]
+fn a_file_is_waited_for_and_its_value_counts() {
+    let mut host = following(Tracks {
+        files: vec![track("f", 2)],
+        ..Tracks::default()
+    });
+    let read = |host: &mut Host, value| {
+        let name = "f";
+        host.router
+            .handle(Event::FileRead { name, value }, host.now);
+        host.work();
+    };
+    pass(&mut host, 3 * SECOND);
+    assert_eq!(state(&host), State::Init);
+    read(&mut host, 5);
+    assert_eq!((state(&host), priority(&host)), (State::Backup, 110));
+    pass(&mut host, SECOND);
+    assert_eq!(
+        (state(&host), advertised(&host)),
+        (State::Master, Some(110))
+    );
+    read(&mut host, -127);
+    assert_eq!(state(&host), State::Fault);
+    let why = host.router.status()[0].reason.clone();
+    assert_eq!(why.to_string(), "tracked file f");
+    read(&mut host, -126);
+    assert_eq!((state(&host), priority(&host)), (State::Backup, 1));
+}
+
+#[test]
+fn the_quorum_of_a_service_and_interfaces_count_by_their_weights() {
+    let key = ServiceKey {
+        addr: "192.0.2.1".parse().unwrap(),
+        port: 80,
+        protocol: Protocol::Tcp,
+    };
+    let service = |weight| ServiceTrack {
+        key,
+        weight,
+        reverse: false,
+    };
+    let tell = |host: &mut Host, good| {
+        let (what, name) = (Followed::Service, "TCP 192.0.2.1:80");
+        host.router
+            .handle(Event::Followed { what, name, good }, host.now);
+        host.work();
+    };
+    let mut host = following(Tracks {
+        services: vec![service(-20)],
+        interfaces: vec![track("eth1", -7), track("eth0", 3)],
+        ..Tracks::default()
+    });
+    assert_eq!(state(&host), State::Init);
+    tell(&mut host, true);
+    assert_eq!((state(&host), priority(&host)), (State::Backup, 103));
+    pass(&mut host, SECOND);
+    host.link("eth1", LinkState::Down);
+    assert_eq!((state(&host), priority(&host)), (State::Master, 96));
+    tell(&mut host, false);
+    assert_eq!((state(&host), priority(&host)), (State::Master, 76));
+    // Without a weight there is nobody to forward to: another one must.
+    let mut host = following(Tracks {
+        services: vec![service(0)],
+        ..Tracks::default()
+    });
+    tell(&mut host, false);
+    assert_eq!(state(&host), State::Fault);
+    tell(&mut host, true);
+    assert_eq!(state(&host), State::Backup);
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 pub use check::{Check, CheckKind, FileCheck};
 pub use election::Election;
-pub use http::{Http, HttpDigest, HttpVersion, StatusCodes, Url};
+pub use http::{Http, HttpDigest, HttpVersion, StatusCodes, Trust, Url};
 pub use pattern::{HttpRegex, HttpRegexText, RegexOption};
 pub use probes::{DnsCheck, DnsType, Pattern, SmtpCheck, UdpCheck};
 pub use scheduler::{SchedFlags, Scheduler};

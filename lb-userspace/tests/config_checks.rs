@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use lb_userspace::config::{self, Code, Loaded, MemoryFiles, Options, Severity};
-use lb_userspace::model::{Check, CheckKind, DnsCheck, DnsType, Pattern, SmtpCheck, UdpCheck};
+use lb_userspace::model::{
+    Check, CheckKind, DnsCheck, DnsType, Pattern, SmtpCheck, Trust, UdpCheck,
+};
 
 fn load(path: &str, text: &str) -> Loaded {
     config::load(path, &MemoryFiles::one(path, text), &Options::default())
@@ -393,4 +395,79 @@ fn the_path_of_direct_routing_is_checked_where_the_file_says_so() {
         let conflict = [(Code::Conflict, Severity::Error)];
         assert_eq!(codes(&format!("lvs_method TUN\n{server}")), conflict);
     }
+}
+
+fn trusts(text: &str) -> Vec<Trust> {
+    let l = load("test.conf", text);
+    assert!(l.diagnostics.is_empty(), "{}", l.render(false));
+    let checks = l
+        .model
+        .expect("a model")
+        .services
+        .remove(0)
+        .real_servers
+        .remove(0)
+        .checks;
+    let trust = |c: Check| match c.kind {
+        CheckKind::Http(http) => http.trust,
+        other => panic!("{other:?}"),
+    };
+    checks.into_iter().map(trust).collect()
+}
+
+#[test]
+fn certificates_are_looked_at_where_the_file_says_so() {
+    let get = |kind: &str, word: &str| format!("{kind} {{\n{word}\nurl {{\npath /\n}}\n}}");
+    let both = service(&[get("HTTP_GET", ""), get("SSL_GET", "")].concat());
+    let ssl = "SSL {\nca /ca\ncertificate /crt\nkey /key\n}\n";
+    let none = Trust::default();
+    let shown = Trust {
+        certificate: Some("/crt".into()),
+        key: Some("/key".into()),
+        ..none.clone()
+    };
+    let verified = Trust {
+        verify: true,
+        ca: Some("/ca".into()),
+        ..shown.clone()
+    };
+    let global = "global_defs {\nverify_certificate\n}\n";
+    assert_eq!(trusts(&both), [none.clone(), none.clone()]);
+    assert_eq!(
+        trusts(&format!("{both}{ssl}")),
+        [none.clone(), shown.clone()]
+    );
+    assert_eq!(
+        trusts(&format!("{both}{ssl}{global}")),
+        [none, verified.clone()]
+    );
+    let off = service(&get("SSL_GET", "verify_certificate off"));
+    assert_eq!(trusts(&format!("{global}{off}{ssl}")), [shown]);
+    let on = service(&get("SSL_GET", "verify_certificate"));
+    assert_eq!(trusts(&format!("{on}{ssl}")), [verified]);
+    let effectless = [(Code::NoEffect, Severity::Warning)];
+    assert_eq!(codes(&get("HTTP_GET", "verify_certificate")), effectless);
+    for one in ["certificate /crt", "key /key"] {
+        let l = load("test.conf", &format!("SSL {{\n{one}\n}}\n{both}"));
+        let found: Vec<_> = l.diagnostics.iter().map(|d| (d.code, d.severity)).collect();
+        assert_eq!(found, [(Code::Incomplete, Severity::Error)]);
+    }
+}
+
+#[test]
+fn lbd_refuses_files_of_ssl_that_it_cannot_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let conf = dir.path().join("lbd.conf");
+    let get = service("SSL_GET {\nverify_certificate\nurl {\npath /\n}\n}");
+    std::fs::write(&conf, format!("SSL {{\nca /nowhere/ca.pem\n}}\n{get}")).unwrap();
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_lbd"))
+        .arg("-t")
+        .arg("--config")
+        .arg(&conf)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    let why = "SSL_GET cannot be run: `/nowhere/ca.pem`: no such file";
+    assert!(said.contains(why), "{said}");
+    assert_eq!(out.status.code(), Some(2));
 }

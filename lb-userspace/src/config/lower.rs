@@ -14,6 +14,7 @@ mod probes;
 mod scripts;
 mod server;
 mod service;
+mod ssl;
 mod suggest;
 mod track;
 mod transport;
@@ -25,7 +26,7 @@ use super::diag::{Code, Diagnostic, Severity};
 use super::keywords::{self, Block, Body, Keyword, Status};
 use super::source::Span;
 use super::tree::{Node, Word};
-use crate::model::{Model, ServiceKey, User};
+use crate::model::{Model, ServiceKey, Trust, User};
 
 pub(crate) use suggest::did_you_mean;
 pub(crate) use values::seconds;
@@ -61,6 +62,8 @@ pub(crate) struct Lower {
     suggestions: HashMap<(Block, String), Vec<String>>,
     /// `checker_log_all_failures`.
     log_all_failures: bool,
+    /// `verify_certificate` of `global_defs`, and the files of `SSL`, for checks by TLS.
+    trust: Trust,
     /// `check_dr_path` of `global_defs`.
     check_dr_path: bool,
 }
@@ -84,6 +87,7 @@ pub(crate) fn lower(nodes: &[Node], rules: Rules) -> Lowered {
         service_tracks: Vec::new(),
         suggestions: HashMap::new(),
         log_all_failures: false,
+        trust: Trust::default(),
         check_dr_path: false,
     };
     let model = l.top(nodes);
@@ -112,6 +116,7 @@ impl Lower {
         self.track_files(&walked.acted, &mut model);
         self.instances(&walked.acted, &defaults, &mut model);
         self.sync_groups(&walked.acted, &mut model);
+        self.ssl(&walked.acted);
         self.services(&walked.acted, &mut model);
         self.tracked_services(&mut model);
         model

@@ -51,6 +51,7 @@ type Value<'i> = Spanned<DeValue<'i>>;
 /// Names for blocks that read better than keepalived's.
 const ALIASES: &[(Block, &str, &str)] = &[
     (Block::Top, "global", "global_defs"),
+    (Block::Top, "ssl", "SSL"),
     (Block::SyncGroup, "members", "group"),
 ];
 

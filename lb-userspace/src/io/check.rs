@@ -42,6 +42,8 @@ const MOST_PROBES: u64 = 16_384;
 /// Probes that are under way at a time, however few file descriptors there are.
 const FEWEST_PROBES: u64 = 16;
 
+pub(super) use tls::vet as vet_tls;
+
 /// Why the prober cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {

@@ -16,6 +16,9 @@ pub struct Http {
     /// `enable_sni`: the URL's `host` is sent in the TLS handshake.
     #[serde(default)]
     pub sni: bool,
+    /// What either side shows in that handshake.
+    #[serde(default)]
+    pub trust: Trust,
     /// `http_protocol`, default 1.0.
     #[serde(default)]
     pub version: HttpVersion,
@@ -24,6 +27,25 @@ pub struct Http {
     pub fast_recovery: bool,
     /// `url`, at least one: asked for in turn, one a run.
     pub urls: Vec<Url>,
+}
+
+/// Whom a check trusts, and what it shows itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trust {
+    /// lbd's own `verify_certificate`: the server's certificate must be good. Otherwise any will do.
+    #[serde(default)]
+    pub verify: bool,
+    /// `ca` of `SSL`: who may have signed it, in a file; none: whom the system trusts. None without
+    /// `verify`.
+    #[serde(default)]
+    pub ca: Option<String>,
+    /// `certificate` of `SSL`: this host's own, in a file; only with `key`.
+    #[serde(default)]
+    pub certificate: Option<String>,
+    /// `key` of `SSL`: that of the certificate.
+    #[serde(default)]
+    pub key: Option<String>,
 }
 
 impl Http {
@@ -37,6 +59,7 @@ impl Http {
     #[must_use]
     pub fn same_target(&self, other: &Http) -> bool {
         (self.tls, self.sni, self.version) == (other.tls, other.sni, other.version)
+            && self.trust == other.trust
             && self.urls == other.urls
     }
 }

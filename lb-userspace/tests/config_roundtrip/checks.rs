@@ -67,6 +67,17 @@ pub(crate) fn url() -> impl Strategy<Value = Url> {
         })
 }
 
+/// The files are those of all checks.
+fn trust(tls: bool, verify: bool) -> Trust {
+    let file = |name: &str, there: bool| there.then(|| format!("/etc/{name}.pem"));
+    Trust {
+        verify: tls && verify,
+        ca: file("all authorities", tls && verify),
+        certificate: file("certificate", tls),
+        key: file("key", tls),
+    }
+}
+
 pub(crate) fn http() -> impl Strategy<Value = Http> {
     (
         any::<[bool; 3]>(),
@@ -76,6 +87,7 @@ pub(crate) fn http() -> impl Strategy<Value = Http> {
         .prop_map(|([tls, sni, fast_recovery], version, urls)| Http {
             tls,
             sni: sni && tls,
+            trust: trust(tls, fast_recovery),
             version,
             fast_recovery,
             urls,

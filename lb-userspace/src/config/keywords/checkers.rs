@@ -163,6 +163,13 @@ pub(super) const HTTP_GET: &[Keyword] = connecting![
         "send the name in the TLS handshake",
     ),
     k(
+        "verify_certificate",
+        "[BOOL]",
+        Own,
+        "that of global_defs",
+        "the server's certificate must be good: for the name, in time, of a trusted issuer",
+    ),
+    k(
         "fast_recovery",
         "[BOOL]",
         Acted,

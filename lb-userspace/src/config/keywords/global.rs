@@ -129,7 +129,7 @@ pub(super) const TOP: &[Keyword] = &[
         "SSL",
         "",
         Of(Block::Ssl),
-        NoEffect,
+        Acted,
         "certificates that SSL_GET uses",
     ),
     k(
@@ -577,6 +577,13 @@ pub(super) const GLOBAL: &[Keyword] = &[
         Own,
         "off",
         "real servers of direct routing have a DR_PATH_CHECK",
+    ),
+    k(
+        "verify_certificate",
+        "[BOOL]",
+        Own,
+        "off",
+        "SSL_GET looks at the server's certificate",
     ),
     k(
         "flood_rate",

@@ -494,20 +494,20 @@ pub(super) const TIMEOUTS: &[Keyword] = &[
 ];
 
 pub(super) const SSL: &[Keyword] = &[
-    k("password", "TEXT", NoEffect, "", "the key's password"),
+    k(
+        "password",
+        "TEXT",
+        NotNeeded,
+        "",
+        "the key's password: a key that needs one is refused",
+    ),
     k(
         "ca",
         "PATH",
-        NoEffect,
-        "",
-        "the certificates that are trusted",
+        Acted,
+        "the system's",
+        "the certificates that are trusted where one is verified",
     ),
-    k(
-        "certificate",
-        "PATH",
-        NoEffect,
-        "",
-        "the client's certificate",
-    ),
-    k("key", "PATH", NoEffect, "", "the client's key"),
+    k("certificate", "PATH", Acted, "", "the client's certificate"),
+    k("key", "PATH", Acted, "", "the client's key"),
 ];

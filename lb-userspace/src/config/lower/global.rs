@@ -119,6 +119,9 @@ impl Lower {
                 ("checker_log_all_failures", _) => {
                     self.log_all_failures = self.switch(n).unwrap_or(self.log_all_failures);
                 }
+                ("verify_certificate", _) => {
+                    self.trust.verify = self.switch(n).unwrap_or(self.trust.verify);
+                }
                 ("check_dr_path", _) => {
                     self.check_dr_path = self.switch(n).unwrap_or(self.check_dr_path);
                 }

@@ -83,16 +83,9 @@ impl Lower {
         }
         let sni = self.flag(walked, "enable_sni");
         if let Some(n) = self.last(walked, "enable_sni").filter(|_| !tls && sni) {
-            self.push(
-                Diagnostic::new(
-                    Code::NoEffect,
-                    Severity::Warning,
-                    "`enable_sni` has no effect in HTTP_GET",
-                )
-                .at(n.whole(), "there is no TLS handshake")
-                .help("SSL_GET has one"),
-            );
+            self.no_handshake(n);
         }
+        let trust = self.trust(walked, tls);
         let fast_recovery = self.flag(walked, "fast_recovery");
         let mut urls = Vec::new();
         for (_, n) in walked.acted.iter().filter(|(k, _)| *k == "url") {
@@ -110,6 +103,7 @@ impl Lower {
         Some(Http {
             tls,
             sni: sni && tls,
+            trust,
             version,
             fast_recovery,
             urls,

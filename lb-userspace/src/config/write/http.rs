@@ -1,7 +1,7 @@
 //! What is particular to `HTTP_GET`, `SSL_GET` and `url`.
 
 use super::Keyword;
-use crate::model::{Http, HttpVersion, StatusCodes, Url};
+use crate::model::{CheckKind, Http, HttpVersion, Service, StatusCodes, Trust, Url};
 
 /// The keywords of a check, but for its URLs.
 pub(super) fn http_get(http: &Http) -> Vec<Keyword> {
@@ -12,10 +12,32 @@ pub(super) fn http_get(http: &Http) -> Vec<Keyword> {
     if http.sni {
         out.push(("enable_sni", Vec::new()));
     }
+    if http.trust.verify {
+        out.push(("verify_certificate", Vec::new()));
+    }
     if http.fast_recovery {
         out.push(("fast_recovery", Vec::new()));
     }
     out
+}
+
+/// The keywords of `SSL`, which hold for all checks.
+pub(super) fn ssl(services: &[Service]) -> Vec<Keyword> {
+    let servers = services.iter().flat_map(|s| &s.real_servers);
+    let trusts = servers
+        .flat_map(|r| &r.checks)
+        .filter_map(|c| match &c.kind {
+            CheckKind::Http(http) if http.tls => Some(&http.trust),
+            _ => None,
+        });
+    let first = |of: fn(&Trust) -> Option<&String>| trusts.clone().find_map(of).cloned();
+    let words = [
+        ("ca", first(|t| t.ca.as_ref())),
+        ("certificate", first(|t| t.certificate.as_ref())),
+        ("key", first(|t| t.key.as_ref())),
+    ];
+    let set = words.into_iter().filter_map(|(k, v)| Some((k, vec![v?])));
+    set.collect()
 }
 
 /// The keywords of a URL.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::http::{http_get, url};
+use super::http::{http_get, ssl, url};
 use super::probes::{Value, file_check, keywords};
 use super::scripts::{self, Statement};
 use super::tracks;
@@ -18,7 +18,7 @@ use crate::model::{
 
 /// Writes a model as keepalived.conf. keepalived 2.2.7 reads it too, except for lbd's own words
 /// (`track_service`, `sloppy`, `timeouts`, `expire_nodest_conn`, `expire_quiescent_template`, `flood_rate`,
-/// `DR_PATH_CHECK`).
+/// `DR_PATH_CHECK`, `verify_certificate`).
 #[must_use]
 pub fn to_keepalived(model: &Model) -> String {
     let mut w = Writer::default();
@@ -95,6 +95,12 @@ pub fn to_keepalived(model: &Model) -> String {
     }
     for i in &model.instances {
         instance(&mut w, i, g);
+    }
+    let tls = ssl(&model.services);
+    if !tls.is_empty() {
+        w.open("SSL");
+        w.lines(tls);
+        w.close();
     }
     for (name, lines) in groups(&model.services) {
         w.open(&format!("virtual_server_group {}", word(name.as_bytes())));

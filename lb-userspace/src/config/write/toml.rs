@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::http::{http_get, url};
+use super::http::{http_get, ssl, url};
 use super::probes::{Value, file_check, keywords};
 use super::scripts::{self, Statement};
 use super::tracks;
@@ -63,6 +63,11 @@ pub fn to_toml(model: &Model) -> String {
     }
     for i in &model.instances {
         instance(&mut w, i, g);
+    }
+    let tls = ssl(&model.services);
+    if !tls.is_empty() {
+        head(&mut w, "[ssl]");
+        lines(&mut w, tls);
     }
     for (name, lines) in groups(&model.services) {
         head(&mut w, "[[virtual_server_group]]");

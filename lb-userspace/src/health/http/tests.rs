@@ -78,6 +78,7 @@ fn the_request_is_keepaliveds() {
     let http = |version| Http {
         tls: false,
         sni: false,
+        trust: crate::model::Trust::default(),
         version,
         fast_recovery: false,
         urls: Vec::new(),

@@ -17,6 +17,7 @@ fn web(urls: usize, fast_recovery: bool) -> Check {
     let http = Http {
         tls: false,
         sni: false,
+        trust: crate::model::Trust::default(),
         version: HttpVersion::default(),
         fast_recovery,
         urls: (0..urls).map(|n| url(&format!("/{n}"))).collect(),

@@ -12,9 +12,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::socket::verdict_of;
-use super::{tcp, tls};
+use super::tcp;
+use super::tls::{self, TlsError};
 use crate::health::http::{Answer, Fault, Progress, request};
-use crate::health::{Failure, Verdict};
+use crate::health::{Failure, NotRun, Verdict};
 use crate::io::clock::now;
 use crate::model::{Check, Http, Url};
 use crate::time::Time;
@@ -49,11 +50,12 @@ async fn exchange(check: &Check, http: &Http, url: &Url, start: Time) -> Result<
     if !http.tls {
         return talk.over(stream, &request).await;
     }
-    let name = url.host.as_deref().filter(|_| http.sni);
+    let name = url.host.as_deref();
     let left = check.timeout.saturating_sub(now().since(start));
-    let stream = match timeout(left, tls::connect(stream, check.addr, name)).await {
+    let stream = match timeout(left, tls::connect(stream, http, check.addr, name)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(e)) => return Err(broken(&e, "TLS handshake")),
+        Ok(Err(TlsError::Handshake(e))) => return Err(broken(&e, "TLS handshake")),
+        Ok(Err(TlsError::Files(why))) => return Err(Verdict::NotRun(NotRun { why })),
         Err(_) => return Err(bad("TLS handshake", &Fault::Silent)),
     };
     talk.over(stream, &request).await
@@ -124,7 +126,7 @@ fn broken(e: &io::Error, what: &str) -> Verdict {
     }
     let words = match e.kind() {
         io::ErrorKind::UnexpectedEof => "the connection was closed".to_owned(),
-        _ => e.to_string(),
+        _ => tls::words(e).unwrap_or_else(|| e.to_string()),
     };
     Verdict::Failed(Failure::Answer(format!("{what}: {words}")))
 }

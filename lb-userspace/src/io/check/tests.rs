@@ -1,4 +1,5 @@
 mod http;
+mod tls;
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};

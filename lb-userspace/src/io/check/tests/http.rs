@@ -11,12 +11,12 @@ use tokio_rustls::rustls::{
 };
 
 use super::*;
-use crate::model::{Http, HttpRegex, HttpRegexText, HttpVersion, StatusCodes, Url};
+use crate::model::{Http, HttpRegex, HttpRegexText, HttpVersion, StatusCodes, Trust, Url};
 
 /// How long a server may be silent where that is tested.
 const SHORT: Duration = Duration::from_millis(300);
 
-fn url() -> Url {
+pub(super) fn url() -> Url {
     Url {
         path: "/".into(),
         host: None,
@@ -26,11 +26,12 @@ fn url() -> Url {
     }
 }
 
-fn get(to: SocketAddr, url: Url) -> Check {
+pub(super) fn get(to: SocketAddr, url: Url) -> Check {
     Check {
         kind: CheckKind::Http(Http {
             tls: false,
             sni: false,
+            trust: Trust::default(),
             version: HttpVersion::V1_0,
             fast_recovery: false,
             urls: vec![url],
@@ -40,7 +41,7 @@ fn get(to: SocketAddr, url: Url) -> Check {
 }
 
 /// The same over TLS.
-fn secure(check: Check) -> Check {
+pub(super) fn secure(check: Check) -> Check {
     let CheckKind::Http(http) = check.kind else {
         panic!("{check:?}")
     };
@@ -50,12 +51,12 @@ fn secure(check: Check) -> Check {
     }
 }
 
-fn failed(words: &str) -> Verdict {
+pub(super) fn failed(words: &str) -> Verdict {
     Verdict::Failed(Failure::Answer(words.to_owned()))
 }
 
 /// A server that treats each connection so, until the test is over.
-fn server(treat: impl Fn(TcpStream) + Send + 'static) -> SocketAddr {
+pub(super) fn server(treat: impl Fn(TcpStream) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -69,7 +70,7 @@ fn server(treat: impl Fn(TcpStream) + Send + 'static) -> SocketAddr {
 }
 
 /// The request, up to its empty line.
-fn request(stream: &mut impl Read) -> String {
+pub(super) fn request(stream: &mut impl Read) -> String {
     let mut text = Vec::new();
     while !text.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

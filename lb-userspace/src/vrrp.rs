@@ -30,6 +30,7 @@ mod numbers;
 mod pace;
 pub mod packet;
 mod report;
+mod rival;
 mod router;
 #[cfg(test)]
 mod sim;
@@ -42,6 +43,7 @@ pub use event::{
     Action, Address, Applied, Event, Followed, InstanceId, LinkState, Notice, Reason, State,
     Transition,
 };
+pub use numbers::Limit;
 pub use report::{Order, Report};
 pub use router::Router;
 pub use status::{Hold, InstanceStatus};

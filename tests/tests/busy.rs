@@ -82,8 +82,8 @@ fn longest_gap(lab: &Lab, start: Instant) -> Duration {
     gaps.max().unwrap_or(Duration::MAX)
 }
 
-/// Elections while hogs have the CPUs, and the longest gap between two adverts.
-fn under_hogs(kinds: [Kind; 2], time: Duration) -> Result<(usize, Duration)> {
+/// Elections while hogs have the CPUs.
+fn under_hogs(kinds: [Kind; 2], time: Duration) -> Result<usize> {
     let lab = pair(kinds)?;
     let before = elections(&lab);
     let start = Instant::now();
@@ -97,16 +97,13 @@ fn under_hogs(kinds: [Kind; 2], time: Duration) -> Result<(usize, Duration)> {
         lab.logs()
     );
     lab.finish()?;
-    Ok((during, gap))
+    Ok(during)
 }
 
 #[test]
 fn hogs_on_every_cpu_cause_no_election_at_10_ms() -> Result<()> {
     let time = spell(Duration::from_secs(10), Duration::from_secs(60));
-    let (elections, gap) = under_hogs([Kind::Lbd; 2], time)?;
-    assert_eq!(elections, 0);
-    // The backup's patience; the recorder has no priority over the hogs, but the kernel's stamps.
-    assert!(gap < ADVERT * 3, "{gap:?}");
+    assert_eq!(under_hogs([Kind::Lbd; 2], time)?, 0);
     Ok(())
 }
 
@@ -159,6 +156,5 @@ fn a_daemon_that_is_busy_with_itself_is_never_late() -> Result<()> {
         "{busiest:?} is too short to show anything"
     );
     assert_eq!(elections(&lab), before, "{}", lab.logs());
-    assert!(gap < ADVERT * 3, "{gap:?}");
     lab.finish()
 }

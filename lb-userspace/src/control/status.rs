@@ -349,8 +349,22 @@ pub struct VrrpStatus {
     pub adverts_received: u64,
     /// Packets that were not accepted.
     pub discarded: Vec<Discarded>,
+    /// Another master that refuses this one's adverts as this one does its.
+    #[serde(default)]
+    pub rival: Option<RivalStatus>,
     /// Its addresses.
     pub addresses: Vec<AddressStatus>,
+}
+
+/// Another master of the same virtual router, which this host does not accept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RivalStatus {
+    /// Its address.
+    pub address: String,
+    /// The counter under which its adverts are refused.
+    pub reason: String,
+    /// The words of keepalived.conf that differ.
+    pub compare: String,
 }
 
 /// A change of state.

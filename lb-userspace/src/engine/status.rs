@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::control::status::{
     AddressStatus, BackendStatus, ConfigStatus, Daemon, DataPlane, Discarded, ReasonStatus,
-    ServiceStatus, Status, SyncGroupStatus, TransitionStatus, VrrpState, VrrpStatus,
+    RivalStatus, ServiceStatus, Status, SyncGroupStatus, TransitionStatus, VrrpState, VrrpStatus,
 };
 use crate::engine::{Engine, Sample};
 use crate::health::Target;
@@ -223,6 +223,11 @@ impl Engine {
             became_master: seen.became_master,
             adverts_sent: seen.adverts_sent,
             adverts_received: seen.adverts_received,
+            rival: seen.rival.map(|(from, reason)| RivalStatus {
+                address: from.to_string(),
+                reason: reason.name().to_owned(),
+                compare: reason.disagreement().unwrap_or_default().to_owned(),
+            }),
             discarded: seen
                 .rejected
                 .iter()

@@ -28,7 +28,7 @@ use super::state::{HeldFile, Record, StateFile};
 use super::vrrp::VrrpSockets;
 use crate::model::Model;
 use crate::time::Time;
-use crate::vrrp::{Event, InstanceStatus, Order, Policy, Report, Resume, Router};
+use crate::vrrp::{Event, InstanceStatus, Limit, Order, Policy, Report, Resume, Router};
 
 /// Reports that may wait for the engine: minutes of the worst flapping.
 const REPORTS: usize = 16_384;
@@ -38,6 +38,8 @@ const ORDERS: usize = 1024;
 const DRAIN: usize = 256;
 /// How often links and addresses are read again, whatever events say.
 const RESYNC: Duration = Duration::from_secs(30);
+/// How often it is said that adverts are late, at most.
+const LATE_GAP: Duration = Duration::from_secs(10);
 /// How long an answer of the thread may take.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -167,6 +169,9 @@ struct Desk {
     /// Reports that found no room.
     lost: u64,
     priority: Option<u8>,
+    /// How often adverts were late, and how much at the worst.
+    late: Limit,
+    latest: Duration,
     stopped: bool,
 }
 
@@ -203,6 +208,8 @@ impl Desk {
             reports,
             lost: 0,
             priority: model.global.vrrp_rt_priority,
+            late: Limit::default(),
+            latest: Duration::ZERO,
             stopped: false,
         })
     }
@@ -257,6 +264,7 @@ impl Desk {
             });
             behind = heard.until.is_some();
             let at = now();
+            self.watch_lateness(next, at);
             let until = heard.until.map_or(at, |until| until.max(floor));
             if !behind {
                 floor = heard.called;
@@ -403,6 +411,26 @@ impl Desk {
             if let Err(error) = self.sockets.open(name, index, listen) {
                 self.trouble(error.to_string());
             }
+        }
+    }
+
+    /// Says that the thread was late for what was due at `next`, so much that adverts are missed.
+    fn watch_lateness(&mut self, next: Option<Time>, at: Time) {
+        let Some((late, shortest)) = next
+            .map(|next| at.since(next))
+            .zip(self.router.shortest_interval())
+        else {
+            return;
+        };
+        if late < shortest {
+            return;
+        }
+        self.latest = self.latest.max(late);
+        if let Some(count) = self.late.pass(LATE_GAP, at) {
+            let latest = std::mem::take(&mut self.latest);
+            self.tell(Heard::Trouble(format!(
+                "adverts were late: {count} time(s) by {shortest:?} or more, {latest:?} at the worst; this host is too busy for its advert_int"
+            )));
         }
     }
 

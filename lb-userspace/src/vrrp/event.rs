@@ -384,6 +384,19 @@ pub enum Notice {
         /// How many since the last notice.
         count: u64,
     },
+    /// Somebody else advertises this virtual router, as master like this host, and each refuses what the
+    /// other says; told once.
+    Rival {
+        /// Who.
+        from: Ipv4Addr,
+        /// Why it is refused.
+        reason: Reject,
+    },
+    /// Nothing more was heard of it.
+    RivalGone {
+        /// Who.
+        from: Ipv4Addr,
+    },
     /// A master heard an advert with a lower priority and answers it; limited as above.
     LowerPriority {
         /// Who sent it.
@@ -426,6 +439,18 @@ impl fmt::Display for Notice {
                 count,
             } => {
                 write!(f, "{count} advert(s) rejected, {reason}, last from {from}")
+            }
+            Notice::Rival { from, reason } => write!(
+                f,
+                "TWO MASTERS: {from} advertises this virtual router too and is refused: {reason}; compare {} \
+                 of both",
+                reason.disagreement().unwrap_or("the configuration")
+            ),
+            Notice::RivalGone { from } => {
+                write!(
+                    f,
+                    "{from} no longer advertises this virtual router as another master"
+                )
             }
             Notice::LowerPriority { from, priority } => {
                 write!(

@@ -15,6 +15,7 @@ use super::numbers::{Limits, Numbers};
 use super::pace::Pace;
 use super::packet::{Advert, Envelope};
 use super::report::Report;
+use super::rival::Rival;
 use crate::model::{Tracks, VirtualAddress, VrrpInstance, VrrpVersion};
 use crate::time::Time;
 
@@ -119,6 +120,8 @@ pub(super) struct Instance {
     ip_id: u16,
     pub(super) numbers: Numbers,
     pub(super) limits: Limits,
+    /// Another master, whose adverts are refused.
+    pub(super) rival: Option<Rival>,
     /// It is no longer configured and goes away when its addresses are gone.
     pub(super) removed: bool,
 }
@@ -181,6 +184,7 @@ impl Instance {
             ip_id: 0,
             numbers: Numbers::default(),
             limits: Limits::default(),
+            rival: None,
             removed: false,
         };
         instance.set_config(config);
@@ -436,6 +440,7 @@ impl Instance {
             .into_iter()
             .chain(self.hold.deadline())
             .chain(retries)
+            .chain(self.rival_deadline())
             .min()
     }
 }

@@ -9,6 +9,10 @@ use super::packet::{Counters, Reject};
 use super::report::Report;
 use crate::time::Time;
 
+/// How often an instance may say that something was rejected, whatever it is: who sends nonsense does
+/// not fill the log.
+const REJECT_GAP: Duration = Duration::from_secs(1);
+
 /// Numbers for the status.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Numbers {
@@ -23,14 +27,32 @@ pub(super) struct Numbers {
 
 /// When a kind of notice was last given and how many came since.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Limit {
+pub struct Limit {
     last: Option<Time>,
     since: u64,
 }
 
 impl Limit {
+    /// As [`pass`](Self::pass), but only when `all` passes as well.
+    fn pass_with(
+        &mut self,
+        gap: Duration,
+        all: &mut Limit,
+        all_gap: Duration,
+        now: Time,
+    ) -> Option<u64> {
+        let within = |limit: &Limit, gap| limit.last.is_some_and(|last| now.since(last) < gap);
+        if within(all, all_gap) {
+            self.since += 1;
+            return None;
+        }
+        let count = self.pass(gap, now)?;
+        all.last = Some(now);
+        Some(count)
+    }
+
     /// Counts one; the number since the last notice when one may be given now.
-    pub(super) fn pass(&mut self, gap: Duration, now: Time) -> Option<u64> {
+    pub fn pass(&mut self, gap: Duration, now: Time) -> Option<u64> {
         self.since += 1;
         if self.last.is_some_and(|last| now.since(last) < gap) {
             return None;
@@ -44,6 +66,8 @@ impl Limit {
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     rejects: [Limit; Reject::ALL.len()],
+    /// Whatever was rejected.
+    any: Limit,
     lower: Limit,
     heard_lower: Limit,
 }
@@ -58,12 +82,12 @@ impl Instance {
     /// Counts a rejected packet and tells of it now and then.
     pub(super) fn reject(&mut self, reject: Reject, from: Ipv4Addr, ctx: &mut Ctx<'_>) {
         self.numbers.rejected.count(reject);
-        if reject == Reject::NotListening {
+        if reject == Reject::NotListening || self.note_rival(reject, from, ctx) {
             return;
         }
-        if let Some(count) =
-            self.limits.rejects[reject as usize].pass(ctx.policy.notice_gap, ctx.now)
-        {
+        let gap = ctx.policy.notice_gap;
+        let Limits { rejects, any, .. } = &mut self.limits;
+        if let Some(count) = rejects[reject as usize].pass_with(gap, any, REJECT_GAP, ctx.now) {
             self.notice(
                 Notice::AdvertRejected {
                     reason: reject,

@@ -248,6 +248,7 @@ impl Router {
         for at in 0..self.instances.len() {
             let effect = self.instances[at].tick_proto(heard, &mut ctx!(self, now));
             self.instances[at].tick_hold(&mut ctx!(self, now));
+            self.instances[at].tick_rival(&mut ctx!(self, now));
             self.apply_effect(at, effect, now);
         }
         self.send_paced(now);
@@ -310,6 +311,12 @@ impl Router {
     #[must_use]
     pub const fn unclaimed(&self) -> &Counters {
         &self.unclaimed
+    }
+
+    /// The shortest interval between adverts that is in force; none without instances.
+    #[must_use]
+    pub fn shortest_interval(&self) -> Option<Duration> {
+        self.instances.iter().map(Instance::master_interval).min()
     }
 
     /// All virtual addresses, and whether each is there.

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::event::{Reason, State};
 use super::instance::{Instance, Proto};
 use super::net::Net;
-use super::packet::Counters;
+use super::packet::{Counters, Reject};
+use super::rival::Rival;
 use crate::time::Time;
 
 /// Why the addresses of an instance are (or are not) on this host.
@@ -72,6 +73,8 @@ pub struct InstanceStatus {
     pub garps_sent: u64,
     /// Adverts rejected, by reason.
     pub rejected: Counters,
+    /// Another master whose adverts are refused, and why.
+    pub rival: Option<(Ipv4Addr, Reject)>,
 }
 
 impl Instance {
@@ -114,6 +117,10 @@ impl Instance {
             zero_received: self.numbers.zero_received,
             garps_sent: self.numbers.garps_sent,
             rejected: self.numbers.rejected,
+            rival: self
+                .rival
+                .filter(Rival::is_certain)
+                .map(|r| (r.from, r.reason)),
         }
     }
 }

@@ -100,6 +100,11 @@ fn check(service: ServiceKey, last: u8, state: CheckState) -> CheckStatus {
 
 fn instance(name: &str, state: VrrpState) -> VrrpStatus {
     VrrpStatus {
+        rival: (name == "outside-4").then(|| RivalStatus {
+            address: "192.0.2.3".into(),
+            reason: "auth_data".into(),
+            compare: "authentication".into(),
+        }),
         name: name.into(),
         interface: "eth0".into(),
         vrid: 51,

@@ -92,6 +92,15 @@ fn notes(v: &VrrpStatus, table: &mut Table) {
         let kind = if a.advertised { "" } else { " excluded" };
         table.note(format!("{} dev {}{kind}{word}", a.address, a.dev), tone);
     }
+    if let Some(r) = &v.rival {
+        table.note(
+            format!(
+                "TWO MASTERS: {} too, refused ({}): compare {} of both",
+                r.address, r.reason, r.compare
+            ),
+            Tone::Bad,
+        );
+    }
     if let Some(t) = &v.last_transition {
         table.note(
             format!("{} to {}: {}", t.from.name(), t.to.name(), t.reason),

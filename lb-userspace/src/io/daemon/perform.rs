@@ -114,9 +114,11 @@ impl Daemon<'_> {
             Report::Notice { name, notice } => match notice {
                 Notice::NewMaster { .. }
                 | Notice::LowerPriority { .. }
-                | Notice::OldChecksum { .. } => {
+                | Notice::OldChecksum { .. }
+                | Notice::RivalGone { .. } => {
                     tracing::info!("({name}) {notice}");
                 }
+                Notice::Rival { .. } => tracing::error!("({name}) {notice}"),
                 Notice::AddressTakenAway { .. }
                 | Notice::AddressFailed { .. }
                 | Notice::AdvertRejected { .. }

@@ -12,6 +12,7 @@ mod election;
 mod groups;
 mod pace;
 mod reloads;
+mod rivals;
 mod rules;
 mod table;
 mod tracks;

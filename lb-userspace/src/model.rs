@@ -26,7 +26,7 @@ pub use scheduler::{SchedFlags, Scheduler};
 pub use script::{Fifo, Fifos, MiscCheck, Script, User, VrrpNotify};
 use serde::{Deserialize, Serialize};
 pub use track::{InitFile, ServiceTrack, Track, TrackFile, Tracks, VrrpScript};
-pub use transport::{OldChecksum, Transport, Unicast, UnicastPeer, VRRP_GROUP};
+pub use transport::{Family, OldChecksum, Transport, Unicast, UnicastPeer};
 
 /// A whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,7 +38,8 @@ pub struct Model {
     pub vrrp_scripts: Vec<VrrpScript>,
     /// `track_file`; names are unique.
     pub track_files: Vec<TrackFile>,
-    /// VRRP instances in the order of the file; names are unique, and so is (interface, VRID).
+    /// VRRP instances in the order of the file; names are unique, and so is (interface, VRID,
+    /// family).
     pub instances: Vec<VrrpInstance>,
     /// Sync groups; an instance is in at most one.
     pub sync_groups: Vec<SyncGroup>,
@@ -93,6 +94,8 @@ pub struct Global {
     /// `vrrp_garp_interval`, default 0: the pause between gratuitous ARPs on an interface that is in no
     /// group.
     pub garp_interval: Duration,
+    /// `vrrp_gna_interval`, default 0: likewise between unsolicited neighbour advertisements.
+    pub gna_interval: Duration,
     /// `garp_group`; an interface is in one at most.
     pub garp_groups: Vec<GarpGroup>,
     /// `log_unknown_vrids`: adverts of virtual routers that are not configured are logged.
@@ -113,14 +116,18 @@ pub struct Global {
     pub fifo_states_on_reload: bool,
 }
 
-/// `garp_group`: interfaces that share the pause between gratuitous ARPs.
+/// `garp_group`: interfaces that share the pauses between gratuitous ARPs and between neighbour
+/// advertisements.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GarpGroup {
     /// `interface`, `interfaces`: at least one.
     pub interfaces: Vec<String>,
-    /// `garp_interval`: no two are sent within it; 0: no pause.
+    /// `garp_interval`: no two gratuitous ARPs are sent within it; 0: no pause.
     pub garp_interval: Duration,
+    /// `gna_interval`: nor two unsolicited neighbour advertisements.
+    #[serde(default)]
+    pub gna_interval: Duration,
 }
 
 /// How long a connection in a state may be silent, in whole seconds 1..=2678400; absent: what holds
@@ -199,7 +206,7 @@ pub struct VrrpInstance {
     /// `state MASTER`: wanted at start (keepalived waits its down timer all the same). Never set in a
     /// sync group, unless `priority` is 255.
     pub initial_master: bool,
-    /// The protocol version.
+    /// The protocol version; always 3 for IPv6.
     pub version: VrrpVersion,
     /// Version 2: whole seconds 1..=255; version 3: 10 ms ..= 40.95 s in centiseconds.
     pub advert_int: Duration,
@@ -212,11 +219,12 @@ pub struct VrrpInstance {
     pub v3_checksum_as_v2: bool,
     /// `preempt_delay`, `down_timer_adverts` and the like.
     pub election: Election,
-    /// `virtual_ipaddress`, in the order of the file: these go into the advert.
+    /// `virtual_ipaddress`, in the order of the file: these go into the advert. All of one family.
     pub addresses: Vec<VirtualAddress>,
     /// `virtual_ipaddress_excluded`: set and removed with the others but not advertised.
     pub excluded: Vec<VirtualAddress>,
-    /// `garp_master_delay`, default 5 s: when the second block of gratuitous ARPs follows; 0: none.
+    /// `garp_master_delay`, default 5 s: when the second block of gratuitous ARPs (for IPv6 neighbour
+    /// advertisements) follows; 0: none.
     pub garp_master_delay: Duration,
     /// `garp_master_repeat`, default 5: how many each block has.
     pub garp_master_repeat: u32,
@@ -228,9 +236,10 @@ pub struct VrrpInstance {
     pub garp_lower_prio_delay: Duration,
     /// `garp_lower_prio_repeat`, default `vrrp_garp_master_repeat`.
     pub garp_lower_prio_repeat: u32,
-    /// `mcast_src_ip` or `unicast_src_ip`; absent: the interface's first address.
+    /// `mcast_src_ip` or `unicast_src_ip`, of the instance's family; absent: the interface's first
+    /// address, for IPv6 its link-local one.
     pub mcast_src_ip: Option<IpAddr>,
-    /// `unicast_peer`, `mcast_dst_ip`, `vrrp_mcast_group4`.
+    /// `unicast_peer`, `mcast_dst_ip`, `vrrp_mcast_group4`, `vrrp_mcast_group6`.
     pub transport: Transport,
     /// `dont_track_primary`.
     pub dont_track_primary: bool,
@@ -240,6 +249,16 @@ pub struct VrrpInstance {
     /// `notify` and the like.
     #[serde(default)]
     pub notify: VrrpNotify,
+}
+
+impl VrrpInstance {
+    /// That of the first virtual address; all that stand in the adverts are of it.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        self.addresses
+            .first()
+            .map_or(Family::V4, |a| Family::of(a.addr))
+    }
 }
 
 /// One line of `virtual_ipaddress`.

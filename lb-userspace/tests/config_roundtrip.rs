@@ -41,7 +41,13 @@ fn there_and_back(model: &Model) {
 fn model() -> impl Strategy<Value = Model> {
     let global = (
         option::of(name()),
-        (secs(9), secs(9), garp_groups(), option::of(1u8..=99)),
+        (
+            secs(9),
+            secs(9),
+            secs(9),
+            garp_groups(),
+            option::of(1u8..=99),
+        ),
         any::<bool>(),
         timeouts(),
         option::of(any::<u32>()),
@@ -59,10 +65,11 @@ fn model() -> impl Strategy<Value = Model> {
                 fifos,
             )| Global {
                 router_id,
-                vrrp_rt_priority: garp.3,
+                vrrp_rt_priority: garp.4,
                 startup_delay: garp.0,
                 garp_interval: garp.1,
-                garp_groups: garp.2,
+                gna_interval: garp.2,
+                garp_groups: garp.3,
                 log_unknown_vrids,
                 timeouts,
                 flood_rate,
@@ -109,7 +116,8 @@ fn model() -> impl Strategy<Value = Model> {
                     let clash = |o: &VrrpInstance| {
                         o.name == i.name
                             || (o.interface == i.interface
-                                && o.virtual_router_id == i.virtual_router_id)
+                                && o.virtual_router_id == i.virtual_router_id
+                                && o.family() == i.family())
                     };
                     if !instances.iter().any(clash) {
                         instances.push(i);

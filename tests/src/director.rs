@@ -1,6 +1,7 @@
 //! A director: a host and the daemon on it, which is `lbd` or keepalived.
 
 use std::fs::{self, File};
+use std::net::IpAddr;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -264,6 +265,12 @@ impl Director {
                 self.host.ns.delete_address(&self.host.link, addr)?;
             }
         }
+        // The host's own ones are of networks.
+        for (addr, len) in self.host.ns.v6_addresses(&self.host.link)? {
+            if len == 128 {
+                self.host.ns.delete_address(&self.host.link, addr)?;
+            }
+        }
         fs::remove_dir_all(&self.pins).context("remove the pins")?;
         fs::create_dir(&self.pins)?;
         match fs::remove_dir_all(self.dir.join("state")) {
@@ -278,13 +285,12 @@ impl Director {
     ///
     /// # Errors
     /// Those of netlink.
-    pub fn has_address(&self, addr: std::net::Ipv4Addr) -> Result<bool> {
-        Ok(self
-            .host
-            .ns
-            .addresses(&self.host.link)?
-            .iter()
-            .any(|(a, _)| *a == addr))
+    pub fn has_address(&self, addr: impl Into<IpAddr>) -> Result<bool> {
+        let (ns, link) = (&self.host.ns, &self.host.link);
+        Ok(match addr.into() {
+            IpAddr::V4(addr) => ns.addresses(link)?.iter().any(|(a, _)| *a == addr),
+            IpAddr::V6(addr) => ns.v6_addresses(link)?.iter().any(|(a, _)| *a == addr),
+        })
     }
 
     /// What the daemon has written since its last start.

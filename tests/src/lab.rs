@@ -1,6 +1,6 @@
 //! The whole network.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::time::Duration;
 
@@ -252,8 +252,8 @@ impl Lab {
     ///
     /// # Errors
     /// Those of sockets.
-    pub fn ping(&self, vip: Ipv4Addr, interval: Duration) -> Result<Prober> {
-        Prober::start(&self.client.ns, Question::Ping(vip), interval)
+    pub fn ping(&self, vip: impl Into<IpAddr>, interval: Duration) -> Result<Prober> {
+        Prober::start(&self.client.ns, Question::Ping(vip.into()), interval)
     }
 
     /// A prober of the first UDP service.
@@ -402,6 +402,7 @@ impl Lab {
                     format!("adverts of {vrid}, priority {priority}")
                 }
                 What::Arp { spa, tpa, .. } if spa == tpa => format!("gratuitous ARPs for {spa}"),
+                What::Neighbour { target, .. } => format!("neighbour advertisements of {target}"),
                 What::Arp { .. } | What::Answer { .. } | What::Reset { .. } => continue,
             };
             let Some(director) = self.director_of(frame.src) else {

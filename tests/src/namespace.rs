@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use futures::TryStreamExt as _;
 use nix::sched::CloneFlags;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, CacheInfo};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, State, Stats64};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
@@ -356,47 +356,54 @@ impl Namespace {
         )
     }
 
-    /// The IPv4 addresses of a link with their prefix lengths.
-    ///
-    /// # Errors
-    /// Those of netlink.
-    pub fn addresses(&self, link: &str) -> Result<Vec<(Ipv4Addr, u8)>> {
+    fn address_messages(&self, link: &str) -> Result<Vec<AddressMessage>> {
         let index = self.index(link)?;
-        let all: Vec<_> = self.netlink(format!("addresses of {link}"), |h| async move {
+        self.netlink(format!("addresses of {link}"), |h| async move {
             h.address()
                 .get()
                 .set_link_index_filter(index)
                 .execute()
                 .try_collect()
                 .await
-        })?;
-        Ok(all
-            .iter()
-            .flat_map(|m| m.attributes.iter().map(|a| (a, m.header.prefix_len)))
-            .filter_map(|(a, len)| match a {
-                AddressAttribute::Local(std::net::IpAddr::V4(addr)) => Some((*addr, len)),
-                _ => None,
-            })
-            .collect())
+        })
+    }
+
+    /// The IPv4 addresses of a link with their prefix lengths.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn addresses(&self, link: &str) -> Result<Vec<(Ipv4Addr, u8)>> {
+        let all = self.address_messages(link)?;
+        let v4 = |m: &AddressMessage| match own_address(m)? {
+            IpAddr::V4(addr) => Some((addr, m.header.prefix_len)),
+            IpAddr::V6(_) => None,
+        };
+        Ok(all.iter().filter_map(v4).collect())
+    }
+
+    /// The IPv6 addresses of a link with their prefix lengths.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn v6_addresses(&self, link: &str) -> Result<Vec<(Ipv6Addr, u8)>> {
+        let all = self.address_messages(link)?;
+        let v6 = |m: &AddressMessage| match own_address(m)? {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(addr) => Some((addr, m.header.prefix_len)),
+        };
+        Ok(all.iter().filter_map(v6).collect())
     }
 
     /// `ip address del ADDR dev LINK`, whatever its prefix length.
     ///
     /// # Errors
     /// When it is not there, and those of netlink.
-    pub fn delete_address(&self, link: &str, addr: Ipv4Addr) -> Result<()> {
-        let index = self.index(link)?;
-        let found: Vec<_> = self.netlink(format!("addresses of {link}"), |h| async move {
-            h.address()
-                .get()
-                .set_link_index_filter(index)
-                .execute()
-                .try_collect()
-                .await
-        })?;
-        let message = found
+    pub fn delete_address(&self, link: &str, addr: impl Into<IpAddr>) -> Result<()> {
+        let addr = addr.into();
+        let message = self
+            .address_messages(link)?
             .into_iter()
-            .find(|m| m.attributes.contains(&AddressAttribute::Local(addr.into())))
+            .find(|m| own_address(m) == Some(addr))
             .ok_or_else(|| anyhow!("{addr} is not on {link} in {}", self.name))?;
         self.netlink(format!("delete {addr} from {link}"), |h| async move {
             h.address().del(message).execute().await
@@ -424,18 +431,17 @@ impl Namespace {
     ///
     /// # Errors
     /// Those of netlink.
-    pub fn neighbour(&self, addr: Ipv4Addr) -> Result<Option<Mac>> {
+    pub fn neighbour(&self, addr: impl Into<IpAddr>) -> Result<Option<Mac>> {
+        let addr = NeighbourAttribute::Destination(match addr.into() {
+            IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
+            IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
+        });
         let all: Vec<_> = self.netlink("neighbours", |h| async move {
             h.neighbours().get().execute().try_collect().await
         })?;
         Ok(all
             .iter()
-            .filter(|m| {
-                m.attributes
-                    .contains(&NeighbourAttribute::Destination(NeighbourAddress::Inet(
-                        addr,
-                    )))
-            })
+            .filter(|m| m.attributes.contains(&addr))
             .find_map(|m| {
                 m.attributes.iter().find_map(|a| match a {
                     NeighbourAttribute::LinkLayerAddress(mac) => {
@@ -445,6 +451,20 @@ impl Namespace {
                 })
             }))
     }
+}
+
+/// IPv6 addresses have no `IFA_LOCAL`.
+fn own_address(message: &AddressMessage) -> Option<IpAddr> {
+    let local = message.attributes.iter().find_map(|a| match a {
+        AddressAttribute::Local(addr) => Some(*addr),
+        _ => None,
+    });
+    local.or_else(|| {
+        message.attributes.iter().find_map(|a| match a {
+            AddressAttribute::Address(addr) => Some(*addr),
+            _ => None,
+        })
+    })
 }
 
 impl Drop for Namespace {

@@ -1,7 +1,7 @@
 //! Asks an address every few milliseconds whether it is there.
 
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,7 +20,7 @@ static NEXT: AtomicU16 = AtomicU16::new(1);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Question {
     /// ICMP echo: whoever owns the address answers.
-    Ping(Ipv4Addr),
+    Ping(IpAddr),
     /// A datagram to a UDP service: a real server answers.
     Udp(SocketAddrV4),
 }
@@ -167,13 +167,18 @@ fn ask(
     stop: &AtomicBool,
 ) -> Result<()> {
     let (socket, to) = match question {
-        Question::Ping(vip) => (
+        Question::Ping(vip @ IpAddr::V4(_)) => (
             Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?,
-            SocketAddrV4::new(vip, 0),
+            SocketAddr::new(vip, 0),
+        ),
+        // The kernel writes the checksum.
+        Question::Ping(vip @ IpAddr::V6(_)) => (
+            Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))?,
+            SocketAddr::new(vip, 0),
         ),
         Question::Udp(to) => (
             Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?,
-            to,
+            to.into(),
         ),
     };
     socket.set_nonblocking(true)?;
@@ -182,7 +187,13 @@ fn ask(
     let mut seq = 0u32;
     while !stop.load(Ordering::Relaxed) {
         let data = match question {
-            Question::Ping(_) => echo_request(id, seq as u16, &probe(id, seq)),
+            Question::Ping(vip) => {
+                let mut request = echo_request(id, seq as u16, &probe(id, seq));
+                if vip.is_ipv6() {
+                    request[0] = ECHO_REQUEST_V6;
+                }
+                request
+            }
             Question::Udp(_) => probe(id, seq).to_vec(),
         };
         asked
@@ -200,6 +211,9 @@ fn ask(
     }
     Ok(())
 }
+
+/// RFC 4443 section 4.1.
+const ECHO_REQUEST_V6: u8 = 128;
 
 /// An ICMP echo request.
 pub(crate) fn echo_request(id: u16, seq: u16, data: &[u8]) -> Vec<u8> {

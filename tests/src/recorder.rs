@@ -1,6 +1,6 @@
 //! What comes in at a host's link, with the moment it came and the MAC it came from.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
@@ -46,10 +46,17 @@ pub enum What {
         /// Target's address.
         tpa: Ipv4Addr,
     },
+    /// A neighbour advertisement.
+    Neighbour {
+        /// Whose MAC it tells.
+        target: Ipv6Addr,
+        /// Router 0x80, solicited 0x40, override 0x20.
+        flags: u8,
+    },
     /// A VRRP advertisement.
     Advert {
         /// IP source.
-        from: Ipv4Addr,
+        from: IpAddr,
         /// 2 or 3.
         version: u8,
         /// The virtual router.
@@ -329,6 +336,7 @@ fn parse(frame: &[u8]) -> Option<(Mac, Mac, What)> {
     let what = match u16::from_be_bytes([frame[12], frame[13]]) {
         0x0806 => arp(body)?,
         0x0800 => ipv4(body)?,
+        0x86dd => ipv6(body)?,
         _ => return None,
     };
     Some((src, dst, what))
@@ -361,17 +369,37 @@ fn ipv4(body: &[u8]) -> Option<What> {
             from,
             port: be16(payload, 0)?,
         }),
-        112 => {
-            let [first, vrid, priority] = payload.get(..3)?.try_into().ok()?;
-            (first & 0xf == 1).then_some(What::Advert {
-                from,
-                version: first >> 4,
-                vrid,
-                priority,
-            })
-        }
+        112 => advert(from.into(), payload),
         _ => None,
     }
+}
+
+fn ipv6(body: &[u8]) -> Option<What> {
+    let payload = body.get(40..)?;
+    match (body[6], payload.first()?) {
+        (58, 129) => answer(payload.get(8..)?),
+        (58, 136) => Some(What::Neighbour {
+            target: ip6(payload, 8)?,
+            flags: *payload.get(4)?,
+        }),
+        (112, _) => advert(ip6(body, 8)?.into(), payload),
+        _ => None,
+    }
+}
+
+fn ip6(bytes: &[u8], at: usize) -> Option<Ipv6Addr> {
+    let octets: [u8; 16] = bytes.get(at..at + 16)?.try_into().ok()?;
+    Some(octets.into())
+}
+
+fn advert(from: IpAddr, payload: &[u8]) -> Option<What> {
+    let [first, vrid, priority] = payload.get(..3)?.try_into().ok()?;
+    (first & 0xf == 1).then_some(What::Advert {
+        from,
+        version: first >> 4,
+        vrid,
+        priority,
+    })
 }
 
 fn answer(data: &[u8]) -> Option<What> {
@@ -404,7 +432,7 @@ mod tests {
         assert_eq!(
             advert.2,
             What::Advert {
-                from: [10, 0, 0, 1].into(),
+                from: IpAddr::from([10, 0, 0, 1]),
                 version: 2,
                 vrid: 62,
                 priority: 100

@@ -11,7 +11,7 @@ use lb_tests::events::Event;
 use lb_tests::lab::{Lab, Spec};
 use lb_tests::recorder::What;
 use lb_userspace::io::vrrp::VrrpSockets;
-use lb_userspace::model::{OldChecksum, Transport, Unicast, UnicastPeer, VrrpVersion};
+use lb_userspace::model::{Family, OldChecksum, Transport, Unicast, UnicastPeer, VrrpVersion};
 use lb_userspace::vrrp::Listen;
 use lb_userspace::vrrp::packet::{Advert, Coverage, Envelope};
 
@@ -148,7 +148,7 @@ fn a_host_that_is_no_peer_is_counted_and_changes_nothing() -> Result<()> {
     let source = spare.addresses[0].0;
     let transport = Transport::Unicast(Unicast {
         peers: vec![UnicastPeer {
-            addr: master,
+            addr: master.into(),
             min_ttl: 0,
             max_ttl: 255,
         }],
@@ -157,9 +157,9 @@ fn a_host_that_is_no_peer_is_counted_and_changes_nothing() -> Result<()> {
         old_checksum: OldChecksum::Auto,
     });
     let packet = Advert {
-        source,
+        source: source.into(),
         envelope: Envelope {
-            destination: master,
+            destination: master.into(),
             ttl: 255,
             coverage: Coverage::Destination,
         },
@@ -168,14 +168,14 @@ fn a_host_that_is_no_peer_is_counted_and_changes_nothing() -> Result<()> {
         priority: 254,
         interval: advert,
         auth: lb_userspace::model::Auth::None,
-        addresses: vec![lab.vip()],
+        addresses: vec![lab.vip().into()],
     }
     .emit(1);
     let (link, index) = (spare.link.clone(), spare.ns.index(&spare.link)?);
     let at = Instant::now();
     spare.ns.block_on(async move {
         let mut sockets = VrrpSockets::new()?;
-        sockets.open(&link, index, &Listen::to(&transport))?;
+        sockets.open(&link, index, &Listen::to(&transport, Family::V4))?;
         for _ in 0..10 {
             sockets.send(&link, &packet)?;
         }

@@ -13,7 +13,7 @@ use lb_tests::prober::let_answers_in;
 use lb_tests::recorder::What;
 use lb_userspace::control::status::Discarded;
 use lb_userspace::io::vrrp::VrrpSockets;
-use lb_userspace::model::{Auth, Transport, VrrpVersion};
+use lb_userspace::model::{Auth, Family, Transport, VrrpVersion};
 use lb_userspace::vrrp::Listen;
 use lb_userspace::vrrp::packet::{Advert, Envelope};
 
@@ -23,14 +23,14 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// An advert that would win if it were right.
 fn winning(vip: Ipv4Addr) -> Advert {
     Advert {
-        source: Ipv4Addr::new(10, 77, 0, 250),
+        source: Ipv4Addr::new(10, 77, 0, 250).into(),
         envelope: Envelope::MULTICAST,
         version: VrrpVersion::V2,
         vrid: 62,
         priority: 254,
         interval: ADVERT,
         auth: Auth::Pass(b"1111".to_vec()),
-        addresses: vec![vip],
+        addresses: vec![vip.into()],
     }
 }
 
@@ -93,17 +93,17 @@ fn faults(vip: Ipv4Addr) -> Vec<(&'static str, Vec<u8>, Option<&'static str>)> {
         ),
         (
             "another address",
-            with(|a| a.addresses = vec![Ipv4Addr::new(10, 77, 0, 101)]),
+            with(|a| a.addresses = vec![Ipv4Addr::new(10, 77, 0, 101).into()]),
             Some("address_list"),
         ),
         (
             "one address more",
-            with(|a| a.addresses.push(Ipv4Addr::new(10, 77, 0, 101))),
+            with(|a| a.addresses.push(Ipv4Addr::new(10, 77, 0, 101).into())),
             Some("count"),
         ),
         (
             "source in another subnet",
-            with(|a| a.source = Ipv4Addr::new(192, 0, 2, 1)),
+            with(|a| a.source = Ipv4Addr::new(192, 0, 2, 1).into()),
             Some("off_subnet"),
         ),
         ("another VRID", with(|a| a.vrid = 63), None),
@@ -151,7 +151,7 @@ fn send(lab: &Lab, packets: Vec<Vec<u8>>, gap: Option<Duration>) -> Result<()> {
     let link = spare.link.clone();
     spare.ns.block_on(async move {
         let mut sockets = VrrpSockets::new()?;
-        sockets.open(&link, index, &Listen::to(&Transport::default()))?;
+        sockets.open(&link, index, &Listen::to(&Transport::default(), Family::V4))?;
         for packet in packets {
             // A full queue of the veth is a frame less, which is all the same here.
             let _ = sockets.send(&link, &packet);

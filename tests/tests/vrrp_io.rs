@@ -10,7 +10,7 @@ use lb_tests::switch::{Host, Switch};
 use lb_userspace::io::arp::ArpSocket;
 use lb_userspace::io::netlink::{Change, Control, LinkTable, NeighbourState, Watch};
 use lb_userspace::io::vrrp::VrrpSockets;
-use lb_userspace::model::{Auth, Broadcast, Transport, VrrpVersion};
+use lb_userspace::model::{Auth, Broadcast, Family, Transport, VrrpVersion};
 use lb_userspace::vrrp::packet::{Advert, Envelope, View};
 use lb_userspace::vrrp::{Address, Applied, LinkState, Listen};
 
@@ -249,7 +249,7 @@ fn a_neighbour_is_resolved_on_request_and_its_silence_is_told() -> Result<()> {
 
 /// 224.0.0.18.
 fn multicast() -> Listen {
-    Listen::to(&Transport::default())
+    Listen::to(&Transport::default(), Family::V4)
 }
 
 fn advert(source: [u8; 4], vrid: u8) -> Vec<u8> {
@@ -261,7 +261,7 @@ fn advert(source: [u8; 4], vrid: u8) -> Vec<u8> {
         priority: 100,
         interval: Duration::from_secs(1),
         auth: Auth::Pass(b"1111".to_vec()),
-        addresses: vec![VIP],
+        addresses: vec![VIP.into()],
     }
     .emit(u16::from(vrid))
 }

@@ -4,6 +4,7 @@ mod address;
 mod checks;
 mod dr_path;
 mod election;
+mod family;
 mod garp;
 mod global;
 mod groups;

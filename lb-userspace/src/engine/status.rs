@@ -211,7 +211,7 @@ impl Engine {
             advert_ms: u64::try_from(seen.advert_interval.as_millis()).unwrap_or(u64::MAX),
             nopreempt: conf.is_some_and(|c| c.nopreempt),
             sent_to: conf.map(|c| sent_to(&c.transport)).unwrap_or_default(),
-            master: other.map(|(a, _)| IpAddr::V4(a)),
+            master: other.map(|(a, _)| a),
             master_priority: other.map(|(_, p)| p),
             last_transition: last.map(|(t, at)| TransitionStatus {
                 from: state(t.from),
@@ -253,8 +253,8 @@ impl Engine {
 
 fn sent_to(transport: &Transport) -> Vec<IpAddr> {
     match transport {
-        Transport::Multicast(group) => vec![IpAddr::V4(*group)],
-        Transport::Unicast(unicast) => unicast.peers.iter().map(|p| p.addr.into()).collect(),
+        Transport::Multicast(group) => vec![*group],
+        Transport::Unicast(unicast) => unicast.peers.iter().map(|p| p.addr).collect(),
     }
 }
 

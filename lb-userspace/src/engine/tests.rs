@@ -157,7 +157,7 @@ impl Host {
                 self.perform(action);
             }
             match next {
-                None | Some(vrrp::Action::SendGarp { .. }) => {}
+                None | Some(vrrp::Action::Announce { .. }) => {}
                 Some(vrrp::Action::AddAddress { address, .. }) => {
                     self.did.push("address+".into());
                     self.applied(&address, Applied::Present);

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 
 use super::arp::ArpSocket;
 use super::clock::now;
+use super::ndisc::NdiscSocket;
 use super::netlink::{Change, Changes, Control, LinkTable};
 use super::state::{HeldFile, Record, StateFile};
 use super::vrrp::VrrpSockets;
@@ -156,6 +157,7 @@ struct Desk {
     router: Router,
     sockets: VrrpSockets,
     arp: ArpSocket,
+    ndisc: NdiscSocket,
     control: Control,
     changes: Changes,
     links: LinkTable,
@@ -198,6 +200,7 @@ impl Desk {
             router: Router::new(model, Policy::default(), start.ready, &resume, now()),
             sockets: VrrpSockets::new()?,
             arp: ArpSocket::open()?,
+            ndisc: NdiscSocket::open()?,
             control: Control::open()?,
             changes,
             links: LinkTable::default(),

@@ -1,19 +1,19 @@
-//! Sockets for adverts: one pair for each interface.
+//! Sockets for adverts, for each interface.
 //!
-//! Received is with a packet socket, which tells the sender's MAC and sees every VRRP packet
-//! whatever the host's firewall says; a filter in the kernel leaves only IPv4 protocol 112 that others
-//! sent to this host or to a group that is listened to. Sent to a group is with another packet socket:
+//! Received is with a packet socket for each version of IP, which tells the sender's MAC and sees every
+//! VRRP packet whatever the host's firewall says; a filter in the kernel leaves only protocol 112 that
+//! others sent to this host or to a group that is listened to. Sent to a group is with another packet socket:
 //! by way of the IP layer an advert needs an entry in the neighbour table, and when that is full (a scan
 //! of the segment is enough) the kernel drops it without a word, so that both directors become master.
 //! Further sockets hold the memberships of the groups, so that switches with IGMP snooping know of us.
 //!
 //! Sent by unicast is through the IP layer, which finds the way to the peer. What peers send is
 //! received as above; a raw socket that keeps nothing is there so that the kernel does not answer it
-//! with "protocol unreachable".
+//! with "protocol unreachable" or "unrecognized next header".
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,7 @@ use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockFilter, S
 
 use super::arp::{link_address, link_address_to};
 use super::clock::Wall;
+use crate::model::Family;
 use crate::time::Time;
 use crate::vrrp::Listen;
 use crate::vrrp::packet::{PROTOCOL, destination_of};
@@ -63,19 +64,26 @@ pub enum VrrpSocketError {
 /// Bytes of receive buffer asked for, so that a flood does not displace genuine adverts while the
 /// daemon is off the CPU for a moment.
 const RECEIVE_BUFFER: usize = 8 << 20;
-/// An advert has at most 20 + 40 bytes of IP header and 8 + 255 * 4 + 8 of message; the rest of a
-/// longer packet is not needed to refuse it.
-const PACKET: usize = 2048;
+/// An advert has at most 40 bytes of IPv6 header and 8 + 255 * 16 of message; the rest of a longer
+/// packet is not needed to refuse it.
+const PACKET: usize = 5000;
 
+/// The sockets of one interface.
 #[derive(Debug)]
-struct Pair {
+struct Interface {
     index: u32,
     listen: Listen,
-    receive: Socket,
+    /// Sends to groups of both families.
     send: Socket,
-    unicast: Option<Unicast>,
+    families: BTreeMap<Family, Sockets>,
     /// Each only holds a membership: a socket can have 20 of them.
     _members: Vec<Socket>,
+}
+
+#[derive(Debug)]
+struct Sockets {
+    receive: Socket,
+    unicast: Option<Unicast>,
 }
 
 #[derive(Debug)]
@@ -114,7 +122,7 @@ pub struct Drained {
 pub struct VrrpSockets {
     /// Readable when any of the sockets is.
     epoll: Epoll,
-    pairs: BTreeMap<Arc<str>, Pair>,
+    interfaces: BTreeMap<Arc<str>, Interface>,
 }
 
 /// Readable when an advert waits in any of the sockets.
@@ -134,16 +142,16 @@ impl VrrpSockets {
             .map_err(|e| VrrpSocketError::Wait(e.into()))?;
         Ok(VrrpSockets {
             epoll,
-            pairs: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
         })
     }
 
     /// Whether sockets that receive this are open for this interface and index.
     #[must_use]
     pub fn is_open(&self, iface: &str, index: u32, listen: &Listen) -> bool {
-        self.pairs
+        self.interfaces
             .get(iface)
-            .is_some_and(|p| p.index == index && p.listen == *listen)
+            .is_some_and(|i| i.index == index && i.listen == *listen)
     }
 
     /// Opens the sockets of an interface; those of the same name that have another index or receive
@@ -168,26 +176,29 @@ impl VrrpSockets {
                 source,
             }
         };
-        let receive = receiver(index, &listen.groups).map_err(fail("receive"))?;
         let send = sender().map_err(fail("send"))?;
         let members = listen.groups.iter().map(|g| member(index, *g));
         let members = members.collect::<io::Result<_>>();
         let members = members.map_err(fail("join the multicast group"))?;
-        let unicast = match listen.unicast {
-            true => Some(unicast(iface).map_err(fail("unicast"))?),
-            false => None,
-        };
-        self.epoll
-            .add(&receive, EpollEvent::new(EpollFlags::EPOLLIN, 0))
-            .map_err(|e| fail("register")(e.into()))?;
-        self.pairs.insert(
+        let mut families = BTreeMap::new();
+        for family in listen.families() {
+            let receive = receiver(index, family, &listen.groups).map_err(fail("receive"))?;
+            let unicast = match listen.unicast.contains(&family) {
+                true => Some(unicast(iface, family).map_err(fail("unicast"))?),
+                false => None,
+            };
+            self.epoll
+                .add(&receive, EpollEvent::new(EpollFlags::EPOLLIN, 0))
+                .map_err(|e| fail("register")(e.into()))?;
+            families.insert(family, Sockets { receive, unicast });
+        }
+        self.interfaces.insert(
             iface.into(),
-            Pair {
+            Interface {
                 index,
                 listen: listen.clone(),
-                receive,
                 send,
-                unicast,
+                families,
                 _members: members,
             },
         );
@@ -197,12 +208,12 @@ impl VrrpSockets {
     /// Closes the sockets of an interface.
     pub fn close(&mut self, iface: &str) {
         // Closing takes the descriptor out of the epoll set as well.
-        self.pairs.remove(iface);
+        self.interfaces.remove(iface);
     }
 
     /// Interfaces whose sockets are open.
     pub fn open_interfaces(&self) -> impl Iterator<Item = (&Arc<str>, u32)> {
-        self.pairs.iter().map(|(name, pair)| (name, pair.index))
+        self.interfaces.iter().map(|(name, i)| (name, i.index))
     }
 
     /// Waits at most `limit` until something has arrived: false when nothing has.
@@ -218,8 +229,8 @@ impl VrrpSockets {
         }
     }
 
-    /// Gives packets that have arrived to `each`, without waiting. At most `limit` from each interface,
-    /// so that a flood does not keep the caller here.
+    /// Gives packets that have arrived to `each`, without waiting. At most `limit` from each interface
+    /// and family, so that a flood does not keep the caller here.
     pub fn drain(&mut self, limit: usize, mut each: impl FnMut(&Received<'_>)) -> Drained {
         let mut buffer = [0; PACKET];
         let wall = Wall::now();
@@ -228,10 +239,12 @@ impl VrrpSockets {
             until: None,
             called: wall.at,
         };
-        for (iface, pair) in &self.pairs {
+        let sockets = self.interfaces.iter();
+        for (iface, sockets) in sockets.flat_map(|(n, i)| i.families.values().map(move |s| (n, s)))
+        {
             let mut last = None;
             for _ in 0..limit {
-                match receive(&pair.receive, &mut buffer, &wall) {
+                match receive(&sockets.receive, &mut buffer, &wall) {
                     Ok((len, src_mac, at)) => {
                         let packet = &buffer[..len];
                         each(&Received {
@@ -256,21 +269,21 @@ impl VrrpSockets {
         drained
     }
 
-    /// Sends a whole IPv4 packet to its destination. Never waits.
+    /// Sends a whole IP packet to its destination. Never waits.
     ///
     /// # Errors
     /// When the kernel does not take it.
     pub fn send(&self, iface: &str, packet: &[u8]) -> Result<(), VrrpSocketError> {
-        let pair = self
-            .pairs
+        let interface = self
+            .interfaces
             .get(iface)
             .ok_or_else(|| VrrpSocketError::NoInterface(iface.to_owned()))?;
         let to = destination_of(packet);
-        let sent = match &pair.unicast {
-            _ if to.is_multicast() => pair.send.send_to(packet, &group_address(pair.index, to)),
-            Some(unicast) => unicast
-                .send
-                .send_to(packet, &SocketAddrV4::new(to, 0).into()),
+        let index = interface.index;
+        let sockets = interface.families.get(&Family::of(to));
+        let sent = match sockets.and_then(|s| s.unicast.as_ref()) {
+            _ if to.is_multicast() => interface.send.send_to(packet, &group_address(index, to)),
+            Some(unicast) => unicast.send.send_to(packet, &host_address(index, to)),
             None => Err(io::ErrorKind::AddrNotAvailable.into()),
         };
         sent.map(drop).map_err(|source| VrrpSocketError::Send {
@@ -298,16 +311,23 @@ fn receive(
     Ok((got.bytes, mac, stamp.map_or(wall.at, |s| wall.arrival(s))))
 }
 
-fn receiver(index: u32, groups: &BTreeSet<Ipv4Addr>) -> io::Result<Socket> {
+const fn ethertype(family: Family) -> u16 {
+    match family {
+        Family::V4 => libc::ETH_P_IP as u16,
+        Family::V6 => libc::ETH_P_IPV6 as u16,
+    }
+}
+
+fn receiver(index: u32, family: Family, groups: &BTreeSet<IpAddr>) -> io::Result<Socket> {
     // Made without a protocol and bound after the filter is in place: nothing else gets in.
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
     socket.set_nonblocking(true)?;
-    socket.attach_filter(&filter(groups))?;
+    socket.attach_filter(&filter(family, groups))?;
     if setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     }
     setsockopt(&socket.as_fd(), sockopt::ReceiveTimestampns, &true)?;
-    socket.bind(&link_address(index, libc::ETH_P_IP as u16))?;
+    socket.bind(&link_address(index, ethertype(family)))?;
     Ok(socket)
 }
 
@@ -321,9 +341,13 @@ fn sender() -> io::Result<Socket> {
 }
 
 /// Bound to the interface that carries the adverts. The kernel routes, and asks for the neighbour.
-fn unicast(iface: &str) -> io::Result<Unicast> {
+fn unicast(iface: &str, family: Family) -> io::Result<Unicast> {
+    let domain = match family {
+        Family::V4 => Domain::IPV4,
+        Family::V6 => Domain::IPV6,
+    };
     let raw = |protocol: i32| {
-        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(protocol)))?;
+        let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(protocol)))?;
         socket.set_nonblocking(true)?;
         socket.bind_device(Some(iface.as_bytes()))?;
         io::Result::Ok(socket)
@@ -335,20 +359,45 @@ fn unicast(iface: &str) -> io::Result<Unicast> {
     Ok(Unicast { send, _sink: sink })
 }
 
-fn member(index: u32, group: Ipv4Addr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
-    socket.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(index))?;
-    Ok(socket)
+fn member(index: u32, group: IpAddr) -> io::Result<Socket> {
+    match group {
+        IpAddr::V4(group) => {
+            let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+            socket.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(index))?;
+            Ok(socket)
+        }
+        IpAddr::V6(group) => {
+            let socket = Socket::new(Domain::IPV6, Type::DGRAM, None)?;
+            socket.join_multicast_v6(&group, index)?;
+            Ok(socket)
+        }
+    }
 }
 
-/// A group on an interface as a link-layer address: 01:00:5e and the low 23 bits (RFC 1112 6.4).
-fn group_address(index: u32, group: Ipv4Addr) -> SockAddr {
-    let [_, b, c, d] = group.octets();
-    link_address_to(
-        index,
-        libc::ETH_P_IP as u16,
-        &[0x01, 0, 0x5e, b & 0x7f, c, d],
-    )
+/// A group on an interface as a link-layer address: 01:00:5e and the low 23 bits (RFC 1112 6.4), or
+/// 33:33 and the low 32 (RFC 2464 section 7).
+fn group_address(index: u32, group: IpAddr) -> SockAddr {
+    let mac = match group {
+        IpAddr::V4(v4) => {
+            let [_, b, c, d] = v4.octets();
+            [0x01, 0, 0x5e, b & 0x7f, c, d]
+        }
+        IpAddr::V6(v6) => {
+            let [.., a, b, c, d] = v6.octets();
+            [0x33, 0x33, a, b, c, d]
+        }
+    };
+    link_address_to(index, ethertype(Family::of(group)), &mac)
+}
+
+fn host_address(index: u32, to: IpAddr) -> SockAddr {
+    match to {
+        IpAddr::V4(v4) => SocketAddrV4::new(v4, 0).into(),
+        IpAddr::V6(v6) => {
+            let scope = if v6.is_unicast_link_local() { index } else { 0 };
+            SocketAddrV6::new(v6, 0, 0, scope).into()
+        }
+    }
 }
 
 const fn op(code: u32, jt: u8, jf: u8, k: u32) -> SockFilter {
@@ -361,7 +410,7 @@ const RETURN_ALL: SockFilter = op(RETURN, 0, 0, u32::MAX);
 
 /// Classic BPF on the IP packet: not sent by this host, protocol 112, to this host or to one of the
 /// groups.
-fn filter(groups: &BTreeSet<Ipv4Addr>) -> Vec<SockFilter> {
+fn filter(family: Family, groups: &BTreeSet<IpAddr>) -> Vec<SockFilter> {
     const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
     const LOAD_WORD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     const IF_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
@@ -370,8 +419,12 @@ fn filter(groups: &BTreeSet<Ipv4Addr>) -> Vec<SockFilter> {
     /// linux/if_packet.h.
     const PACKET_HOST: u32 = 0;
     const PACKET_OUTGOING: u32 = 4;
+    let (protocol_at, destination_at) = match family {
+        Family::V4 => (9, 16),
+        Family::V6 => (6, 24),
+    };
     let mut program = vec![
-        op(LOAD_BYTE, 0, 0, 9),
+        op(LOAD_BYTE, 0, 0, protocol_at),
         op(IF_EQUAL, 1, 0, u32::from(PROTOCOL)),
         RETURN_NOTHING,
         op(LOAD_BYTE, 0, 0, PACKET_TYPE),
@@ -379,12 +432,26 @@ fn filter(groups: &BTreeSet<Ipv4Addr>) -> Vec<SockFilter> {
         RETURN_ALL,
         op(IF_EQUAL, 0, 1, PACKET_OUTGOING),
         RETURN_NOTHING,
-        op(LOAD_WORD, 0, 0, 16),
     ];
-    for group in groups {
-        program.push(op(IF_EQUAL, 0, 1, u32::from(*group)));
+    for group in groups.iter().filter(|g| Family::of(**g) == family) {
+        let words = words(*group);
+        for (i, word) in words.iter().enumerate() {
+            program.push(op(LOAD_WORD, 0, 0, destination_at + 4 * i as u32));
+            // Over the other words and the return to the next group.
+            let left = 2 * (words.len() - 1 - i) + 1;
+            program.push(op(IF_EQUAL, 0, left as u8, *word));
+        }
         program.push(RETURN_ALL);
     }
     program.push(RETURN_NOTHING);
     program
+}
+
+fn words(addr: IpAddr) -> Vec<u32> {
+    match addr {
+        IpAddr::V4(v4) => vec![v4.to_bits()],
+        IpAddr::V6(v6) => [96, 64, 32, 0]
+            .map(|shift| (v6.to_bits() >> shift) as u32)
+            .to_vec(),
+    }
 }

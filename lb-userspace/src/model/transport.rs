@@ -1,25 +1,70 @@
 //! How the adverts of a VRRP instance travel.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-/// The group of VRRP: 224.0.0.18, RFC 5798 section 5.1.1.2.
-pub const VRRP_GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
+/// The version of IP that a virtual router is of: that of its addresses and of its adverts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// That of an address.
+    #[must_use]
+    pub const fn of(addr: IpAddr) -> Self {
+        match addr {
+            IpAddr::V4(_) => Family::V4,
+            IpAddr::V6(_) => Family::V6,
+        }
+    }
+
+    /// The group of VRRP: 224.0.0.18, RFC 5798 section 5.1.1.2, or ff02::12, section 5.1.2.2.
+    #[must_use]
+    pub const fn group(self) -> IpAddr {
+        match self {
+            Family::V4 => IpAddr::V4(Ipv4Addr::new(224, 0, 0, 18)),
+            Family::V6 => IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12)),
+        }
+    }
+
+    /// Bits of an address.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        match self {
+            Family::V4 => 32,
+            Family::V6 => 128,
+        }
+    }
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        })
+    }
+}
 
 /// To whom adverts go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transport {
-    /// To a group: `mcast_dst_ip`, else `vrrp_mcast_group4`.
-    Multicast(Ipv4Addr),
+    /// To a group: `mcast_dst_ip`, else `vrrp_mcast_group4` or `vrrp_mcast_group6`.
+    Multicast(IpAddr),
     /// To each of a list of hosts.
     Unicast(Unicast),
 }
 
 impl Default for Transport {
+    /// The group of IPv4.
     fn default() -> Self {
-        Transport::Multicast(VRRP_GROUP)
+        Transport::Multicast(Family::V4.group())
     }
 }
 
@@ -54,9 +99,9 @@ pub struct Unicast {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnicastPeer {
-    /// Its address.
-    pub addr: Ipv4Addr,
-    /// `min_ttl`, default 0: the least TTL that an advert of it may arrive with.
+    /// Its address, of the instance's family.
+    pub addr: IpAddr,
+    /// `min_ttl`, default 0: the least TTL or hop limit that an advert of it may arrive with.
     pub min_ttl: u8,
     /// `max_ttl`, default 255: the greatest.
     pub max_ttl: u8,

@@ -1,12 +1,13 @@
 //! The election of one instance: RFC 5798 section 6.4 and keepalived's extensions.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::event::{Notice, Reason, State};
 use super::garp::Schedule;
 use super::hold::HoldState;
 use super::instance::{Backup, Ctx, Instance, Master, Proto};
 use super::packet::{Expect, Reject, View, check};
+use crate::model::Family;
 use crate::time::Time;
 
 /// What a step of one instance means for its sync group.
@@ -19,7 +20,7 @@ pub(super) enum Effect {
     /// It yielded to a better master.
     Yielded {
         /// Who.
-        from: Ipv4Addr,
+        from: IpAddr,
         /// Its priority.
         priority: u8,
     },
@@ -264,7 +265,7 @@ impl Instance {
     /// addresses again, then BACKUP; the addresses linger.
     pub(super) fn yield_to(
         &mut self,
-        from: Ipv4Addr,
+        from: IpAddr,
         priority: u8,
         reason: Reason,
         ctx: &mut Ctx<'_>,
@@ -279,9 +280,10 @@ impl Instance {
     /// An advert that cannot win: our priority when the known master is better, else a resignation.
     pub(super) fn send_last_advert(&mut self, ctx: &mut Ctx<'_>) {
         let own = (self.priority, self.source);
-        let loses = self
-            .master
-            .is_some_and(|(addr, priority)| (priority, Some(addr)) > own);
+        // The master of a fellow in a sync group may be one of the other family, which says nothing.
+        let loses = self.master.is_some_and(|(addr, priority)| {
+            Family::of(addr) == self.config.family() && (priority, Some(addr)) > own
+        });
         self.send_advert(if loses { self.priority } else { 0 }, ctx);
     }
 

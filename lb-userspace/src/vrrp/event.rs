@@ -1,7 +1,7 @@
 //! What goes into the router and what comes out of it: closed enums.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ pub struct InstanceId(pub u32);
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// An IPv4 packet of protocol 112 arrived on `iface`. `packet` starts with the IP header;
+    /// An IP packet of protocol 112 arrived on `iface`. `packet` starts with the IP header;
     /// what lies behind the IP length (Ethernet padding) is ignored.
     Advert {
         /// Name of the interface.
@@ -174,13 +174,13 @@ pub struct Address {
 /// What is to be done, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send `packet`, an IPv4 packet with its header, out of `iface` to its destination.
+    /// Send `packet`, an IP packet with its header, out of `iface` to its destination.
     SendAdvert {
         /// Whose advert it is.
         instance: InstanceId,
         /// Outgoing interface.
         iface: Arc<str>,
-        /// The whole IPv4 packet.
+        /// The whole IP packet.
         packet: Vec<u8>,
         /// The priority in it; the time of the last one that is not 0 is what [`super::Resume`]
         /// wants back after a crash.
@@ -200,14 +200,15 @@ pub enum Action {
         /// The address.
         address: Address,
     },
-    /// Broadcast one gratuitous ARP request for `addr` with the MAC of `iface`.
-    SendGarp {
+    /// Tell everybody on `iface` that `addr` has its MAC: by one gratuitous ARP request, or for IPv6
+    /// one unsolicited neighbour advertisement.
+    Announce {
         /// Whose address it is.
         instance: InstanceId,
         /// Outgoing interface.
         iface: Arc<str>,
         /// The virtual address.
-        addr: Ipv4Addr,
+        addr: IpAddr,
     },
     /// Something for the rest of the daemon.
     Report(Report),
@@ -284,7 +285,7 @@ pub enum Reason {
     /// A better advert: its sender and priority.
     HigherPriority {
         /// Who sent it.
-        from: Ipv4Addr,
+        from: IpAddr,
         /// Its priority.
         priority: u8,
     },
@@ -305,6 +306,11 @@ pub enum Reason {
     },
     /// The interface has no IPv4 address of its own.
     NoAddress {
+        /// Its name.
+        iface: String,
+    },
+    /// The interface has no link-local address of its own, as adverts over IPv6 must come from.
+    NoLinkLocal {
         /// Its name.
         iface: String,
     },
@@ -347,6 +353,9 @@ impl fmt::Display for Reason {
             Reason::LinkDown { iface } => write!(f, "interface {iface} is down"),
             Reason::LinkGone { iface } => write!(f, "interface {iface} does not exist"),
             Reason::NoAddress { iface } => write!(f, "interface {iface} has no IPv4 address"),
+            Reason::NoLinkLocal { iface } => {
+                write!(f, "interface {iface} has no link-local IPv6 address")
+            }
             Reason::NoPeer => f.write_str("unicast is wanted but unicast_peer names nobody"),
             Reason::Script { name } => write!(f, "tracked script {name}"),
             Reason::Followed { what, name } => write!(f, "tracked {} {name}", what.name()),
@@ -380,7 +389,7 @@ pub enum Notice {
         /// Why.
         reason: Reject,
         /// Who sent the last one.
-        from: Ipv4Addr,
+        from: IpAddr,
         /// How many since the last notice.
         count: u64,
     },
@@ -388,26 +397,26 @@ pub enum Notice {
     /// other says; told once.
     Rival {
         /// Who.
-        from: Ipv4Addr,
+        from: IpAddr,
         /// Why it is refused.
         reason: Reject,
     },
     /// Nothing more was heard of it.
     RivalGone {
         /// Who.
-        from: Ipv4Addr,
+        from: IpAddr,
     },
     /// A master heard an advert with a lower priority and answers it; limited as above.
     LowerPriority {
         /// Who sent it.
-        from: Ipv4Addr,
+        from: IpAddr,
         /// Its priority.
         priority: u8,
     },
     /// An equal or better master is heard while BACKUP and it is another one than before.
     NewMaster {
         /// Who.
-        from: Ipv4Addr,
+        from: IpAddr,
         /// Its priority.
         priority: u8,
     },
@@ -415,7 +424,7 @@ pub enum Notice {
     /// likewise from now on.
     OldChecksum {
         /// Who.
-        from: Ipv4Addr,
+        from: IpAddr,
     },
     /// Nobody took over within the time allowed, the addresses are removed all the same.
     NoSuccessor,

@@ -1,7 +1,6 @@
 //! Who has the virtual addresses: apart from the election, so that a client always has a living
 //! MAC while they change hands.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::event::{Action, Applied, Notice, State};
@@ -88,17 +87,15 @@ impl Instance {
         }
     }
 
-    /// Gratuitous ARPs for one address.
+    /// Gratuitous ARPs or neighbour advertisements for one address.
     fn announce(&mut self, at: usize, repeat: u32, ctx: &mut Ctx<'_>) {
         let address = &self.vips[at].address;
-        let IpAddr::V4(addr) = address.addr else {
-            return;
-        };
+        let addr = address.addr;
         let most = self.config.garp_master_repeat;
         for _ in 0..repeat {
             if ctx.pace.pass(self.id, &address.iface, addr, most, ctx.now) {
                 self.numbers.garps_sent += 1;
-                ctx.out.push_back(Action::SendGarp {
+                ctx.out.push_back(Action::Announce {
                     instance: self.id,
                     iface: Arc::clone(&address.iface),
                     addr,

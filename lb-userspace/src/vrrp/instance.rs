@@ -1,7 +1,7 @@
 //! One instance: its configuration, where it stands, its times.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::pace::Pace;
 use super::packet::{Advert, Envelope};
 use super::report::Report;
 use super::rival::Rival;
-use crate::model::{Tracks, VirtualAddress, VrrpInstance, VrrpVersion};
+use crate::model::{Family, Tracks, VirtualAddress, VrrpInstance, VrrpVersion};
 use crate::time::Time;
 
 /// What the methods of an instance work with.
@@ -73,7 +73,7 @@ pub(super) struct Master {
 /// The interval that a master announces (version 3).
 #[derive(Clone, Copy, Debug)]
 struct Learned {
-    source: Ipv4Addr,
+    source: IpAddr,
     interval: Duration,
     adverts: u32,
 }
@@ -100,9 +100,9 @@ pub(super) struct Instance {
     pub(super) priority: u8,
     pub(super) vips: Vec<Vip>,
     /// What goes into the advert, in the order of the file.
-    advertised: Vec<Ipv4Addr>,
+    advertised: Vec<IpAddr>,
     /// The same, sorted.
-    pub(super) sorted: Vec<Ipv4Addr>,
+    pub(super) sorted: Vec<IpAddr>,
     pub(super) proto: Proto,
     pub(super) hold: HoldState,
     pub(super) reported: State,
@@ -110,9 +110,9 @@ pub(super) struct Instance {
     pub(super) since: Time,
     pub(super) resume: Option<Resume>,
     /// The last source address that was known, for the advert that says good-bye.
-    pub(super) source: Option<Ipv4Addr>,
+    pub(super) source: Option<IpAddr>,
     /// The last master heard.
-    pub(super) master: Option<(Ipv4Addr, u8)>,
+    pub(super) master: Option<(IpAddr, u8)>,
     pub(super) last_advert: Option<Time>,
     learned: Option<Learned>,
     /// A unicast peer was heard that computes version 3's checksum in the old way.
@@ -141,15 +141,8 @@ fn address(virtual_address: &VirtualAddress, iface: &Arc<str>) -> Address {
     }
 }
 
-fn advertised(config: &VrrpInstance) -> Vec<Ipv4Addr> {
-    config
-        .addresses
-        .iter()
-        .filter_map(|a| match a.addr {
-            IpAddr::V4(v4) => Some(v4),
-            IpAddr::V6(_) => None,
-        })
-        .collect()
+fn advertised(config: &VrrpInstance) -> Vec<IpAddr> {
+    config.addresses.iter().map(|a| a.addr).collect()
 }
 
 impl Instance {
@@ -270,8 +263,10 @@ impl Instance {
             }
         }
         if self.current_source(net).is_none() {
-            return Some(Reason::NoAddress {
-                iface: self.iface.to_string(),
+            let iface = self.iface.to_string();
+            return Some(match self.config.family() {
+                Family::V4 => Reason::NoAddress { iface },
+                Family::V6 => Reason::NoLinkLocal { iface },
             });
         }
         if let Some(reason) = following.fault(&self.tracks, net) {
@@ -283,12 +278,10 @@ impl Instance {
         None
     }
 
-    /// `mcast_src_ip`, or the interface's first address.
-    pub(super) fn current_source(&self, net: &Net) -> Option<Ipv4Addr> {
-        match self.config.mcast_src_ip {
-            Some(IpAddr::V4(v4)) => Some(v4),
-            Some(IpAddr::V6(_)) | None => net.primary(&self.iface),
-        }
+    /// `mcast_src_ip`, or the interface's primary address.
+    pub(super) fn current_source(&self, net: &Net) -> Option<IpAddr> {
+        let primary = || net.primary(&self.iface, self.config.family());
+        self.config.mcast_src_ip.or_else(primary)
     }
 
     /// Skew_Time: RFC 3768 section 5.3.1, RFC 5798 section 6.1. Not in whole seconds.
@@ -320,7 +313,7 @@ impl Instance {
 
     /// Version 3: follows the master's interval. A much longer one than ours is believed only when
     /// it is said repeatedly, so that one packet cannot stop the election for minutes.
-    pub(super) fn learn_interval(&mut self, source: Ipv4Addr, interval: Duration, policy: &Policy) {
+    pub(super) fn learn_interval(&mut self, source: IpAddr, interval: Duration, policy: &Policy) {
         match self.config.version {
             VrrpVersion::V2 => self.learned = None,
             VrrpVersion::V3 => {

@@ -1,10 +1,11 @@
 //! What is known of the host's interfaces and their addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::event::{Address, LinkState};
+use crate::model::Family;
 
 /// One interface.
 #[derive(Debug, Default)]
@@ -116,23 +117,26 @@ impl Net {
         list.len() != before
     }
 
-    /// The interface's own IPv4 addresses, virtual ones left out.
-    fn own(&self, iface: &str) -> impl Iterator<Item = (Ipv4Addr, u8)> + '_ {
+    /// The interface's own addresses of a family, virtual ones left out.
+    fn own(&self, iface: &str, family: Family) -> impl Iterator<Item = (IpAddr, u8)> + '_ {
         self.addresses(iface)
             .filter(|(a, _)| !self.virtual_addresses.contains(a))
-            .filter_map(|(addr, prefix_len)| match addr {
-                IpAddr::V4(v4) => Some((v4, prefix_len)),
-                IpAddr::V6(_) => None,
-            })
+            .filter(move |(a, _)| Family::of(*a) == family)
     }
 
-    /// The address that adverts are sent from.
-    pub(super) fn primary(&self, iface: &str) -> Option<Ipv4Addr> {
-        self.own(iface).next().map(|(a, _)| a)
+    /// The address that adverts are sent from: the first, over IPv6 the first link-local one (RFC 5798
+    /// section 5.1.2.1).
+    pub(super) fn primary(&self, iface: &str, family: Family) -> Option<IpAddr> {
+        let is_primary = |addr: &IpAddr| match addr {
+            IpAddr::V4(_) => true,
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        };
+        let mut own = self.own(iface, family).map(|(addr, _)| addr);
+        own.find(is_primary)
     }
 
     /// Whether an address belongs to this host.
-    pub(super) fn is_own(&self, addr: Ipv4Addr) -> bool {
+    pub(super) fn is_own(&self, addr: IpAddr) -> bool {
         self.ifaces.values().any(|i| {
             i.addresses
                 .as_deref()
@@ -144,15 +148,26 @@ impl Net {
 
     /// Whether `addr` may be a neighbour on `iface`. An interface that has only host addresses
     /// cannot tell, so anything may.
-    pub(super) fn is_on_link(&self, iface: &str, addr: Ipv4Addr) -> bool {
-        self.own(iface).all(|(_, prefix)| prefix == 32) || self.is_in_subnet(iface, addr)
+    pub(super) fn is_on_link(&self, iface: &str, addr: IpAddr) -> bool {
+        let family = Family::of(addr);
+        let mut own = self.own(iface, family);
+        own.all(|(_, prefix)| prefix == family.bits()) || self.is_in_subnet(iface, addr)
     }
 
     /// Whether `addr` is in a network of `iface`.
-    pub(super) fn is_in_subnet(&self, iface: &str, addr: Ipv4Addr) -> bool {
-        self.own(iface).any(|(own, prefix)| {
-            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-            prefix < 32 && u32::from(own) & mask == u32::from(addr) & mask
-        })
+    pub(super) fn is_in_subnet(&self, iface: &str, addr: IpAddr) -> bool {
+        let family = Family::of(addr);
+        self.own(iface, family)
+            .any(|(own, prefix)| prefix < family.bits() && same_network(own, addr, prefix))
     }
+}
+
+/// Whether two addresses have so many leading bits in common.
+fn same_network(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
+    let differ = match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
+    };
+    differ >= u32::from(prefix)
 }

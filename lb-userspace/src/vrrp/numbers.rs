@@ -1,6 +1,6 @@
 //! What an instance counts, and how often it tells of it.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::event::{Action, Notice, State};
@@ -80,7 +80,7 @@ impl Instance {
     }
 
     /// Counts a rejected packet and tells of it now and then.
-    pub(super) fn reject(&mut self, reject: Reject, from: Ipv4Addr, ctx: &mut Ctx<'_>) {
+    pub(super) fn reject(&mut self, reject: Reject, from: IpAddr, ctx: &mut Ctx<'_>) {
         self.numbers.rejected.count(reject);
         if reject == Reject::NotListening || self.note_rival(reject, from, ctx) {
             return;
@@ -100,7 +100,7 @@ impl Instance {
     }
 
     /// Tells of an advert of lower priority now and then.
-    pub(super) fn note_lower(&mut self, from: Ipv4Addr, priority: u8, ctx: &mut Ctx<'_>) {
+    pub(super) fn note_lower(&mut self, from: IpAddr, priority: u8, ctx: &mut Ctx<'_>) {
         // Whom we have just taken over from says good-bye once.
         let fresh =
             self.reported != State::Master || ctx.now.since(self.since) < self.config.advert_int;

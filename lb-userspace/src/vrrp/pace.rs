@@ -1,26 +1,28 @@
-//! Pauses between gratuitous ARPs: `vrrp_garp_interval`, `garp_group`.
+//! Pauses between gratuitous ARPs (`vrrp_garp_interval`, `garp_group`), and between neighbour
+//! advertisements (`vrrp_gna_interval`).
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::InstanceId;
-use crate::model::{GarpGroup, Global};
+use crate::model::{Family, GarpGroup, Global};
 use crate::time::Time;
 
-/// One gratuitous ARP that waits, and how often it is to be sent.
+/// One announcement that waits, and how often it is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Waiting {
     pub(super) instance: InstanceId,
     pub(super) iface: Arc<str>,
-    pub(super) addr: Ipv4Addr,
+    pub(super) addr: IpAddr,
     left: u32,
 }
 
-/// Interfaces that share one pause.
+/// Interfaces that share one pause, between announcements of one family.
 #[derive(Debug)]
 struct Lane {
+    family: Family,
     interfaces: Vec<Arc<str>>,
     interval: Duration,
     /// When the next one may go.
@@ -31,8 +33,8 @@ struct Lane {
 /// The pauses of all interfaces.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// Of interfaces in no group.
-    default: Duration,
+    /// Of interfaces in no group, by family.
+    default: [Duration; 2],
     lanes: Vec<Lane>,
 }
 
@@ -40,33 +42,44 @@ impl Pace {
     /// Takes over a configuration. What waits, waits on in its new lane.
     pub(super) fn set(&mut self, global: &Global) {
         let old = std::mem::take(&mut self.lanes);
-        self.default = global.garp_interval;
-        let lane = |g: &GarpGroup| Lane {
-            interfaces: g.interfaces.iter().map(|i| i.as_str().into()).collect(),
-            interval: g.garp_interval,
-            next: None,
-            queue: VecDeque::new(),
+        self.default = [global.garp_interval, global.gna_interval];
+        let lanes = |g: &GarpGroup| {
+            let interfaces: Vec<Arc<str>> =
+                g.interfaces.iter().map(|i| i.as_str().into()).collect();
+            let pauses = [(Family::V4, g.garp_interval), (Family::V6, g.gna_interval)];
+            pauses.map(|(family, interval)| Lane {
+                family,
+                interfaces: interfaces.clone(),
+                interval,
+                next: None,
+                queue: VecDeque::new(),
+            })
         };
-        self.lanes = global.garp_groups.iter().map(lane).collect();
+        self.lanes = global.garp_groups.iter().flat_map(lanes).collect();
         for lane in old {
             for name in &lane.interfaces {
-                let at = self.lane(name);
+                let at = self.lane(name, lane.family);
                 self.lanes[at].next = self.lanes[at].next.max(lane.next);
             }
             for waiting in lane.queue {
-                let at = self.lane(&waiting.iface);
+                let at = self.lane(&waiting.iface, lane.family);
                 self.lanes[at].queue.push_back(waiting);
             }
         }
     }
 
     /// The lane of an interface; made when it has none yet.
-    fn lane(&mut self, iface: &Arc<str>) -> usize {
-        let of = |l: &Lane| l.interfaces.contains(iface);
+    fn lane(&mut self, iface: &Arc<str>, family: Family) -> usize {
+        let of = |l: &Lane| l.family == family && l.interfaces.contains(iface);
         self.lanes.iter().position(of).unwrap_or_else(|| {
+            let [garp, gna] = self.default;
             self.lanes.push(Lane {
+                family,
                 interfaces: vec![Arc::clone(iface)],
-                interval: self.default,
+                interval: match family {
+                    Family::V4 => garp,
+                    Family::V6 => gna,
+                },
                 next: None,
                 queue: VecDeque::new(),
             });
@@ -79,14 +92,14 @@ impl Pace {
         &mut self,
         instance: InstanceId,
         iface: &Arc<str>,
-        addr: Ipv4Addr,
+        addr: IpAddr,
         most: u32,
         now: Time,
     ) -> bool {
-        if self.default.is_zero() && self.lanes.is_empty() {
+        if self.default.iter().all(Duration::is_zero) && self.lanes.is_empty() {
             return true;
         }
-        let at = self.lane(iface);
+        let at = self.lane(iface, Family::of(addr));
         let lane = &mut self.lanes[at];
         if lane.interval.is_zero() {
             return true;

@@ -2,7 +2,7 @@
 //! that adverts keep their time whatever the rest is busy with.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ pub enum Report {
         /// Its MAC.
         mac: [u8; 6],
         /// Its address.
-        addr: Ipv4Addr,
+        addr: IpAddr,
     },
     /// A master heard an advert of lower priority (`notify_master_rx_lower_pri`): limited in rate, but
     /// not as notices are.
@@ -114,7 +114,7 @@ pub enum Report {
         /// The virtual router of the last one.
         vrid: u8,
         /// Who sent the last one.
-        from: Ipv4Addr,
+        from: IpAddr,
         /// How many since the last of these actions.
         count: u64,
     },

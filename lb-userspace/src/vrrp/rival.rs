@@ -1,7 +1,7 @@
 //! Another master of the same virtual router whose adverts are refused here, and which refuses ours:
 //! both hold the addresses, and neither yields. It is told once, by what differs, and once when it ends.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::event::Notice;
 use super::instance::{Ctx, Instance, Proto};
@@ -14,7 +14,7 @@ const ADVERTS: u32 = 3;
 /// Who it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rival {
-    pub(super) from: Ipv4Addr,
+    pub(super) from: IpAddr,
     /// What differs.
     pub(super) reason: Reject,
     adverts: u32,
@@ -60,7 +60,7 @@ impl Reject {
 
 impl Instance {
     /// An advert was refused. True when this is all that is to be said of it.
-    pub(super) fn note_rival(&mut self, reason: Reject, from: Ipv4Addr, ctx: &mut Ctx<'_>) -> bool {
+    pub(super) fn note_rival(&mut self, reason: Reject, from: IpAddr, ctx: &mut Ctx<'_>) -> bool {
         if reason.disagreement().is_none() || !matches!(self.proto, Proto::Master(_)) {
             return false;
         }

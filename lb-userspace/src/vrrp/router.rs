@@ -13,7 +13,7 @@ use super::instance::{Ctx, Instance, Proto, Vip};
 use super::net::Net;
 use super::numbers::Limit;
 use super::pace::Pace;
-use super::packet::{Counters, Reject, View, vrid_of};
+use super::packet::{Counters, Reject, View, family_of, vrid_of};
 use super::report::Report;
 use super::status::InstanceStatus;
 use super::track::Standing;
@@ -127,7 +127,7 @@ impl Router {
     }
 
     /// Takes over a new configuration. What did not change is not touched; an instance is the same
-    /// when interface and VRID are. Removed instances hand over and go.
+    /// when interface, VRID and family are. Removed instances hand over and go.
     pub fn reconfigure(&mut self, model: &Model, now: Time) {
         if self.stopping {
             return;
@@ -351,7 +351,7 @@ impl Router {
         let mut all: BTreeMap<Arc<str>, Listen> = BTreeMap::new();
         for i in &self.instances {
             let listen = all.entry(Arc::clone(&i.iface)).or_default();
-            listen.add(&i.config.transport);
+            listen.add(&i.config.transport, i.config.family());
         }
         all
     }
@@ -392,15 +392,15 @@ impl Router {
             Ok(view) => Some(view.vrid()),
             Err(_) => vrid_of(packet),
         };
-        let found = self.instances.iter().position(|i| {
-            *i.iface == *iface && Some(i.config.virtual_router_id) == vrid && !i.removed
-        });
-        let found = found.or_else(|| {
-            // A removed instance still waits for its successor.
-            self.instances
-                .iter()
-                .position(|i| *i.iface == *iface && Some(i.config.virtual_router_id) == vrid)
-        });
+        let family = family_of(packet);
+        let is_for = |i: &Instance| {
+            *i.iface == *iface
+                && Some(i.config.virtual_router_id) == vrid
+                && Some(i.config.family()) == family
+        };
+        let found = self.instances.iter().position(|i| is_for(i) && !i.removed);
+        // A removed instance still waits for its successor.
+        let found = found.or_else(|| self.instances.iter().position(is_for));
         let (at, view) = match (found, parsed) {
             (Some(at), Ok(view)) => (at, view),
             (Some(at), Err(reject)) => {
@@ -436,7 +436,7 @@ impl Router {
         self.apply_effect(at, effect, now);
     }
 
-    /// Gratuitous ARPs that had to wait for others.
+    /// Announcements that had to wait for others.
     fn send_paced(&mut self, now: Time) {
         let net = &self.net;
         while let Some(due) = self.pace.take_due(now, |w| {
@@ -452,7 +452,7 @@ impl Router {
             if let Some(i) = self.instances.iter_mut().find(|i| i.id == due.instance) {
                 i.numbers.garps_sent += 1;
             }
-            self.actions.push_back(Action::SendGarp {
+            self.actions.push_back(Action::Announce {
                 instance: due.instance,
                 iface: due.iface,
                 addr: due.addr,

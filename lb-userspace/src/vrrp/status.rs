@@ -1,6 +1,6 @@
 //! What the router tells about itself.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -48,7 +48,7 @@ pub struct InstanceStatus {
     /// How often it became MASTER.
     pub became_master: u64,
     /// The master: its address and priority, this host's own when it is MASTER.
-    pub master: Option<(Ipv4Addr, u8)>,
+    pub master: Option<(IpAddr, u8)>,
     /// When the last advert of another router was accepted.
     pub last_advert: Option<Time>,
     /// The interval in force: the configured one, or in version 3 the master's.
@@ -56,7 +56,7 @@ pub struct InstanceStatus {
     /// 3 x interval + skew.
     pub down_interval: Duration,
     /// This host's primary address on the interface.
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
     /// The virtual addresses, `virtual_ipaddress_excluded` included, and whether each is there.
     pub addresses: Vec<(IpAddr, u8, bool)>,
     /// Why the addresses are here.
@@ -69,12 +69,12 @@ pub struct InstanceStatus {
     pub zero_sent: u64,
     /// Adverts with priority 0 received.
     pub zero_received: u64,
-    /// Gratuitous ARPs sent.
+    /// Gratuitous ARPs and neighbour advertisements sent.
     pub garps_sent: u64,
     /// Adverts rejected, by reason.
     pub rejected: Counters,
     /// Another master whose adverts are refused, and why.
-    pub rival: Option<(Ipv4Addr, Reject)>,
+    pub rival: Option<(IpAddr, Reject)>,
 }
 
 impl Instance {

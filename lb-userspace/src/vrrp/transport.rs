@@ -1,39 +1,48 @@
 //! How an instance's adverts travel: to a group, or to each of its unicast peers.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::event::{Notice, Reason};
 use super::instance::{Ctx, Instance};
 use super::net::Net;
 use super::packet::{Coverage, Envelope, TTL, View};
-use crate::model::{OldChecksum, Transport};
+use crate::model::{Family, OldChecksum, Transport};
 
 /// What the sockets of an interface are to receive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listen {
     /// Groups to be a member of.
-    pub groups: BTreeSet<Ipv4Addr>,
-    /// Adverts come by unicast as well.
-    pub unicast: bool,
+    pub groups: BTreeSet<IpAddr>,
+    /// Adverts come by unicast as well, of these versions of IP.
+    pub unicast: BTreeSet<Family>,
 }
 
 impl Listen {
     /// What one instance needs.
     #[must_use]
-    pub fn to(transport: &Transport) -> Self {
+    pub fn to(transport: &Transport, family: Family) -> Self {
         let mut listen = Listen::default();
-        listen.add(transport);
+        listen.add(transport, family);
         listen
     }
 
-    pub(super) fn add(&mut self, transport: &Transport) {
+    pub(super) fn add(&mut self, transport: &Transport, family: Family) {
         match transport {
             Transport::Multicast(group) => {
                 self.groups.insert(*group);
             }
-            Transport::Unicast(_) => self.unicast = true,
+            Transport::Unicast(_) => {
+                self.unicast.insert(family);
+            }
         }
+    }
+
+    /// The versions of IP over which adverts come.
+    #[must_use]
+    pub fn families(&self) -> BTreeSet<Family> {
+        let groups = self.groups.iter().map(|g| Family::of(*g));
+        groups.chain(self.unicast.iter().copied()).collect()
     }
 }
 
@@ -41,7 +50,9 @@ impl Instance {
     /// Of the packets that make up one advert. A list of peers that is the same on all hosts names
     /// this one too: nothing is sent to oneself.
     pub(super) fn envelopes(&self, net: &Net) -> Vec<Envelope> {
-        let plain = self.config.v3_checksum_as_v2;
+        // Over IPv6 there is one checksum only.
+        let v4 = self.config.family() == Family::V4;
+        let plain = self.config.v3_checksum_as_v2 && v4;
         match &self.config.transport {
             Transport::Multicast(group) => vec![Envelope {
                 destination: *group,
@@ -54,6 +65,7 @@ impl Instance {
             Transport::Unicast(unicast) => {
                 let coverage = match unicast.old_checksum {
                     _ if plain => Coverage::Message,
+                    _ if !v4 => Coverage::Destination,
                     OldChecksum::Always => Coverage::Group,
                     OldChecksum::Auto if self.old_checksum => Coverage::Group,
                     OldChecksum::Auto | OldChecksum::Never => Coverage::Destination,
@@ -75,7 +87,7 @@ impl Instance {
 
     /// Whether an advert's sender may be where it says that it is. Only adverts to a group cannot
     /// have come through a router.
-    pub(super) fn is_possible_source(&self, source: Ipv4Addr, net: &Net) -> bool {
+    pub(super) fn is_possible_source(&self, source: IpAddr, net: &Net) -> bool {
         match &self.config.transport {
             Transport::Multicast(_) => net.is_on_link(&self.iface, source),
             Transport::Unicast(_) => true,

@@ -1,6 +1,6 @@
 //! Instances and what they carry.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use lb_userspace::model::*;
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::scripts::notify;
 use super::values::*;
 
-pub(crate) fn address() -> impl Strategy<Value = VirtualAddress> {
+pub(crate) fn address(family: Family) -> impl Strategy<Value = VirtualAddress> {
     let brd = prop_oneof![
         Just(None),
         v4().prop_map(|a| Some(Broadcast::Addr(a))),
@@ -19,7 +19,7 @@ pub(crate) fn address() -> impl Strategy<Value = VirtualAddress> {
         Just(Some(Broadcast::HostBitsClear))
     ];
     (
-        ip(),
+        any::<u32>().prop_map(move |bits| of(family, bits)),
         0u8..=32,
         option::of(interface()),
         option::of("[a-z]{1,5}:[0-9]{1,3}"),
@@ -27,7 +27,7 @@ pub(crate) fn address() -> impl Strategy<Value = VirtualAddress> {
         any::<u8>(),
     )
         .prop_map(
-            |(addr, prefix_len, dev, label, broadcast, scope)| VirtualAddress {
+            move |(addr, prefix_len, dev, label, broadcast, scope)| VirtualAddress {
                 addr,
                 prefix_len: if matches!(
                     broadcast,
@@ -43,10 +43,20 @@ pub(crate) fn address() -> impl Strategy<Value = VirtualAddress> {
                 scope,
             },
         )
+        .prop_map(move |address| match family {
+            Family::V4 => address,
+            Family::V6 => VirtualAddress {
+                prefix_len: 128 - address.prefix_len,
+                label: None,
+                broadcast: None,
+                scope: 0,
+                ..address
+            },
+        })
 }
 
-pub(crate) fn transport() -> impl Strategy<Value = Transport> {
-    let host = (1u32..0x7f00_0000).prop_map(Ipv4Addr::from);
+pub(crate) fn transport(family: Family) -> impl Strategy<Value = Transport> {
+    let host = (1u32..0x7f00_0000).prop_map(move |bits| of(family, bits));
     let limits = (any::<u8>(), any::<u8>());
     let peer = (host, limits).prop_map(|(addr, (a, b))| UnicastPeer {
         addr,
@@ -60,8 +70,13 @@ pub(crate) fn transport() -> impl Strategy<Value = Transport> {
     ];
     let unicast = (vec(peer, 0..4), any::<u8>(), any::<bool>(), old);
     prop_oneof![
-        Just(Transport::default()),
-        (0xe000_0000u32..0xf000_0000).prop_map(|g| Transport::Multicast(g.into())),
+        Just(Transport::Multicast(family.group())),
+        (0xe000_0000u32..0xf000_0000).prop_map(move |bits| {
+            Transport::Multicast(match family {
+                Family::V4 => of(family, bits),
+                Family::V6 => Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, bits as u16).into(),
+            })
+        }),
         unicast.prop_map(|(mut peers, ttl, check, old_checksum)| {
             peers.sort_by_key(|p| p.addr);
             peers.dedup_by_key(|p| p.addr);
@@ -76,16 +91,24 @@ pub(crate) fn transport() -> impl Strategy<Value = Transport> {
     ]
 }
 
+fn of(family: Family, bits: u32) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::from_bits(bits).into(),
+        Family::V6 => Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(bits)).into(),
+    }
+}
+
 pub(crate) fn garp_groups() -> impl Strategy<Value = Vec<GarpGroup>> {
-    vec((vec("[t-z][0-9]", 1..3), secs(9)), 0..3).prop_map(|groups| {
+    vec((vec("[t-z][0-9]", 1..3), secs(9), secs(9)), 0..3).prop_map(|groups| {
         let mut seen = std::collections::BTreeSet::new();
         let mut out = Vec::new();
-        for (mut interfaces, garp_interval) in groups {
+        for (mut interfaces, garp_interval, gna_interval) in groups {
             interfaces.retain(|i| seen.insert(i.clone()));
             if !interfaces.is_empty() {
                 out.push(GarpGroup {
                     interfaces,
                     garp_interval,
+                    gna_interval,
                 });
             }
         }
@@ -113,6 +136,10 @@ pub(crate) fn tracked_interface() -> impl Strategy<Value = Track> {
 }
 
 pub(crate) fn instance() -> impl Strategy<Value = VrrpInstance> {
+    prop_oneof![Just(Family::V4), Just(Family::V6)].prop_flat_map(instance_of)
+}
+
+fn instance_of(family: Family) -> impl Strategy<Value = VrrpInstance> {
     let version = prop_oneof![
         (
             Just(VrrpVersion::V2),
@@ -137,17 +164,22 @@ pub(crate) fn instance() -> impl Strategy<Value = VrrpInstance> {
             any::<bool>(),
         ),
         (
-            vec(address(), 1..4),
-            vec(address(), 0..3),
+            vec(address(family), 1..4),
+            vec(address(Family::V4), 0..3),
             garp,
-            (option::of(ip()), transport(), election(), any::<bool>()),
+            (
+                option::of(any::<u32>()),
+                transport(family),
+                election(),
+                any::<bool>(),
+            ),
             vec(tracked_interface(), 0..3),
             any::<bool>(),
             notify(),
         ),
     )
         .prop_map(
-            |(
+            move |(
                 (
                     name,
                     interface,
@@ -171,6 +203,11 @@ pub(crate) fn instance() -> impl Strategy<Value = VrrpInstance> {
                 if initial_master || nopreempt && priority != 255 {
                     election.preempt_delay = Duration::ZERO;
                 }
+                // IPv6 knows no version 2.
+                let (version, advert_int) = match (family, version) {
+                    (Family::V6, VrrpVersion::V2) => (VrrpVersion::V3, Duration::from_secs(2)),
+                    (Family::V4 | Family::V6, version) => (version, advert_int),
+                };
                 interfaces.sort_by(|a, b| a.name.cmp(&b.name));
                 interfaces.dedup_by(|a, b| a.name == b.name);
                 interfaces.retain(|t| t.name != interface);
@@ -196,7 +233,7 @@ pub(crate) fn instance() -> impl Strategy<Value = VrrpInstance> {
                     garp_master_refresh_repeat: garp.3,
                     garp_lower_prio_delay: garp.4,
                     garp_lower_prio_repeat: garp.5,
-                    mcast_src_ip,
+                    mcast_src_ip: mcast_src_ip.map(|bits| of(family, bits)),
                     transport,
                     v3_checksum_as_v2,
                     election,

@@ -1,6 +1,6 @@
 //! How an instance's adverts travel and how it elects, beside keepalived's dump of it.
 
-use lb_userspace::model::{OldChecksum, Transport, VrrpInstance};
+use lb_userspace::model::{Family, OldChecksum, Transport, VrrpInstance};
 
 use super::{list, value};
 
@@ -24,7 +24,9 @@ pub(super) fn transport(i: &VrrpInstance, lines: &[&str], diff: &mut Vec<String>
     let unicast = match &i.transport {
         Transport::Multicast(group) => {
             let group = group.to_string();
-            same("group", after(lines, "Multicast address"), Some(&group));
+            let theirs = after(lines, "Multicast address");
+            let theirs = theirs.and_then(|t| t.split(", ifindex").next());
+            same("group", theirs, Some(&group));
             return;
         }
         // keepalived prints the group that it does not use.
@@ -45,13 +47,15 @@ pub(super) fn transport(i: &VrrpInstance, lines: &[&str], diff: &mut Vec<String>
     let check = after(lines, "Check unicast src :").unwrap_or("no");
     let ours = if unicast.check_source { "yes" } else { "no" };
     same("check", Some(check), Some(ours));
-    let old = value(lines, "Unicast checksum compatibility").unwrap_or("none");
-    let ours = match unicast.old_checksum {
-        OldChecksum::Auto => "none",
-        OldChecksum::Always => "config",
-        OldChecksum::Never => "never",
-    };
-    same("checksum", Some(old), Some(ours));
+    if i.family() == Family::V4 {
+        let old = value(lines, "Unicast checksum compatibility").unwrap_or("none");
+        let ours = match unicast.old_checksum {
+            OldChecksum::Auto => "none",
+            OldChecksum::Always => "config",
+            OldChecksum::Never => "never",
+        };
+        same("checksum", Some(old), Some(ours));
+    }
     let theirs = list(lines, "Unicast Peer").join(", ");
     let ours: Vec<String> = unicast
         .peers

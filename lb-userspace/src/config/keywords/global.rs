@@ -321,7 +321,7 @@ pub(super) const GLOBAL: &[Keyword] = &[
     k(
         "vrrp_mcast_group6",
         "ADDRESS",
-        NoEffect,
+        Acted,
         "ff02::12",
         "the multicast group of IPv6 adverts",
     ),
@@ -335,7 +335,7 @@ pub(super) const GLOBAL: &[Keyword] = &[
     k(
         "vrrp_gna_interval",
         "SECONDS",
-        NoEffect,
+        Acted,
         "0",
         "pause between neighbour advertisements on an interface",
     ),

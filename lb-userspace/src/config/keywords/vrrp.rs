@@ -193,7 +193,7 @@ pub(super) const INSTANCE: &[Keyword] = &[
         "mcast_dst_ip",
         "IP",
         Acted,
-        "vrrp_mcast_group4",
+        "vrrp_mcast_group4, vrrp_mcast_group6",
         "another multicast group for the adverts",
     ),
     k(
@@ -238,7 +238,13 @@ pub(super) const INSTANCE: &[Keyword] = &[
         "off",
         "addresses on an ipvlan",
     ),
-    k("native_ipv6", "", Unsupported, "", "an IPv6 instance"),
+    k(
+        "native_ipv6",
+        "",
+        Acted,
+        "",
+        "an IPv6 instance, as the first virtual address says anyway",
+    ),
     k(
         "down_timer_adverts",
         "1..100",
@@ -610,7 +616,7 @@ pub(super) const GARP_GROUP: &[Keyword] = &[
     k(
         "gna_interval",
         "SECONDS",
-        NoEffect,
+        Acted,
         "0",
         "pause between neighbour advertisements",
     ),

@@ -13,7 +13,8 @@ impl Lower {
     pub(super) fn garp_groups(&mut self, top: &[(&'static str, &Node)], global: &mut Global) {
         for (_, node) in top.iter().filter(|(k, _)| *k == "garp_group") {
             let walked = self.walk(node.children(), Block::GarpGroup);
-            let interval = self.garp_interval(&walked, "garp_interval");
+            let garp = self.garp_interval(&walked, "garp_interval");
+            let gna = self.garp_interval(&walked, "gna_interval");
             let mut interfaces: Vec<String> = Vec::new();
             let one = self.last(&walked, "interface");
             let words = one.into_iter().flat_map(|n| n.args().first());
@@ -38,33 +39,30 @@ impl Lower {
                 }
                 interfaces.push(w.text.clone());
             }
-            let Some(garp_interval) = interval.filter(|_| !interfaces.is_empty()) else {
-                let missing = if interfaces.is_empty() {
-                    "interface"
-                } else {
-                    "garp_interval"
-                };
-                // One for neighbour advertisements alone is complete.
-                if !walked.acted.is_empty() {
-                    self.push(
-                        Diagnostic::new(
-                            Code::Incomplete,
-                            self.replaced(),
-                            format!("`garp_group` has no valid `{missing}`"),
-                        )
-                        .at(node.whole(), "it changes nothing"),
-                    );
+            let missing = match (interfaces.is_empty(), garp.or(gna)) {
+                (true, _) => "interface",
+                (false, None) => "garp_interval` or `gna_interval",
+                (false, Some(_)) => {
+                    global.garp_groups.push(GarpGroup {
+                        interfaces,
+                        garp_interval: garp.unwrap_or_default(),
+                        gna_interval: gna.unwrap_or_default(),
+                    });
+                    continue;
                 }
-                continue;
             };
-            global.garp_groups.push(GarpGroup {
-                interfaces,
-                garp_interval,
-            });
+            self.push(
+                Diagnostic::new(
+                    Code::Incomplete,
+                    self.replaced(),
+                    format!("`garp_group` has no valid `{missing}`"),
+                )
+                .at(node.whole(), "it changes nothing"),
+            );
         }
     }
 
-    /// `vrrp_garp_interval`, `garp_interval`: a pause in seconds, to the microsecond.
+    /// `vrrp_garp_interval`, `garp_interval`, `vrrp_gna_interval`, `gna_interval`: a pause in seconds, to the microsecond.
     pub(super) fn garp_interval(&mut self, walked: &Walked<'_>, name: &str) -> Option<Duration> {
         let n = self.last(walked, name)?;
         let w = n.args().first()?;

@@ -1,6 +1,6 @@
 //! `global_defs`.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Lower;
@@ -8,7 +8,7 @@ use super::service::MAX_TIMEOUT;
 use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::keywords::{self, Block};
 use crate::config::tree::Node;
-use crate::model::{Election, Global, Timeouts, VrrpVersion};
+use crate::model::{Election, Family, Global, Timeouts, VrrpVersion};
 
 /// What instances inherit.
 #[derive(Default)]
@@ -24,7 +24,9 @@ pub(super) struct Defaults {
     /// What instances elect by.
     pub(super) election: Election,
     /// `vrrp_mcast_group4`.
-    pub(super) group: Option<Ipv4Addr>,
+    pub(super) group4: Option<IpAddr>,
+    /// `vrrp_mcast_group6`.
+    pub(super) group6: Option<IpAddr>,
     /// `vrrp_check_unicast_src`.
     pub(super) check_unicast_src: bool,
     /// Settings that every instance would need: each is unsupported for that reason.
@@ -39,11 +41,17 @@ impl Lower {
                 defaults.unsupported.push(d.clone());
             }
         }
-        defaults.group = self.group(&walked, "vrrp_mcast_group4").or(defaults.group);
+        let group4 = self.group(&walked, "vrrp_mcast_group4", Family::V4);
+        defaults.group4 = group4.or(defaults.group4);
+        let group6 = self.group(&walked, "vrrp_mcast_group6", Family::V6);
+        defaults.group6 = group6.or(defaults.group6);
         self.election_defaults(&walked, defaults);
         global.garp_interval = self
             .garp_interval(&walked, "vrrp_garp_interval")
             .unwrap_or(global.garp_interval);
+        global.gna_interval = self
+            .garp_interval(&walked, "vrrp_gna_interval")
+            .unwrap_or(global.gna_interval);
         for &(name, n) in &walked.acted {
             let word = n.args().first();
             match (name, word) {

@@ -3,16 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::family::family;
 use super::global::Defaults;
 use super::{Lower, Walked};
 use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::keywords::Block;
 use crate::config::source::Span;
 use crate::config::tree::Node;
-use crate::model::{Model, VrrpInstance, VrrpVersion};
-
-/// An advert carries at most this many addresses.
-const MAX_ADDRESSES: usize = 255;
+use crate::model::{Family, Model, VrrpInstance, VrrpVersion};
 
 impl Lower {
     pub(super) fn instances(
@@ -22,7 +20,7 @@ impl Lower {
         model: &mut Model,
     ) {
         let mut names: HashMap<&str, Span> = HashMap::new();
-        let mut routers: HashMap<(String, u8), Span> = HashMap::new();
+        let mut routers: HashMap<(String, u8, Family), Span> = HashMap::new();
         for (_, n) in top.iter().filter(|(k, _)| *k == "vrrp_instance") {
             let Some(name) = n.args().first() else {
                 continue;
@@ -44,13 +42,16 @@ impl Lower {
             let Some(i) = self.instance(n, &name.text, defaults) else {
                 continue;
             };
-            let key = (i.interface.clone(), i.virtual_router_id);
+            let key = (i.interface.clone(), i.virtual_router_id, i.family());
             if let Some(first) = routers.get(&key) {
                 self.push(
                     Diagnostic::new(
                         Code::Duplicate,
                         Severity::Error,
-                        format!("virtual_router_id {} is used twice on `{}`", key.1, key.0),
+                        format!(
+                            "virtual_router_id {} of {} is used twice on `{}`",
+                            key.1, key.2, key.0
+                        ),
                     )
                     .at(name.span, "this instance and")
                     .also(*first, "this one would take each other's adverts")
@@ -90,59 +91,10 @@ impl Lower {
             self.strict_number(n, w, 1, 255, "keepalived would not run without one")
                 .map(|v| v as u8)
         });
-        let mut addresses = Vec::new();
-        let mut excluded = Vec::new();
-        for (list, into) in [
-            ("virtual_ipaddress", &mut addresses),
-            ("virtual_ipaddress_excluded", &mut excluded),
-        ] {
-            for (_, n) in walked.acted.iter().filter(|(k, _)| *k == list) {
-                let mut seen: HashMap<std::net::IpAddr, Span> = HashMap::new();
-                for line in n.children() {
-                    let Some(a) = self.address(line, &mut unsupported) else {
-                        continue;
-                    };
-                    if let Some(first) = seen.insert(a.addr, line.span()) {
-                        self.push(
-                            Diagnostic::new(
-                                Code::Duplicate,
-                                Severity::Warning,
-                                format!("`{}` is listed twice", a.addr),
-                            )
-                            .at(line.span(), "again here")
-                            .also(first, "first here"),
-                        );
-                    }
-                    if a.addr.is_ipv6() && list == "virtual_ipaddress" {
-                        unsupported.push(
-                            Diagnostic::new(
-                                Code::Unsupported,
-                                Severity::Error,
-                                "IPv6 virtual routers are not supported yet",
-                            )
-                            .at(line.span(), "an IPv6 address"),
-                        );
-                    }
-                    into.push(a);
-                }
-            }
-        }
-        if addresses.len() > MAX_ADDRESSES {
-            self.push(
-                Diagnostic::new(
-                    Code::OutOfRange,
-                    Severity::Error,
-                    format!("`{name}` has {} virtual addresses", addresses.len()),
-                )
-                .at(
-                    node.whole(),
-                    format!("an advert carries at most {MAX_ADDRESSES}"),
-                )
-                .help("put the others into `virtual_ipaddress_excluded`"),
-            );
-            return None;
-        }
-        let version = self.version(&walked, defaults);
+        let family = family(&walked);
+        let (addresses, excluded) =
+            self.address_lists(node, name, family, &walked, &mut unsupported)?;
+        let version = self.version(&walked, defaults, family);
         if addresses.is_empty() && unsupported.is_empty() && version == VrrpVersion::V2 {
             self.push(
                 Diagnostic::new(
@@ -172,8 +124,9 @@ impl Lower {
         let auth = self.auth(&walked, version, &mut unsupported);
         let nopreempt = self.nopreempt(&walked, initial_master, priority);
         let election = self.election(&walked, defaults, initial_master, nopreempt);
-        let mcast_src_ip = self.source(&walked);
-        let transport = self.transport(&walked, defaults);
+        let mcast_src_ip = self.source(&walked, family);
+        let transport = self.transport(&walked, defaults, family);
+        self.first_is_link_local(&walked, &addresses, &transport);
 
         if self.leave_out(&format!("vrrp_instance {name}"), unsupported) {
             return None;
@@ -314,12 +267,23 @@ impl Lower {
         master
     }
 
-    fn version(&mut self, walked: &Walked<'_>, defaults: &Defaults) -> VrrpVersion {
-        let inherited = defaults.version.unwrap_or(VrrpVersion::V2);
+    fn version(&mut self, walked: &Walked<'_>, defaults: &Defaults, family: Family) -> VrrpVersion {
+        let inherited = match family {
+            Family::V4 => defaults.version.unwrap_or(VrrpVersion::V2),
+            Family::V6 => VrrpVersion::V3,
+        };
         let Some(n) = self.last(walked, "version") else {
             return inherited;
         };
         match n.args().first().map(|w| w.text.as_str()) {
+            Some("2") if family == Family::V6 => {
+                self.adjusted(
+                    n,
+                    "version 2 is for IPv4".to_owned(),
+                    "version 3 is taken; keepalived sends a form of its own then: give all hosts 3",
+                );
+                VrrpVersion::V3
+            }
             Some("2") => VrrpVersion::V2,
             Some("3") => VrrpVersion::V3,
             _ => {
@@ -399,15 +363,5 @@ impl Lower {
             return false;
         }
         true
-    }
-
-    fn source(&mut self, walked: &Walked<'_>) -> Option<std::net::IpAddr> {
-        let (_, n) = *walked
-            .acted
-            .iter()
-            .rev()
-            .find(|(k, _)| matches!(*k, "mcast_src_ip" | "unicast_src_ip"))?;
-        let w = n.args().first()?;
-        self.ip(n, w)
     }
 }

@@ -1,12 +1,12 @@
 //! How the adverts of an instance travel: `unicast_peer` and what belongs to it, multicast groups.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use super::global::Defaults;
 use super::{Lower, Walked};
 use crate::config::diag::{Code, Diagnostic};
 use crate::config::tree::{Node, Word};
-use crate::model::{OldChecksum, Transport, Unicast, UnicastPeer, VRRP_GROUP};
+use crate::model::{Family, OldChecksum, Transport, Unicast, UnicastPeer};
 
 /// Words that mean that adverts are to go by unicast. (`unicast_src_ip` alone is often left over.)
 const UNICAST: &[&str] = &[
@@ -17,14 +17,23 @@ const UNICAST: &[&str] = &[
 ];
 
 impl Lower {
-    pub(super) fn transport(&mut self, walked: &Walked<'_>, defaults: &Defaults) -> Transport {
-        let (peers, limited) = self.peers(walked);
+    pub(super) fn transport(
+        &mut self,
+        walked: &Walked<'_>,
+        defaults: &Defaults,
+        family: Family,
+    ) -> Transport {
+        let (peers, limited) = self.peers(walked, family);
         let fault = self.last(walked, "unicast_fault_no_peer").is_some();
         let ttl = self.unicast_ttl(walked);
         let check = self.last(walked, "check_unicast_src");
         let check = check.and_then(|n| self.switch(n)).unwrap_or_default();
         let old_checksum = self.old_checksum(walked);
-        let group = self.group(walked, "mcast_dst_ip").or(defaults.group);
+        let inherited = match family {
+            Family::V4 => defaults.group4,
+            Family::V6 => defaults.group6,
+        };
+        let group = self.group(walked, "mcast_dst_ip", family).or(inherited);
         if peers.is_empty() && !fault {
             let meant = walked.acted.iter().find(|(k, _)| UNICAST.contains(k));
             if let Some((name, n)) = meant {
@@ -39,7 +48,7 @@ impl Lower {
                     .help("with `unicast_fault_no_peer` the instance does not run without one"),
                 );
             }
-            return Transport::Multicast(group.unwrap_or(VRRP_GROUP));
+            return Transport::Multicast(group.unwrap_or(family.group()));
         }
         Transport::Unicast(Unicast {
             peers,
@@ -49,27 +58,39 @@ impl Lower {
         })
     }
 
-    /// A group of IPv4 multicast: `mcast_dst_ip`, `vrrp_mcast_group4`.
-    pub(super) fn group(&mut self, walked: &Walked<'_>, name: &str) -> Option<Ipv4Addr> {
+    /// A multicast group: `mcast_dst_ip`, `vrrp_mcast_group4`, `vrrp_mcast_group6`.
+    pub(super) fn group(
+        &mut self,
+        walked: &Walked<'_>,
+        name: &str,
+        family: Family,
+    ) -> Option<IpAddr> {
         let n = self.last(walked, name)?;
         let w = n.args().first()?;
-        match w.text.parse() {
-            Ok(IpAddr::V4(group)) if group.is_multicast() => Some(group),
-            Ok(IpAddr::V4(_) | IpAddr::V6(_)) | Err(_) => {
-                let want = "a multicast address of IPv4 (224.0.0.0 to 239.255.255.255)";
-                self.invalid(n, w, want, "keepalived ignores this line");
-                None
-            }
+        let good = |group: &IpAddr| match (family, group) {
+            (Family::V4, IpAddr::V4(v4)) => v4.is_multicast(),
+            // Another scope would let adverts through routers.
+            (Family::V6, IpAddr::V6(v6)) => v6.segments()[0] & 0xff0f == 0xff02,
+            (Family::V4, IpAddr::V6(_)) | (Family::V6, IpAddr::V4(_)) => false,
+        };
+        let group = w.text.parse().ok().filter(good);
+        if group.is_none() {
+            let want = match family {
+                Family::V4 => "a multicast address of IPv4 (224.0.0.0 to 239.255.255.255)",
+                Family::V6 => "a link-local multicast address of IPv6 (ff02::12)",
+            };
+            self.invalid(n, w, want, "keepalived ignores this line");
         }
+        group
     }
 
     /// The peers, and whether one has a limit.
-    fn peers(&mut self, walked: &Walked<'_>) -> (Vec<UnicastPeer>, bool) {
+    fn peers(&mut self, walked: &Walked<'_>, family: Family) -> (Vec<UnicastPeer>, bool) {
         let mut peers: Vec<UnicastPeer> = Vec::new();
         let mut limited = false;
         for (_, n) in walked.acted.iter().filter(|(k, _)| *k == "unicast_peer") {
             for line in n.children() {
-                let Some((peer, has_limit)) = self.peer(line) else {
+                let Some((peer, has_limit)) = self.peer(line, family) else {
                     continue;
                 };
                 limited |= has_limit;
@@ -91,15 +112,14 @@ impl Lower {
     }
 
     /// `ADDRESS [min_ttl N] [max_ttl N]`, and whether a limit is there.
-    fn peer(&mut self, line: &Node) -> Option<(UnicastPeer, bool)> {
+    fn peer(&mut self, line: &Node, family: Family) -> Option<(UnicastPeer, bool)> {
         let first = line.words.first()?;
         let ignored = "this line is ignored, as by keepalived";
-        let addr = match first.text.parse() {
-            Ok(IpAddr::V4(addr)) if is_host(addr) => addr,
-            Ok(IpAddr::V4(_) | IpAddr::V6(_)) | Err(_) => {
-                self.invalid_word(first, "the IPv4 address of a host", ignored);
-                return None;
-            }
+        let host = |a: &IpAddr| Family::of(*a) == family && is_host(*a);
+        let Some(addr) = first.text.parse().ok().filter(host) else {
+            let want = format!("the {family} address of a host");
+            self.invalid_word(first, &want, ignored);
+            return None;
         };
         let mut peer = UnicastPeer {
             addr,
@@ -176,6 +196,7 @@ impl Lower {
 }
 
 /// Whether a host can have this address.
-fn is_host(addr: Ipv4Addr) -> bool {
-    !(addr.is_multicast() || addr.is_broadcast() || addr.is_unspecified() || addr.is_loopback())
+fn is_host(addr: IpAddr) -> bool {
+    let broadcast = matches!(addr, IpAddr::V4(v4) if v4.is_broadcast());
+    !(addr.is_multicast() || broadcast || addr.is_unspecified() || addr.is_loopback())
 }

@@ -12,8 +12,8 @@ use super::{
     timeouts,
 };
 use crate::model::{
-    Auth, Check, CheckKind, Global, Model, OldChecksum, Service, Timeouts, Tracks, Transport,
-    VRRP_GROUP, VirtualAddress, VrrpInstance, VrrpVersion,
+    Auth, Check, CheckKind, Family, Global, Model, OldChecksum, Service, Timeouts, Tracks,
+    Transport, VirtualAddress, VrrpInstance, VrrpVersion,
 };
 
 /// Writes a model as keepalived.conf. keepalived 2.2.7 reads it too, except for lbd's own words
@@ -33,6 +33,7 @@ pub fn to_keepalived(model: &Model) -> String {
             w.line(&format!("vrrp_rt_priority {priority}"));
         }
         w.time("vrrp_garp_interval", g.garp_interval, Duration::ZERO);
+        w.time("vrrp_gna_interval", g.gna_interval, Duration::ZERO);
         w.flag("log_unknown_vrids", g.log_unknown_vrids);
         // What keepalived has a word for is written in its words.
         let common = [
@@ -64,6 +65,7 @@ pub fn to_keepalived(model: &Model) -> String {
     for group in &g.garp_groups {
         w.open("garp_group");
         w.line(&format!("garp_interval {}", seconds(group.garp_interval)));
+        w.time("gna_interval", group.gna_interval, Duration::ZERO);
         w.open("interfaces");
         for name in &group.interfaces {
             w.line(&word(name.as_bytes()));
@@ -232,7 +234,7 @@ fn instance(w: &mut Writer, i: &VrrpInstance, global: &Global) {
     if let Some(ip) = i.mcast_src_ip {
         w.line(&format!("mcast_src_ip {ip}"));
     }
-    transport(w, &i.transport);
+    transport(w, &i.transport, i.family());
     w.time(
         "garp_master_delay",
         i.garp_master_delay,
@@ -258,10 +260,10 @@ fn instance(w: &mut Writer, i: &VrrpInstance, global: &Global) {
     w.close();
 }
 
-fn transport(w: &mut Writer, transport: &Transport) {
+fn transport(w: &mut Writer, transport: &Transport, family: Family) {
     let unicast = match transport {
         Transport::Multicast(group) => {
-            if *group != VRRP_GROUP {
+            if *group != family.group() {
                 w.line(&format!("mcast_dst_ip {group}"));
             }
             return;

@@ -11,8 +11,8 @@ use super::{
     Keyword, address, broadcast, granularity, groups, method, peer, scope, seconds, shared,
 };
 use crate::model::{
-    Auth, Check, CheckKind, Global, Model, OldChecksum, Service, Timeouts, Tracks, Transport,
-    VRRP_GROUP, VirtualAddress, VrrpInstance, VrrpVersion,
+    Auth, Check, CheckKind, Family, Global, Model, OldChecksum, Service, Timeouts, Tracks,
+    Transport, VirtualAddress, VrrpInstance, VrrpVersion,
 };
 
 /// Writes a model as lbd's TOML.
@@ -31,6 +31,7 @@ pub fn to_toml(model: &Model) -> String {
             key(&mut w, "vrrp_rt_priority", &priority.to_string());
         }
         time(&mut w, "vrrp_garp_interval", g.garp_interval, none);
+        time(&mut w, "vrrp_gna_interval", g.gna_interval, none);
         flag(&mut w, "log_unknown_vrids", g.log_unknown_vrids);
         timeouts(&mut w, &g.timeouts);
         if let Some(rate) = g.flood_rate {
@@ -41,6 +42,8 @@ pub fn to_toml(model: &Model) -> String {
     for group in &g.garp_groups {
         head(&mut w, "[[garp_group]]");
         time(&mut w, "garp_interval", group.garp_interval, None);
+        let none = Some(Duration::ZERO);
+        time(&mut w, "gna_interval", group.gna_interval, none);
         key(&mut w, "interfaces", &strings(&group.interfaces));
     }
     for s in &model.vrrp_scripts {
@@ -157,10 +160,10 @@ fn number(w: &mut String, name: &str, value: u32, default: u32) {
     }
 }
 
-fn transport(w: &mut String, transport: &Transport) {
+fn transport(w: &mut String, transport: &Transport, family: Family) {
     let unicast = match transport {
         Transport::Multicast(group) => {
-            if *group != VRRP_GROUP {
+            if *group != family.group() {
                 key(w, "mcast_dst_ip", &string(&group.to_string()));
             }
             return;
@@ -217,7 +220,7 @@ fn instance(w: &mut String, i: &VrrpInstance, global: &Global) {
     if let Some(ip) = i.mcast_src_ip {
         key(w, "mcast_src_ip", &string(&ip.to_string()));
     }
-    transport(w, &i.transport);
+    transport(w, &i.transport, i.family());
     time(
         w,
         "garp_master_delay",

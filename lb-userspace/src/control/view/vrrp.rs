@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::table::Table;
 use super::{Color, Tone, count, span};
 use crate::control::status::{Status, VrrpState, VrrpStatus};
-use crate::model::VRRP_GROUP;
+use crate::model::Family;
 
 pub(super) const fn tone(state: VrrpState) -> Tone {
     match state {
@@ -108,7 +108,8 @@ fn notes(v: &VrrpStatus, table: &mut Table) {
         );
     }
     // The group that everybody uses is worth no line.
-    if !v.sent_to.is_empty() && v.sent_to != [IpAddr::V4(VRRP_GROUP)] {
+    let usual = |to: &IpAddr| *to == Family::of(*to).group();
+    if !v.sent_to.iter().all(usual) {
         let to: Vec<String> = v.sent_to.iter().map(IpAddr::to_string).collect();
         table.note(format!("adverts to {}", to.join(", ")), Tone::Plain);
     }

@@ -7,7 +7,7 @@ use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
     NetlinkMessage, NetlinkPayload,
 };
-use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo};
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState as Nud,
@@ -127,8 +127,8 @@ impl Control {
         self.undecoded
     }
 
-    /// Adds a virtual address: a `/32` with the label, broadcast and scope asked for, for IPv6
-    /// without duplicate address detection.
+    /// Adds a virtual address with the label, broadcast and scope asked for, for IPv6 without duplicate
+    /// address detection, and deprecated when it is of no network (`/128`).
     ///
     /// # Errors
     /// When the kernel refuses for another reason than that the address is there.
@@ -154,6 +154,14 @@ impl Control {
             message
                 .attributes
                 .push(AddressAttribute::Flags(AddressFlags::Nodad));
+            if address.prefix_len == 128 {
+                // Preferred for 0 s: nothing of this host speaks from it, as by keepalived.
+                let mut lifetime = CacheInfo::default();
+                lifetime.ifa_valid = u32::MAX;
+                message
+                    .attributes
+                    .push(AddressAttribute::CacheInfo(lifetime));
+            }
         }
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
         match self.request(RouteNetlinkMessage::NewAddress(message), flags, |_| {}) {

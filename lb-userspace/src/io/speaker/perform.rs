@@ -1,7 +1,10 @@
 //! Carries out what the router wants done.
 
+use std::net::IpAddr;
+
 use super::{Desk, Heard};
 use crate::io::clock::now;
+use crate::io::ndisc;
 use crate::io::state::{Held, Record};
 use crate::vrrp::{Action, Address, Applied, Event, Report, State};
 
@@ -36,15 +39,25 @@ impl Desk {
                 }
                 Action::AddAddress { address, .. } => self.address(&address, true),
                 Action::DelAddress { address, .. } => self.address(&address, false),
-                Action::SendGarp { iface, addr, .. } => {
-                    let link = self.links.by_name(&iface);
-                    let Some((index, mac)) = link.and_then(|l| Some((l.index, l.mac?))) else {
-                        continue;
-                    };
-                    // One that is not sent is as good as one that is lost: more follow.
-                    let _ = self.arp.send_garp(index, mac, addr);
-                }
+                Action::Announce { iface, addr, .. } => self.announce(&iface, addr),
                 Action::Report(report) => self.report(report),
+            }
+        }
+    }
+
+    /// One gratuitous ARP or neighbour advertisement. One that is not sent is as good as one that is
+    /// lost: more follow.
+    fn announce(&self, iface: &str, addr: IpAddr) {
+        let link = self.links.by_name(iface);
+        let Some((index, mac)) = link.and_then(|l| Some((l.index, l.mac?))) else {
+            return;
+        };
+        match addr {
+            IpAddr::V4(addr) => {
+                let _ = self.arp.send_garp(index, mac, addr);
+            }
+            IpAddr::V6(addr) => {
+                let _ = self.ndisc.send(index, mac, addr, ndisc::is_router(iface));
             }
         }
     }

@@ -1,15 +1,15 @@
 //! What of an advert is not the VRRP message: destination, TTL, and what its checksum covers.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use super::{GROUP, Reject, TTL, View};
-use crate::model::{OldChecksum, Transport, VrrpVersion};
+use super::{Reject, TTL, View};
+use crate::model::{Family, OldChecksum, Transport, VrrpVersion};
 
 /// What the checksum of a version 3 advert covers beside the message. Version 2's covers nothing else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Coverage {
     /// Source and destination of the packet, protocol and length: RFC 5798 as keepalived and FRR
-    /// read it.
+    /// read it for IPv4, and the only way for IPv6.
     #[default]
     Destination,
     /// Nothing: RFC 9568 section 5.2.8 for IPv4.
@@ -23,17 +23,17 @@ pub enum Coverage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// IP destination.
-    pub destination: Ipv4Addr,
-    /// IP TTL.
+    pub destination: IpAddr,
+    /// TTL or hop limit.
     pub ttl: u8,
     /// What the checksum of version 3 covers.
     pub coverage: Coverage,
 }
 
 impl Envelope {
-    /// As RFC 5798 has it: to 224.0.0.18, TTL 255.
+    /// As RFC 5798 has it for IPv4: to 224.0.0.18, TTL 255.
     pub const MULTICAST: Envelope = Envelope {
-        destination: GROUP,
+        destination: Family::V4.group(),
         ttl: TTL,
         coverage: Coverage::Destination,
     };
@@ -57,7 +57,8 @@ pub(super) fn check(view: &View<'_>, transport: &Transport) -> Result<(), Reject
         }
         Transport::Unicast(unicast) => {
             let to = envelope.destination;
-            if to.is_multicast() || to.is_broadcast() || to.is_unspecified() {
+            let broadcast = matches!(to, IpAddr::V4(v4) if v4.is_broadcast());
+            if to.is_multicast() || broadcast || to.is_unspecified() {
                 return Err(Reject::Destination);
             }
             if unicast.check_source {

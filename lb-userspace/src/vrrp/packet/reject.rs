@@ -31,7 +31,7 @@ macro_rules! rejects {
 }
 
 rejects! {
-    /// Not an IPv4 header, or its lengths do not fit the packet.
+    /// Not an IPv4 or IPv6 header, or its lengths do not fit the packet.
     IpHeader = "ip_header", "malformed IP header";
     /// A fragment.
     Fragment = "fragment", "IP fragment";
@@ -40,11 +40,11 @@ rejects! {
     /// Not to the instance's group; by multicast to an instance with `unicast_peer`, or by unicast to
     /// one without.
     Destination = "destination", "sent to another group, or by unicast instead of multicast or the reverse";
-    /// TTL is not 255: it came through a router. By unicast: outside of the peer's limits.
-    Ttl = "ttl", "TTL is not 255, or outside of the limits of the unicast peer";
+    /// TTL or hop limit is not 255: it came through a router. By unicast: outside of the peer's limits.
+    Ttl = "ttl", "TTL or hop limit is not 255, or outside of the limits of the unicast peer";
     /// Length and number of addresses do not fit together.
     Length = "length", "wrong length";
-    /// Neither version 2 nor 3, or not that of the instance.
+    /// Neither version 2 nor 3, not that of the instance, or version 2 over IPv6.
     Version = "version", "wrong version";
     /// Not an advertisement.
     Type = "type", "wrong packet type";

@@ -2,8 +2,17 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::sum::{fold, sum};
 use super::*;
 use crate::model::{OldChecksum, Unicast, UnicastPeer};
+
+mod v6;
+
+const GROUP: IpAddr = Family::V4.group();
+
+fn v4(octets: [u8; 4]) -> IpAddr {
+    octets.into()
+}
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -166,7 +175,12 @@ fn each_fault_has_its_reason() {
             changed(|p| p.truncate(19)),
             Reject::IpHeader,
         ),
-        ("IPv6", changed(|p| p[0] = 0x65), Reject::IpHeader),
+        ("IPv5", changed(|p| p[0] = 0x55), Reject::IpHeader),
+        (
+            "IPv6 with the rest of IPv4",
+            changed(|p| p[0] = 0x65),
+            Reject::Protocol,
+        ),
         (
             "header length below 20",
             changed(|p| p[0] = 0x44),
@@ -259,8 +273,8 @@ fn options_and_padding_are_fine() {
 
 #[test]
 fn what_an_instance_expects_is_compared() {
-    let own: Vec<Ipv4Addr> = vec![[10, 77, 0, 99].into(), [10, 77, 0, 101].into()];
-    let other: Vec<Ipv4Addr> = vec![[10, 77, 0, 99].into(), [10, 77, 0, 100].into()];
+    let own: Vec<IpAddr> = vec![[10, 77, 0, 99].into(), [10, 77, 0, 101].into()];
+    let other: Vec<IpAddr> = vec![[10, 77, 0, 99].into(), [10, 77, 0, 100].into()];
     let password = pass("1111");
     let good = Expect {
         transport: &Transport::Multicast(GROUP),
@@ -350,7 +364,7 @@ fn came(envelope: Envelope) -> Vec<u8> {
 }
 
 fn rejected(packet: &[u8], transport: &Transport) -> Option<Reject> {
-    let own = [Ipv4Addr::new(10, 77, 0, 104)];
+    let own = [v4([10, 77, 0, 104])];
     let expect = Expect {
         transport,
         version: VrrpVersion::V3,
@@ -363,8 +377,8 @@ fn rejected(packet: &[u8], transport: &Transport) -> Option<Reject> {
 
 #[test]
 fn an_advert_must_come_the_way_that_is_configured() {
-    const OTHER: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 180);
-    const HOST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+    const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(224, 0, 0, 180));
+    const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 2));
     let open = Unicast {
         peers: Vec::new(),
         ttl: 255,
@@ -398,7 +412,7 @@ fn an_advert_must_come_the_way_that_is_configured() {
         (unicast(open.clone()), GROUP, 255, Some(Reject::Destination)),
         (
             unicast(open.clone()),
-            Ipv4Addr::BROADCAST,
+            Ipv4Addr::BROADCAST.into(),
             255,
             Some(Reject::Destination),
         ),
@@ -569,9 +583,9 @@ prop_compose! {
         addresses in proptest::collection::vec(any::<u32>(), 1..=255),
     ) -> Advert {
         Advert {
-            source: source.into(),
+            source: Ipv4Addr::from_bits(source).into(),
             envelope: Envelope {
-                destination: destination.into(),
+                destination: Ipv4Addr::from_bits(destination).into(),
                 ttl,
                 coverage: if v3 { coverage } else { Coverage::Destination },
             },
@@ -583,7 +597,7 @@ prop_compose! {
                 Some(p) if !v3 => Auth::Pass(p.into_bytes()),
                 Some(_) | None => Auth::None,
             },
-            addresses: addresses.into_iter().map(Ipv4Addr::from).collect(),
+            addresses: addresses.into_iter().map(|a| Ipv4Addr::from_bits(a).into()).collect(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Sync groups: all members are master, or none is.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::election::Effect;
@@ -69,7 +69,7 @@ impl Router {
         }
     }
 
-    fn yield_group(&mut self, at: usize, from: Ipv4Addr, priority: u8, now: Time) {
+    fn yield_group(&mut self, at: usize, from: IpAddr, priority: u8, now: Time) {
         let (name, fellows) = self.fellows(at);
         let Some(name) = name else { return };
         for fellow in fellows {

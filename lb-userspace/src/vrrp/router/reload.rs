@@ -50,6 +50,7 @@ impl Router {
                 !i.removed
                     && i.config.interface == config.interface
                     && i.config.virtual_router_id == config.virtual_router_id
+                    && i.config.family() == config.family()
             };
             let priority = self.following.priority(config.priority, &tracks, &self.net);
             let instance = match old.iter().position(same) {

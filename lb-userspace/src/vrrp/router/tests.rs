@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::{
-    Auth, Election, Global, SyncGroup, Transport, VirtualAddress, VrrpInstance, VrrpVersion,
+    Auth, Election, Family, Global, SyncGroup, Transport, VirtualAddress, VrrpInstance, VrrpVersion,
 };
 use crate::vrrp::packet::{Advert, Envelope};
 use crate::vrrp::{Hold, Notice, State, Transition};
@@ -17,10 +17,11 @@ mod rules;
 mod table;
 mod tracks;
 mod unicast;
+mod v6;
 
-const OWN: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 5);
-const LOWER_PEER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 4);
-const HIGHER_PEER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 6);
+const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 5));
+const LOWER_PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 4));
+const HIGHER_PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 6));
 
 fn vip(last: u8) -> VirtualAddress {
     VirtualAddress {
@@ -111,8 +112,11 @@ impl Host {
         let host = &mut self;
         host.present
             .extend(left.iter().map(|l| ("eth0".to_owned(), vip(*l).addr, 32)));
-        for (iface, own) in [("eth0", OWN), ("eth1", Ipv4Addr::new(10, 78, 0, 5))] {
-            host.present.insert((iface.to_owned(), own.into(), 24));
+        for (iface, own) in [
+            ("eth0", OWN),
+            ("eth1", IpAddr::V4(Ipv4Addr::new(10, 78, 0, 5))),
+        ] {
+            host.present.insert((iface.to_owned(), own, 24));
             host.link(iface, LinkState::Up);
             host.snapshot(iface);
         }
@@ -205,7 +209,7 @@ impl Host {
                     assert_eq!(known.unwrap_or(State::Init), t.from, "{t:?}");
                     continue;
                 }
-                Action::SendAdvert { .. } | Action::SendGarp { .. } | Action::Report(_) => continue,
+                Action::SendAdvert { .. } | Action::Announce { .. } | Action::Report(_) => continue,
             };
             let event = Event::Applied {
                 iface: &iface,
@@ -254,28 +258,25 @@ impl Host {
         self.now = end;
     }
 
-    fn advert_of(&self, config: &VrrpInstance, source: Ipv4Addr, priority: u8) -> Vec<u8> {
+    fn advert_of(&self, config: &VrrpInstance, source: impl Into<IpAddr>, priority: u8) -> Vec<u8> {
+        let source = source.into();
         Advert {
             source,
-            envelope: Envelope::MULTICAST,
+            envelope: Envelope {
+                destination: Family::of(source).group(),
+                ..Envelope::MULTICAST
+            },
             version: config.version,
             vrid: config.virtual_router_id,
             priority,
             interval: config.advert_int,
             auth: config.auth.clone(),
-            addresses: config
-                .addresses
-                .iter()
-                .filter_map(|a| match a.addr {
-                    IpAddr::V4(v4) => Some(v4),
-                    IpAddr::V6(_) => None,
-                })
-                .collect(),
+            addresses: config.addresses.iter().map(|a| a.addr).collect(),
         }
         .emit(1)
     }
 
-    fn hear(&mut self, config: &VrrpInstance, source: Ipv4Addr, priority: u8) {
+    fn hear(&mut self, config: &VrrpInstance, source: impl Into<IpAddr>, priority: u8) {
         let packet = self.advert_of(config, source, priority);
         self.hear_packet(&config.interface, &packet);
     }
@@ -322,7 +323,7 @@ impl Host {
     fn garps(actions: &[Action]) -> usize {
         actions
             .iter()
-            .filter(|a| matches!(a, Action::SendGarp { .. }))
+            .filter(|a| matches!(a, Action::Announce { .. }))
             .count()
     }
 

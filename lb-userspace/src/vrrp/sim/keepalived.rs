@@ -1,6 +1,6 @@
 //! What keepalived 2.2.7 does on the wire, as far as a peer and a client can see it.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::{VrrpInstance, VrrpVersion};
@@ -31,7 +31,7 @@ enum State {
 #[derive(Clone, Debug)]
 pub(super) struct Keepalived {
     config: VrrpInstance,
-    source: Ipv4Addr,
+    source: IpAddr,
     state: State,
     interval: Duration,
     pub(super) wishes: Vec<Wish>,
@@ -39,7 +39,7 @@ pub(super) struct Keepalived {
 
 impl Keepalived {
     /// It removes addresses that it finds before it starts.
-    pub(super) fn start(config: VrrpInstance, source: Ipv4Addr, now: Time) -> Self {
+    pub(super) fn start(config: VrrpInstance, source: IpAddr, now: Time) -> Self {
         let interval = config.advert_int;
         let mut new = Keepalived {
             config,
@@ -73,21 +73,16 @@ impl Keepalived {
     fn advert(&mut self, priority: u8) {
         let mut advert = Advert {
             source: self.source,
-            envelope: Envelope::MULTICAST,
+            envelope: Envelope {
+                destination: self.config.family().group(),
+                ..Envelope::MULTICAST
+            },
             version: self.config.version,
             vrid: self.config.virtual_router_id,
             priority,
             interval: self.config.advert_int,
             auth: self.config.auth.clone(),
-            addresses: self
-                .config
-                .addresses
-                .iter()
-                .filter_map(|a| match a.addr {
-                    std::net::IpAddr::V4(v4) => Some(v4),
-                    std::net::IpAddr::V6(_) => None,
-                })
-                .collect(),
+            addresses: self.config.addresses.iter().map(|a| a.addr).collect(),
         };
         match self.config.transport.unicast() {
             None => self.wishes.push(Wish::Advert(advert.emit(1))),

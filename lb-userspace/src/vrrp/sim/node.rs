@@ -1,18 +1,27 @@
 //! One host of the simulated LAN: a daemon, a kernel with addresses, a clock of its own.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::keepalived::{Keepalived, Wish};
-use crate::model::{Auth, Election, Model, Transport, VirtualAddress, VrrpInstance, VrrpVersion};
+use crate::model::{
+    Auth, Election, Family, Model, Transport, VirtualAddress, VrrpInstance, VrrpVersion,
+};
 use crate::time::Time;
 use crate::vrrp::{
     Action, Applied, Event, LinkState, Policy, Report, Resume, Router, State, Transition,
 };
 
 pub(super) const IFACE: &str = "eth0";
-pub(super) const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
+
+/// The address of the host of this number.
+pub(super) fn host(family: Family, number: u8) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(10, 77, 0, number).into(),
+        Family::V6 => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, number.into()).into(),
+    }
+}
 
 /// What a host puts on the wire.
 #[derive(Clone, Debug)]
@@ -39,7 +48,7 @@ pub(super) struct Node {
     pub(super) kind: Kind,
     pub(super) daemon: Daemon,
     pub(super) config: VrrpInstance,
-    pub(super) source: Ipv4Addr,
+    pub(super) source: IpAddr,
     /// The kernel has the virtual address; it outlives the daemon.
     pub(super) has_vip: bool,
     /// Switched off, or its cable is cut.
@@ -56,7 +65,12 @@ pub(super) struct Node {
     pub(super) sent: Vec<Frame>,
 }
 
-pub(super) fn instance(version: VrrpVersion, millis: u64, priority: u8) -> VrrpInstance {
+pub(super) fn instance(
+    family: Family,
+    version: VrrpVersion,
+    millis: u64,
+    priority: u8,
+) -> VrrpInstance {
     let auth = match version {
         VrrpVersion::V2 => Auth::Pass(b"1111".to_vec()),
         VrrpVersion::V3 => Auth::None,
@@ -72,8 +86,8 @@ pub(super) fn instance(version: VrrpVersion, millis: u64, priority: u8) -> VrrpI
         auth,
         nopreempt: false,
         addresses: vec![VirtualAddress {
-            addr: IpAddr::V4(VIP),
-            prefix_len: 32,
+            addr: host(family, 100),
+            prefix_len: family.bits(),
             dev: None,
             label: None,
             broadcast: None,
@@ -89,7 +103,7 @@ pub(super) fn instance(version: VrrpVersion, millis: u64, priority: u8) -> VrrpI
         mcast_src_ip: None,
         v3_checksum_as_v2: false,
         election: Election::default(),
-        transport: Transport::default(),
+        transport: Transport::Multicast(family.group()),
         dont_track_primary: false,
         tracks: crate::model::Tracks::default(),
         notify: crate::model::VrrpNotify::default(),
@@ -107,8 +121,8 @@ impl Node {
         Node {
             kind,
             daemon: Daemon::Dead,
+            source: host(config.family(), number),
             config,
-            source: Ipv4Addr::new(10, 77, 0, number),
             has_vip: false,
             off: false,
             link: LinkState::Up,
@@ -156,10 +170,16 @@ impl Node {
         }
     }
 
+    fn vip(&self) -> (IpAddr, u8) {
+        let vip = &self.config.addresses[0];
+        (vip.addr, vip.prefix_len)
+    }
+
     fn addresses(&self) -> Vec<(IpAddr, u8)> {
-        let own = (IpAddr::V4(self.source), 24);
+        // A link-local network has 64 bits.
+        let own = (self.source, 64.min(self.config.family().bits() - 8));
         if self.has_vip {
-            vec![own, (IpAddr::V4(VIP), 32)]
+            vec![own, self.vip()]
         } else {
             vec![own]
         }
@@ -308,7 +328,7 @@ impl Node {
                 self.sent.push(Frame::Advert(packet));
                 None
             }
-            Action::SendGarp { .. } => {
+            Action::Announce { .. } => {
                 assert!(
                     self.has_vip,
                     "a gratuitous ARP for an address that is not there"
@@ -342,20 +362,20 @@ impl Node {
             Action::Report(_) => None,
         };
         let Some(outcome) = applied else { return };
+        let (addr, prefix_len) = self.vip();
         let Daemon::Ours(router) = &mut self.daemon else {
             return;
         };
         router.handle(
             Event::Applied {
                 iface: IFACE,
-                addr: VIP.into(),
-                prefix_len: 32,
+                addr,
+                prefix_len,
                 outcome,
             },
             now,
         );
         // Netlink tells of it as well.
-        let (addr, prefix_len) = (VIP.into(), 32);
         match outcome {
             Applied::Present => router.handle(
                 Event::AddressAdded {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::node::{Kind, Node, instance};
 use super::world::World;
+use crate::model::Family;
 use crate::model::VrrpVersion::{self, V2, V3};
 
 const SPEEDS: [(VrrpVersion, u64); 3] = [(V2, 1000), (V3, 50), (V3, 10)];
@@ -19,13 +20,21 @@ fn down(version: VrrpVersion, millis: u64) -> Duration {
     (3 * interval + skew) * 1002 / 1000 + 2 * MS
 }
 
+/// Half of the seeds of version 3 are of IPv6.
+pub(super) fn family(seed: u64, version: VrrpVersion) -> Family {
+    match version {
+        V3 if seed / 2 % 2 == 1 => Family::V6,
+        V2 | V3 => Family::V4,
+    }
+}
+
 /// A pair with priorities 100 and 99, both started and settled at a random phase.
 fn settled(seed: u64, speed: (VrrpVersion, u64), kinds: [Kind; 2]) -> World {
     let (version, millis) = speed;
     let nodes = kinds
         .into_iter()
         .zip([100, 99])
-        .map(|(k, p)| (k, instance(version, millis, p)))
+        .map(|(k, p)| (k, instance(family(seed, version), version, millis, p)))
         .collect();
     let mut world = World::new(seed, nodes);
     world.with(0, Node::start);
@@ -207,7 +216,7 @@ fn started_together_the_client_knows_the_right_one() {
                 let nodes = kinds
                     .into_iter()
                     .zip([100, 99])
-                    .map(|(k, p)| (k, instance(version, millis, p)))
+                    .map(|(k, p)| (k, instance(family(seed, version), version, millis, p)))
                     .collect();
                 let mut world = World::new(seed, nodes);
                 let first = usize::from(seed % 2 == 0);
@@ -293,7 +302,11 @@ fn after_any_trouble_there_is_exactly_one_master() {
                     Kind::Ours
                 };
                 // Two of three nodes may have the same priority: the address decides.
-                (kind, instance(version, millis, 100 + (n as u8 / 2) * 50))
+                let priority = 100 + (n as u8 / 2) * 50;
+                (
+                    kind,
+                    instance(family(seed, version), version, millis, priority),
+                )
             })
             .collect();
         let mut world = World::new(seed, nodes);

@@ -1,18 +1,18 @@
 //! The same LAN with `unicast_peer`: what holds of a pair by multicast holds by unicast.
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::node::{Kind, Node, instance};
+use super::node::{Kind, Node, host, instance};
+use super::scenarios::family;
 use super::world::World;
 use crate::model::VrrpVersion::{self, V2, V3};
-use crate::model::{OldChecksum, Transport, Unicast, UnicastPeer, VrrpInstance};
+use crate::model::{Family, OldChecksum, Transport, Unicast, UnicastPeer, VrrpInstance};
 
-fn unicast(version: VrrpVersion, millis: u64, priority: u8) -> VrrpInstance {
+fn unicast(family: Family, version: VrrpVersion, millis: u64, priority: u8) -> VrrpInstance {
     // The same list everywhere: each host is its own peer as well, and sends itself nothing.
     let peers = (1..=3)
         .map(|n| UnicastPeer {
-            addr: Ipv4Addr::new(10, 77, 0, n),
+            addr: host(family, n),
             min_ttl: 255,
             max_ttl: 255,
         })
@@ -24,13 +24,13 @@ fn unicast(version: VrrpVersion, millis: u64, priority: u8) -> VrrpInstance {
             check_source: true,
             old_checksum: OldChecksum::Auto,
         }),
-        ..instance(version, millis, priority)
+        ..instance(family, version, millis, priority)
     }
 }
 
 fn without_self(mut config: VrrpInstance, number: u8) -> VrrpInstance {
+    let own = host(config.family(), number);
     if let Transport::Unicast(unicast) = &mut config.transport {
-        let own = Ipv4Addr::new(10, 77, 0, number);
         unicast.peers.retain(|p| p.addr != own);
     }
     config
@@ -41,7 +41,7 @@ fn world(seed: u64, version: VrrpVersion, millis: u64, kinds: &[Kind]) -> World 
         .iter()
         .zip([(1, 101), (2, 100), (3, 99)])
         .map(|(kind, (number, priority))| {
-            let config = unicast(version, millis, priority);
+            let config = unicast(family(seed, version), version, millis, priority);
             match kind {
                 Kind::Ours => (*kind, config),
                 Kind::Keepalived => (*kind, without_self(config, number)),
@@ -96,7 +96,8 @@ fn directors_elect_take_over_and_take_back_by_unicast() {
 fn a_host_by_multicast_and_one_by_unicast_do_not_take_each_other_s_adverts() {
     for multicast in [0, 1] {
         let mut world = world(7, V3, 50, &[Kind::Ours; 2]);
-        world.nodes[multicast].config.transport = Transport::default();
+        let config = &mut world.nodes[multicast].config;
+        config.transport = Transport::Multicast(config.family().group());
         for at in 0..2 {
             world.with(at, Node::start);
         }

@@ -224,7 +224,7 @@ fn adverts_of_unknown_virtual_routers_are_told_once_a_second_if_asked_for() {
             host.hear(&own, HIGHER_PEER, 200);
             host.run(SECOND / 10);
         }
-        let told: Vec<(u8, Ipv4Addr, u64)> = host
+        let told: Vec<(u8, IpAddr, u64)> = host
             .take()
             .iter()
             .filter_map(|a| match a {

@@ -95,7 +95,7 @@ fn a_group_starts_when_all_members_can() {
         &Global::default(),
         &BTreeMap::new(),
     );
-    host.present.insert(("eth0".into(), OWN.into(), 24));
+    host.present.insert(("eth0".into(), OWN, 24));
     host.present
         .insert(("eth1".into(), Ipv4Addr::new(10, 78, 0, 5).into(), 24));
     host.link("eth0", LinkState::Up);

@@ -22,13 +22,13 @@ fn config() -> VrrpInstance {
 }
 
 /// The gratuitous ARPs of `time`: when each was sent, on which interface, for which address.
-fn sent(host: &mut Host, time: Duration) -> Vec<(Time, String, Ipv4Addr)> {
+fn sent(host: &mut Host, time: Duration) -> Vec<(Time, String, IpAddr)> {
     let end = host.now + time;
     let mut all = Vec::new();
     while host.now < end {
         host.run(STEP);
         for action in host.take() {
-            if let Action::SendGarp { iface, addr, .. } = action {
+            if let Action::Announce { iface, addr, .. } = action {
                 all.push((host.now, iface.to_string(), addr));
             }
         }
@@ -36,7 +36,7 @@ fn sent(host: &mut Host, time: Duration) -> Vec<(Time, String, Ipv4Addr)> {
     all
 }
 
-fn closest(all: &[(Time, String, Ipv4Addr)]) -> Duration {
+fn closest(all: &[(Time, String, IpAddr)]) -> Duration {
     let gaps = all.windows(2).map(|w| w[1].0.since(w[0].0));
     gaps.min().unwrap_or(Duration::MAX)
 }
@@ -95,6 +95,7 @@ fn interfaces_pause_each_for_itself_unless_they_are_in_a_group() {
         garp_groups: vec![GarpGroup {
             interfaces: vec!["eth0".into(), "eth1".into()],
             garp_interval: PAUSE,
+            gna_interval: Duration::ZERO,
         }],
         ..Global::default()
     };

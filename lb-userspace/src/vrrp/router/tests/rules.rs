@@ -20,7 +20,7 @@ fn the_first_advert_goes_out_before_the_address_and_the_arps_after_it() {
         .map(|a| match a {
             Action::SendAdvert { .. } => "advert",
             Action::AddAddress { .. } => "add",
-            Action::SendGarp { .. } => "garp",
+            Action::Announce { .. } => "garp",
             Action::Report(Report::Transition(t)) => t.to.name(),
             Action::DelAddress { .. } | Action::Report(_) => "other",
         })
@@ -95,7 +95,7 @@ fn a_refresh_follows_an_advert_and_covers_a_few_addresses_in_turn() {
         assert!(matches!(actions[0], Action::SendAdvert { .. }));
         assert_eq!(Host::garps(&actions), 16);
         seen.extend(actions.iter().filter_map(|a| match a {
-            Action::SendGarp { addr, .. } => Some(*addr),
+            Action::Announce { addr, .. } => Some(*addr),
             _ => None,
         }));
     }
@@ -501,8 +501,8 @@ fn adverts_name_the_configured_addresses_in_order_without_the_excluded_ones() {
         .unwrap();
     let view = View::parse(&packet).unwrap();
     assert_eq!(view.source(), OWN);
-    let last: Vec<u8> = view.addresses().map(|a| a.octets()[3]).collect();
-    assert_eq!(last, [103, 101]);
+    let sent: Vec<IpAddr> = view.addresses().collect();
+    assert_eq!(sent, [vip(103).addr, vip(101).addr]);
     assert!(host.has(101) && host.has(102) && host.has(103));
 }
 
@@ -583,7 +583,7 @@ fn links_of_other_interfaces_count_when_they_are_tracked() {
 fn a_virtual_address_is_never_the_primary_one() {
     let mut host = Host::unknown(&[config()], &[], &Global::default(), &BTreeMap::new());
     host.link("eth0", LinkState::Up);
-    let list = [(vip(100).addr, 32), (IpAddr::V4(OWN), 24)];
+    let list = [(vip(100).addr, 32), (OWN, 24)];
     host.handle(Event::AddressSnapshot {
         iface: "eth0",
         addresses: &list,

@@ -91,7 +91,7 @@ fn apply(host: &mut Host, input: Input) {
         Input::LinkGone => host.link("eth0", LinkState::Gone),
         Input::NoAddress => host.handle(Event::AddressRemoved {
             iface: "eth0",
-            addr: OWN.into(),
+            addr: OWN,
             prefix_len: 24,
         }),
         Input::NotReady => host.handle(Event::Ready(false)),
@@ -193,7 +193,7 @@ fn whatever_happens_in_any_order_nothing_breaks() {
                 0 => host.run(Duration::from_millis(next(4000) as u64)),
                 1 => host.handle(Event::Ready(true)),
                 2 => {
-                    host.present.insert(("eth0".into(), OWN.into(), 24));
+                    host.present.insert(("eth0".into(), OWN, 24));
                     host.link("eth0", LinkState::Up);
                     host.snapshot("eth0");
                 }
@@ -201,7 +201,7 @@ fn whatever_happens_in_any_order_nothing_breaks() {
             }
             assert_eq!(host.state() == State::Master, host.hold() == Hold::Owned);
         }
-        host.present.insert(("eth0".into(), OWN.into(), 24));
+        host.present.insert(("eth0".into(), OWN, 24));
         host.handle(Event::Ready(true));
         host.link("eth0", LinkState::Up);
         host.snapshot("eth0");

@@ -50,12 +50,7 @@ fn host(instances: &[VrrpInstance], groups: &[SyncGroup]) -> Host {
         ..model(instances, groups, &Global::default())
     };
     host.router.reconfigure(&model, host.now);
-    for (iface, own) in [("eth0", OWN), ("eth1", Ipv4Addr::new(10, 78, 0, 5))] {
-        host.present.insert((iface.to_owned(), own.into(), 24));
-        host.link(iface, LinkState::Up);
-        host.snapshot(iface);
-    }
-    host
+    host.told(&[])
 }
 
 /// Lets the script run; the priorities of the adverts and the words of all changes since.

@@ -5,9 +5,9 @@ use crate::model::{OldChecksum, Unicast, UnicastPeer};
 use crate::vrrp::Listen;
 use crate::vrrp::packet::{Coverage, View, destination_of};
 
-const FAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
+const FAR: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9));
 
-fn to(peers: &[Ipv4Addr]) -> Unicast {
+fn to(peers: &[IpAddr]) -> Unicast {
     Unicast {
         peers: peers
             .iter()
@@ -34,7 +34,7 @@ fn with(unicast: Unicast) -> VrrpInstance {
 fn from(
     host: &Host,
     config: &VrrpInstance,
-    source: Ipv4Addr,
+    source: IpAddr,
     ttl: u8,
     coverage: Coverage,
 ) -> Vec<u8> {
@@ -69,7 +69,7 @@ fn an_advert_goes_to_each_peer_but_oneself_with_the_ttl_asked_for() {
     host.run(Duration::from_secs(4));
     assert_eq!(host.state(), State::Master);
     let sent = adverts(&host.take());
-    let to: Vec<Ipv4Addr> = sent.iter().map(|a| a.envelope.destination).collect();
+    let to: Vec<IpAddr> = sent.iter().map(|a| a.envelope.destination).collect();
     assert_eq!(to, [LOWER_PEER, FAR]);
     assert!(
         sent.iter()
@@ -180,9 +180,9 @@ fn a_reload_moves_an_instance_from_multicast_to_unicast_and_to_another_group() {
     host.take();
     for (config, destination) in [
         (with(to(&[LOWER_PEER])), LOWER_PEER),
-        (group([224, 0, 0, 180]), Ipv4Addr::new(224, 0, 0, 180)),
+        (group([224, 0, 0, 180]), [224, 0, 0, 180].into()),
     ] {
-        let listen = Listen::to(&config.transport);
+        let listen = Listen::to(&config.transport, Family::V4);
         host.reconfigure(&[config]);
         host.work();
         assert_eq!(host.state(), State::Master);

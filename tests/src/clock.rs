@@ -109,11 +109,13 @@ const LONG: &str = "LB_LONG";
 /// How long a load is to go on: `long` when the environment asks for it, else `short`.
 #[must_use]
 pub fn spell(short: Duration, long: Duration) -> Duration {
-    if std::env::var_os(LONG).is_some() {
-        long
-    } else {
-        short
-    }
+    if self::long() { long } else { short }
+}
+
+/// Whether the environment asks for loads as a proof wants them.
+#[must_use]
+pub fn long() -> bool {
+    std::env::var_os(LONG).is_some()
 }
 
 /// Real-time priority for the calling thread where that is allowed: what measures and what answers

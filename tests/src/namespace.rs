@@ -13,6 +13,7 @@ use nix::sched::CloneFlags;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, State, Stats64};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
+use rtnetlink::packet_route::route::{RouteScope, RouteType};
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 use tokio::sync::oneshot;
 
@@ -354,6 +355,23 @@ impl Namespace {
             format!("route to {to}/{len} via {gateway}"),
             |h| async move { h.route().add(message).execute().await },
         )
+    }
+
+    /// `ip route add local TO/LEN dev lo`: the host has all addresses of a network.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn local_route(&self, to: Ipv4Addr, len: u8) -> Result<()> {
+        let message = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(to, len)
+            .kind(RouteType::Local)
+            .scope(RouteScope::Host)
+            .table_id(libc::RT_TABLE_LOCAL.into())
+            .output_interface(self.index("lo")?)
+            .build();
+        self.netlink(format!("local {to}/{len}"), |h| async move {
+            h.route().add(message).execute().await
+        })
     }
 
     fn address_messages(&self, link: &str) -> Result<Vec<AddressMessage>> {

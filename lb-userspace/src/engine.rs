@@ -19,6 +19,7 @@ mod by_hand;
 mod desired;
 pub mod diff;
 mod event;
+mod mail;
 mod meter;
 mod notify;
 mod status;
@@ -33,7 +34,7 @@ use std::time::Duration;
 
 use crate::control::status::Counts;
 use crate::health::{Health, Kept, NotRun, Probe, ProbeId, Verdict};
-use crate::model::{Model, ServiceKey};
+use crate::model::{Model, RealServer, ServiceKey};
 use crate::plan::{Dump, Link, Op, Refs, Refusal, Tables};
 use crate::time::Time;
 use crate::vrrp::{self, Order, Report};
@@ -44,6 +45,7 @@ use ways::{Known, Waiting};
 
 pub use alarm::{Alarm, Watched};
 pub use event::{Action, Event};
+pub use mail::Message;
 pub use meter::{Meter, Sample};
 pub use notify::{Notification, Side};
 pub use status::{Surroundings, mac_text};
@@ -407,6 +409,9 @@ impl Engine {
                 self.transitions.insert(t.name.to_string(), last);
                 told = self.notifier.transition(t);
             }
+            Report::PriorityChanged { name, to, .. } => {
+                told.extend(self.notifier.priority(name, *to));
+            }
             Report::HeardLower { name, priority } => {
                 told.push(self.notifier.lower_priority(name, *priority));
             }
@@ -427,7 +432,6 @@ impl Engine {
             Report::RunScript { .. }
             | Report::ScriptChanged { .. }
             | Report::FollowedChanged { .. }
-            | Report::PriorityChanged { .. }
             | Report::UnknownVrid { .. }
             | Report::Notice { .. } => {}
         }
@@ -436,12 +440,27 @@ impl Engine {
     }
 
     fn tell_health(&mut self) {
-        for t in self.health.take_transitions() {
+        let all = self.health.take_transitions();
+        for (at, t) in all.iter().enumerate() {
             let place = self.index.service(&t.service);
             let service = place.and_then(|p| self.model.services.get(p));
             let told = service.and_then(|s| notify::health(s, &t.change));
-            self.actions.push_back(Action::Health(t));
+            let no_checkers = self.model.global.mail.no_checkers;
+            let mail = service.and_then(|s| {
+                let alive = |r: &RealServer| self.health.is_up(&s.key, r.addr, r.port);
+                mail::check(s, &t.change, all.get(at + 1), no_checkers, alive)
+            });
+            self.actions.push_back(Action::Health(t.clone()));
+            self.actions.extend(mail.map(Action::Mail));
             self.notify(told);
+        }
+    }
+
+    fn notify(&mut self, told: impl IntoIterator<Item = Notification>) {
+        for mut notification in told {
+            let mail = notification.mail.take();
+            self.actions.push_back(Action::Notify(notification));
+            self.actions.extend(mail.map(Action::Mail));
         }
     }
 
@@ -457,10 +476,6 @@ impl Engine {
             let order = Order::Followed { what, name, good };
             self.actions.push_back(Action::Vrrp(order));
         }
-    }
-
-    fn notify(&mut self, told: impl IntoIterator<Item = Notification>) {
-        self.actions.extend(told.into_iter().map(Action::Notify));
     }
 
     /// Brings the maps to what should be, as far as that is due.

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod control;
 pub mod daemon;
 pub mod files;
+pub mod mail;
 pub mod ndisc;
 pub mod neigh;
 pub mod netlink;

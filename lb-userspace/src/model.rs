@@ -7,6 +7,7 @@
 mod check;
 mod election;
 mod http;
+mod mail;
 mod pattern;
 mod probes;
 mod scheduler;
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub use check::{Check, CheckKind, FileCheck};
 pub use election::Election;
 pub use http::{Http, HttpDigest, HttpVersion, StatusCodes, Trust, Url};
+pub use mail::{Mail, MailServer};
 pub use pattern::{HttpRegex, HttpRegexText, RegexOption};
 pub use probes::{DnsCheck, DnsType, Pattern, SmtpCheck, UdpCheck};
 pub use scheduler::{SchedFlags, Scheduler};
@@ -112,6 +114,8 @@ pub struct Global {
     pub script_security: bool,
     /// Where notifications are written.
     pub fifos: Fifos,
+    /// Who is told by mail.
+    pub mail: Mail,
     /// `fifo_write_vrrp_states_on_reload`.
     pub fifo_states_on_reload: bool,
 }
@@ -454,6 +458,9 @@ pub struct Service {
     /// `quorum_down`.
     #[serde(default)]
     pub quorum_down: Option<Script>,
+    /// `smtp_alert`, default off: mails about the quorum.
+    #[serde(default)]
+    pub smtp_alert: bool,
     /// `quorum`, at least 1: the weight of living servers that the service needs.
     pub quorum: u32,
     /// `hysteresis`, below `quorum`.
@@ -501,6 +508,7 @@ impl Service {
             omega: false,
             quorum_up: None,
             quorum_down: None,
+            smtp_alert: false,
             quorum: 1,
             hysteresis: 0,
             sorry_server: None,
@@ -559,6 +567,8 @@ pub struct RealServer {
     /// `notify_down`.
     #[serde(default)]
     pub notify_down: Option<Script>,
+    /// `smtp_alert`, default on: mails about its checks.
+    pub smtp_alert: bool,
     /// Its checks, those of a kind together; it is up while all of them are.
     #[serde(default)]
     pub checks: Vec<Check>,
@@ -578,6 +588,7 @@ impl RealServer {
             inhibit_on_failure: false,
             notify_up: None,
             notify_down: None,
+            smtp_alert: true,
             checks: Vec::new(),
         }
     }

@@ -52,7 +52,7 @@ fn model() -> impl Strategy<Value = Model> {
         timeouts(),
         option::of(any::<u32>()),
         (option::of(user()), any::<[bool; 2]>()),
-        (fifo("/run/a"), fifo("/run/b c"), fifo("relative")),
+        (fifo("/run/a"), fifo("/run/b c"), fifo("relative"), mail()),
     )
         .prop_map(
             |(
@@ -80,6 +80,7 @@ fn model() -> impl Strategy<Value = Model> {
                     vrrp: fifos.1,
                     lvs: fifos.2,
                 },
+                mail: fifos.3,
                 fifo_states_on_reload: flags[1],
             },
         );

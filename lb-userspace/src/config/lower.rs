@@ -10,6 +10,7 @@ mod global;
 mod groups;
 mod http;
 mod instance;
+mod mail;
 mod parts;
 mod probes;
 mod scripts;
@@ -65,6 +66,8 @@ pub(crate) struct Lower {
     log_all_failures: bool,
     /// `verify_certificate` of `global_defs`, and the files of `SSL`, for checks by TLS.
     trust: Trust,
+    /// What has mails sent that does not say otherwise.
+    alerts: mail::Alerts,
     /// `check_dr_path` of `global_defs`.
     check_dr_path: bool,
 }
@@ -89,6 +92,7 @@ pub(crate) fn lower(nodes: &[Node], rules: Rules) -> Lowered {
         suggestions: HashMap::new(),
         log_all_failures: false,
         trust: Trust::default(),
+        alerts: mail::Alerts::default(),
         check_dr_path: false,
     };
     let model = l.top(nodes);

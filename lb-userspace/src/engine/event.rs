@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::mail::Message;
 use super::notify::Notification;
 use crate::health::{Probe, ProbeId, Verdict};
 use crate::plan::{Dump, Link, Op, Refs};
@@ -72,6 +73,8 @@ pub enum Action {
     Keep(Vec<health::Kept>),
     /// Run scripts and write a line into the FIFOs; behind the action that tells of the same.
     Notify(Notification),
+    /// Send a mail.
+    Mail(Message),
     /// A service could not be brought into the maps, to be told (once until it changes).
     Refused(plan::Refusal),
     /// A real server of direct routing is behind a router, to be told (once while it is): its address

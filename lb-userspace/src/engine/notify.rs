@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::diff::service_name;
+use super::mail::{self, Message};
 use crate::health::{Change, Health};
 use crate::model::{Model, RealServer, Script, Service, ServiceKey, VrrpNotify};
 use crate::vrrp::{Reason, State, Transition};
@@ -27,6 +28,8 @@ pub struct Notification {
     pub line: String,
     /// For which of them.
     pub side: Side,
+    /// To be sent.
+    pub mail: Option<Message>,
 }
 
 /// What there is to notify, and what was notified.
@@ -36,6 +39,10 @@ pub(super) struct Notifier {
     groups: Vec<Group>,
     /// The state of each instance that was told.
     states: BTreeMap<String, State>,
+    /// The subject of the last mail about each instance and group: none is sent twice in a row.
+    mailed: BTreeMap<(bool, String), String>,
+    /// `no_email_faults`.
+    no_faults: bool,
 }
 
 #[derive(Debug)]
@@ -78,6 +85,7 @@ fn vrrp(
         scripts: special.cloned().into_iter().chain(any).collect(),
         line: format!("{kind} \"{name}\" {state} {priority}"),
         side: Side::Vrrp,
+        mail: None,
     }
 }
 
@@ -85,6 +93,7 @@ impl Notifier {
     /// Takes over a configuration beside the one before, whose instances may still have to be told
     /// that they are gone.
     pub(super) fn add(&mut self, model: &Model) {
+        self.no_faults = model.global.mail.no_faults;
         for i in &model.instances {
             self.instances.insert(i.name.clone(), i.notify.clone());
         }
@@ -109,6 +118,11 @@ impl Notifier {
         let there = |name: &String| model.instances.iter().any(|i| i.name == *name);
         self.instances.retain(|name, _| there(name));
         self.states.retain(|name, _| there(name));
+        let groups = &self.groups;
+        self.mailed.retain(|(group, name), _| match group {
+            true => groups.iter().any(|g| g.name == *name),
+            false => there(name),
+        });
     }
 
     /// An instance changed its state.
@@ -129,7 +143,8 @@ impl Notifier {
             (State::Fault, _) => (state, n.fault.as_ref()),
             (State::Init, _) => (state, None),
         };
-        let own = vrrp(
+        let alert = n.smtp_alert;
+        let mut own = vrrp(
             "INSTANCE",
             &t.name,
             state,
@@ -137,10 +152,37 @@ impl Notifier {
             script,
             n.any.as_ref(),
         );
+        let message = mail::instance(&t.name, t.to, state).filter(|_| alert);
+        own.mail = message.and_then(|m| self.unless_said((false, t.name.to_string()), m));
         self.states.insert(t.name.to_string(), t.to);
         let mut out = vec![own];
         out.extend(self.group(&t.name));
         out
+    }
+
+    /// A mail, unless it is none to be sent.
+    fn unless_said(&mut self, of: (bool, String), message: Message) -> Option<Message> {
+        let fault = message.subject.ends_with("FAULT state");
+        let again = self.mailed.get(&of) == Some(&message.subject);
+        if again || fault && self.no_faults {
+            return None;
+        }
+        self.mailed.insert(of, message.subject.clone());
+        Some(message)
+    }
+
+    /// `notify_priority_changes`: the effective priority of an instance changed.
+    pub(super) fn priority(&self, name: &str, priority: u8) -> Option<Notification> {
+        let wanted = self.instances.get(name).is_some_and(|n| n.priority_changes);
+        let of_group = |g: &Group| g.notify.priority_changes && g.members.iter().any(|m| m == name);
+        if !wanted && !self.groups.iter().any(of_group) {
+            return None;
+        }
+        let state = match self.states.get(name) {
+            Some(State::Master) => "MASTER_PRIORITY",
+            _ => "BACKUP_PRIORITY",
+        };
+        Some(vrrp("INSTANCE", name, state, priority, None, None))
     }
 
     /// A group's state is that of all of its members; while they move it is the one before.
@@ -164,14 +206,18 @@ impl Notifier {
             State::Stopped => n.stop.as_ref(),
         };
         // keepalived gives groups no priority.
-        Some(vrrp(
+        let mut told = vrrp(
             "GROUP",
             &group.name,
             word(state)?,
             0,
             script,
             n.any.as_ref(),
-        ))
+        );
+        let name = group.name.clone();
+        let message = mail::group(&name, state).filter(|_| n.smtp_alert);
+        told.mail = message.and_then(|m| self.unless_said((true, name), m));
+        Some(told)
     }
 
     /// A master heard an advert of lower priority.
@@ -203,13 +249,13 @@ impl Notifier {
 }
 
 /// `[192.0.2.1]:tcp:80`.
-fn endpoint(addr: IpAddr, port: u16, key: &ServiceKey) -> String {
+pub(super) fn endpoint(addr: IpAddr, port: u16, key: &ServiceKey) -> String {
     let protocol = key.protocol.name().to_ascii_lowercase();
     format!("[{addr}]:{protocol}:{port}")
 }
 
 /// A virtual server; a group by its name.
-fn virtual_server(service: &Service) -> String {
+pub(super) fn virtual_server(service: &Service) -> String {
     match &service.group {
         Some(group) => format!("[{}]:0", group.name),
         None => endpoint(service.key.addr, service.key.port, &service.key),
@@ -225,6 +271,7 @@ fn quorum(service: &Service, up: bool) -> Notification {
         scripts: script.iter().cloned().collect(),
         line: format!("VS {} {state}", virtual_server(service)),
         side: Side::Lvs,
+        mail: None,
     }
 }
 
@@ -238,6 +285,23 @@ fn server(service: &Service, server: &RealServer, up: bool) -> Notification {
         scripts: script.iter().cloned().collect(),
         line: format!("RS {at} {} {state}", virtual_server(service)),
         side: Side::Lvs,
+        mail: None,
+    }
+}
+
+fn with_mail(service: &Service, up: bool, change: &Change) -> Notification {
+    let body = mail::quorum(service, change).filter(|_| service.smtp_alert);
+    Notification {
+        mail: body.map(|b| mail::service(service, up, &b)),
+        ..quorum(service, up)
+    }
+}
+
+/// A real server goes while it is up.
+fn server_goes(service: &Service, r: &RealServer, why: &str) -> Notification {
+    Notification {
+        mail: r.smtp_alert.then(|| mail::server(service, r, false, why)),
+        ..server(service, r, false)
     }
 }
 
@@ -250,8 +314,8 @@ pub(super) fn health(service: &Service, change: &Change) -> Option<Notification>
     match change {
         Change::ServerUp { server: at, .. } => Some(server(service, find(*at)?, true)),
         Change::ServerDown { server: at, .. } => Some(server(service, find(*at)?, false)),
-        Change::QuorumGained { .. } => Some(quorum(service, true)),
-        Change::QuorumLost { .. } => Some(quorum(service, false)),
+        Change::QuorumGained { .. } => Some(with_mail(service, true, change)),
+        Change::QuorumLost { .. } => Some(with_mail(service, false, change)),
         Change::CheckUp { .. }
         | Change::Weight { .. }
         | Change::CheckForgiven { .. }
@@ -273,8 +337,12 @@ fn living<'a>(service: &'a Service, health: &'a Health) -> impl Iterator<Item = 
 pub(super) fn stop(model: &Model, health: &Health) -> Vec<Notification> {
     let mut out = Vec::new();
     for s in model.services.iter().filter(|s| s.omega) {
-        out.extend(living(s, health).map(|r| server(s, r, false)));
-        out.push(quorum(s, false));
+        let why = "Shutting down";
+        out.extend(living(s, health).map(|r| server_goes(s, r, why)));
+        out.push(Notification {
+            mail: s.smtp_alert.then(|| mail::service(s, false, why)),
+            ..quorum(s, false)
+        });
     }
     out
 }
@@ -292,7 +360,7 @@ pub(super) fn removed(old: &Model, new: &Model, health: &Health) -> Vec<Notifica
         };
         let stays = |r: &RealServer| now.is_some_and(|n| n.real_servers.iter().any(|o| same(o, r)));
         let gone = living(s, health).filter(|r| !stays(r));
-        out.extend(gone.map(|r| server(s, r, false)));
+        out.extend(gone.map(|r| server_goes(s, r, "Removing")));
         if now.is_none() && health.quorum(&s.key).is_some_and(|(up, _)| up) {
             out.push(quorum(s, false));
         }

@@ -109,6 +109,7 @@ struct Host {
     probes: Vec<crate::health::Probe>,
     states: Vec<State>,
     told: Vec<super::Notification>,
+    mails: Vec<super::Message>,
     kept: Vec<crate::health::Kept>,
 }
 
@@ -137,6 +138,7 @@ impl Host {
             probes: Vec::new(),
             states: Vec::new(),
             told: Vec::new(),
+            mails: Vec::new(),
             kept: Vec::new(),
         };
         host.turn();
@@ -206,6 +208,7 @@ impl Host {
             Action::Health(t) => self.did.push(t.to_string()),
             Action::Keep(kept) => self.kept = kept,
             Action::Notify(n) => self.told.push(n),
+            Action::Mail(m) => self.mails.push(m),
             Action::Refused(r) => self.did.push(r.to_string()),
             Action::Routed(addr, _) => self.did.push(format!("routed {addr}")),
             Action::Stopped => self.did.push("stopped".into()),

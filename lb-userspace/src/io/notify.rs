@@ -91,6 +91,8 @@ impl Notifier {
             scripts,
             line,
             side,
+            // Sent by its own action.
+            mail: _,
         } = notification;
         for script in scripts {
             let name = script.to_string();

@@ -71,7 +71,7 @@ pub struct Fifos {
     pub lvs: Option<Fifo>,
 }
 
-/// The scripts of an instance or a sync group.
+/// Who is told of the changes of an instance or a sync group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VrrpNotify {
@@ -91,6 +91,10 @@ pub struct VrrpNotify {
     pub any: Option<Script>,
     /// `notify_master_rx_lower_pri`, instances only.
     pub master_rx_lower_pri: Option<Script>,
+    /// `smtp_alert`, default off: mails about changes.
+    pub smtp_alert: bool,
+    /// `notify_priority_changes`, default off: the FIFOs are told of another effective priority.
+    pub priority_changes: bool,
 }
 
 impl VrrpNotify {
@@ -105,6 +109,8 @@ impl VrrpNotify {
             deleted_script,
             any,
             master_rx_lower_pri,
+            smtp_alert: _,
+            priority_changes: _,
         } = self;
         [
             master,

@@ -44,6 +44,8 @@ pub(crate) fn notify() -> impl Strategy<Value = VrrpNotify> {
         deleted_script: s[4].clone(),
         any: s[5].clone(),
         master_rx_lower_pri: s[6].clone(),
+        smtp_alert: s[1].is_some(),
+        priority_changes: s[2].is_some(),
     })
 }
 
@@ -158,6 +160,8 @@ pub(crate) fn inherit_user(model: &mut Model) {
             deleted_script,
             any,
             master_rx_lower_pri,
+            smtp_alert: _,
+            priority_changes: _,
         } = n;
         for s in [
             master,
@@ -192,4 +196,29 @@ pub(crate) fn inherit_user(model: &mut Model) {
         f.user.get_or_insert_with(|| user.clone());
         give(&mut f.script);
     }
+}
+
+pub(crate) fn mail() -> impl Strategy<Value = Mail> {
+    let word = || {
+        "[a-z0-9.@#!{}-]{1,12}".prop_filter("no placeholder of a template", |s| {
+            !["{{", "{%", "}}"].iter().any(|p| s.contains(p))
+        })
+    };
+    (
+        vec(word(), 0..3),
+        option::of(word()),
+        option::of((word(), 1u16..)),
+        option::of(word()),
+        secs(4000),
+        any::<[bool; 2]>(),
+    )
+        .prop_map(|(to, from, server, helo_name, timeout, flags)| Mail {
+            to: if server.is_some() { to } else { Vec::new() },
+            from,
+            server: server.map(|(host, port)| MailServer { host, port }),
+            helo_name,
+            timeout: timeout.max(Duration::from_millis(1)),
+            no_faults: flags[0],
+            no_checkers: flags[1],
+        })
 }

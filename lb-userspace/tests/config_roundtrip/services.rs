@@ -122,6 +122,7 @@ pub(crate) fn server() -> impl Strategy<Value = RealServer> {
                 lthreshold: limits[0].min(limits[1]),
                 inhibit_on_failure,
                 checks: checks.into_iter().map(|c| unconnected(c, addr)).collect(),
+                smtp_alert: scripts[0].is_none(),
                 notify_up: scripts[0].clone(),
                 notify_down: scripts[1].clone(),
                 ..RealServer::new(addr, 0, weight)
@@ -232,6 +233,7 @@ pub(crate) fn service() -> impl Strategy<Value = Service> {
                     sloppy: flags[0],
                     alpha: flags[1],
                     omega: flags[2],
+                    smtp_alert: scripts[0].is_some(),
                     quorum_up: scripts[0].clone(),
                     quorum_down: scripts[1].clone(),
                     quorum: q,

@@ -274,7 +274,7 @@ pub(super) const VIRTUAL_SERVER: &[Keyword] = &[
     k(
         "smtp_alert",
         "[BOOL]",
-        NoEffect,
+        Acted,
         "off",
         "mails about the quorum",
     ),
@@ -470,7 +470,7 @@ pub(super) const REAL_SERVER: &[Keyword] = &[
         "",
         "a script to run when it goes down",
     ),
-    k("smtp_alert", "[BOOL]", NoEffect, "on", "mails about it"),
+    k("smtp_alert", "[BOOL]", Acted, "on", "mails about it"),
     k(
         "virtualhost",
         "NAME",

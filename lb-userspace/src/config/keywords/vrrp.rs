@@ -423,17 +423,11 @@ pub(super) const INSTANCE: &[Keyword] = &[
     k(
         "notify_priority_changes",
         "[BOOL]",
-        NoEffect,
+        Acted,
         "off",
         "priority changes are written to the notify FIFO",
     ),
-    k(
-        "smtp_alert",
-        "[BOOL]",
-        NoEffect,
-        "off",
-        "mails about changes",
-    ),
+    k("smtp_alert", "[BOOL]", Acted, "off", "mails about changes"),
     k(
         "kernel_rx_buf_size",
         "BYTES",
@@ -578,17 +572,11 @@ pub(super) const SYNC_GROUP: &[Keyword] = &[
     k(
         "notify_priority_changes",
         "[BOOL]",
-        NoEffect,
+        Acted,
         "off",
         "priority changes are written to the notify FIFO",
     ),
-    k(
-        "smtp_alert",
-        "[BOOL]",
-        NoEffect,
-        "off",
-        "mails about changes",
-    ),
+    k("smtp_alert", "[BOOL]", Acted, "off", "mails about changes"),
     k(
         "global_tracking",
         "",

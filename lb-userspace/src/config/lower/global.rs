@@ -144,6 +144,7 @@ impl Lower {
             }
         }
         self.global_scripts(&walked, global);
+        self.mail(&walked, &mut global.mail);
         // What is said in more detail counts.
         let own = self.timeouts(&walked);
         let t = &mut global.timeouts;

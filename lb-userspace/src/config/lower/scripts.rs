@@ -109,6 +109,8 @@ impl Lower {
                 .and_then(|n| self.script_of(n)),
             any: self.script(walked, "notify"),
             master_rx_lower_pri: self.script(walked, "notify_master_rx_lower_pri"),
+            smtp_alert: self.alert_of_vrrp(walked),
+            priority_changes: self.priority_changes(walked),
         }
     }
 

@@ -191,6 +191,7 @@ impl Lower {
             uthreshold,
             lthreshold,
             inhibit_on_failure,
+            smtp_alert: self.alert_of_server(&walked),
             notify_up: self.script(&walked, "notify_up"),
             notify_down: self.script(&walked, "notify_down"),
             checks,

@@ -275,6 +275,7 @@ impl Lower {
             alpha: inherited.alpha,
             omega: self.flag(&walked, "omega"),
             quorum_up: self.script(&walked, "quorum_up"),
+            smtp_alert: self.alert_of_service(&walked),
             quorum_down: self.script(&walked, "quorum_down"),
             quorum,
             hysteresis,

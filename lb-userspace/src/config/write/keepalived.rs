@@ -60,6 +60,13 @@ pub fn to_keepalived(model: &Model) -> String {
             w.line(&format!("flood_rate {rate}"));
         }
         w.statements(scripts::of_global(g));
+        if !g.mail.to.is_empty() {
+            w.open("notification_email");
+            for to in &g.mail.to {
+                w.line(&word(to.as_bytes()));
+            }
+            w.close();
+        }
         w.close();
     }
     for group in &g.garp_groups {

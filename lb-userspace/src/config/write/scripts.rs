@@ -3,7 +3,8 @@
 use super::seconds;
 use crate::config::command;
 use crate::model::{
-    Fifo, Fifos, Global, RealServer, Script, Service, User, VrrpNotify, VrrpScript,
+    Fifo, Fifos, Global, Mail, MailServer, RealServer, Script, Service, User, VrrpNotify,
+    VrrpScript,
 };
 
 /// A keyword with its parameters.
@@ -65,7 +66,42 @@ pub(super) fn of_global(global: &Global) -> Vec<Statement> {
     if global.fifo_states_on_reload {
         w.out.push(("fifo_write_vrrp_states_on_reload", Vec::new()));
     }
+    w.out.extend(of_mail(&global.mail));
     w.out
+}
+
+/// Those of mails, but for `notification_email`, which is a block.
+fn of_mail(mail: &Mail) -> Vec<Statement> {
+    let Mail {
+        to: _,
+        from,
+        server,
+        helo_name,
+        timeout,
+        no_faults,
+        no_checkers,
+    } = mail;
+    let mut out = Vec::new();
+    let mut add = |name, words: Vec<String>| out.push((name, words));
+    if let Some(from) = from {
+        add("notification_email_from", vec![from.clone()]);
+    }
+    if let Some(MailServer { host, port }) = server {
+        add("smtp_server", vec![host.clone(), port.to_string()]);
+    }
+    if let Some(name) = helo_name {
+        add("smtp_helo_name", vec![name.clone()]);
+    }
+    if *timeout != Mail::TIMEOUT {
+        add("smtp_connect_timeout", vec![seconds(*timeout)]);
+    }
+    if *no_faults {
+        add("no_email_faults", Vec::new());
+    }
+    if *no_checkers {
+        add("no_checker_emails", vec!["on".to_owned()]);
+    }
+    out
 }
 
 /// Those of an instance or a sync group.
@@ -80,6 +116,8 @@ pub(super) fn of_vrrp(notify: &VrrpNotify, global: &Global) -> Vec<Statement> {
         deleted_script,
         any,
         master_rx_lower_pri,
+        smtp_alert,
+        priority_changes,
     } = notify;
     w.script("notify_master", master.as_ref());
     w.script("notify_backup", backup.as_ref());
@@ -92,6 +130,13 @@ pub(super) fn of_vrrp(notify: &VrrpNotify, global: &Global) -> Vec<Statement> {
     }
     w.script("notify", any.as_ref());
     w.script("notify_master_rx_lower_pri", master_rx_lower_pri.as_ref());
+    if *smtp_alert {
+        w.out.push(("smtp_alert", vec!["on".to_owned()]));
+    }
+    if *priority_changes {
+        w.out
+            .push(("notify_priority_changes", vec!["on".to_owned()]));
+    }
     w.out
 }
 
@@ -100,6 +145,9 @@ pub(super) fn of_service(service: &Service, global: &Global) -> Vec<Statement> {
     let mut w = statements(global);
     w.script("quorum_up", service.quorum_up.as_ref());
     w.script("quorum_down", service.quorum_down.as_ref());
+    if service.smtp_alert {
+        w.out.push(("smtp_alert", vec!["on".to_owned()]));
+    }
     w.out
 }
 
@@ -108,6 +156,9 @@ pub(super) fn of_server(server: &RealServer, global: &Global) -> Vec<Statement> 
     let mut w = statements(global);
     w.script("notify_up", server.notify_up.as_ref());
     w.script("notify_down", server.notify_down.as_ref());
+    if !server.smtp_alert {
+        w.out.push(("smtp_alert", vec!["off".to_owned()]));
+    }
     w.out
 }
 

@@ -38,6 +38,9 @@ pub fn to_toml(model: &Model) -> String {
             key(&mut w, "flood_rate", &rate.to_string());
         }
         statements(&mut w, scripts::of_global(g));
+        if !g.mail.to.is_empty() {
+            key(&mut w, "notification_email", &strings(&g.mail.to));
+        }
     }
     for group in &g.garp_groups {
         head(&mut w, "[[garp_group]]");

@@ -28,6 +28,8 @@ fn all_scripts() -> VrrpNotify {
         deleted_script: None,
         any: script("any"),
         master_rx_lower_pri: script("lower"),
+        smtp_alert: true,
+        priority_changes: true,
     }
 }
 
@@ -287,4 +289,86 @@ fn omega_tells_that_all_goes_down_and_a_reload_tells_what_it_takes_out() {
     let none = removed(&old, &Model::default(), &checks);
     assert_eq!(none.len(), 3);
     assert_eq!(none[2].line, "VS [192.0.2.1]:tcp:80 DOWN");
+}
+
+#[test]
+fn mails_have_the_words_of_keepalived_and_come_once() {
+    let alerts = VrrpNotify {
+        smtp_alert: true,
+        ..VrrpNotify::default()
+    };
+    let mut model = Model {
+        instances: vec![
+            instance("A", alerts.clone()),
+            instance("B", VrrpNotify::default()),
+        ],
+        sync_groups: vec![SyncGroup {
+            name: "G".into(),
+            members: vec!["A".into(), "B".into()],
+            tracks: crate::model::Tracks::default(),
+            tracking_weight: false,
+            notify: alerts,
+        }],
+        ..Model::default()
+    };
+    let story = |n: &mut Notifier| {
+        let mut mails = Vec::new();
+        for (name, to, reason) in [
+            ("A", State::Backup, Reason::Started),
+            ("B", State::Backup, Reason::Started),
+            ("A", State::Master, Reason::MasterDown),
+            ("B", State::Master, Reason::MasterDown),
+            ("A", State::Fault, Reason::NotReady),
+            ("A", State::Master, Reason::MasterDown),
+            ("A", State::Stopped, Reason::Shutdown),
+        ] {
+            let told = n.transition(&transition(name, to, reason));
+            mails.extend(told.into_iter().filter_map(|t| t.mail));
+        }
+        mails
+    };
+    let mails = story(&mut notifier(&model));
+    let subjects: Vec<&str> = mails.iter().map(|m| m.subject.as_str()).collect();
+    assert_eq!(
+        subjects,
+        [
+            "VRRP Instance A - Entering BACKUP state",
+            "VRRP Group G - Entering BACKUP state",
+            "VRRP Instance A - Entering MASTER state",
+            "VRRP Group G - Entering MASTER state",
+            "VRRP Instance A - Entering FAULT state",
+            "VRRP Instance A - Entering MASTER state",
+            "VRRP Instance A - Stopping",
+        ]
+    );
+    assert_eq!(mails[2].body, "=> VRRP Instance is now owning VRRP VIPs <=");
+    model.global.mail.no_faults = true;
+    let mails = story(&mut notifier(&model));
+    assert!(mails.iter().all(|m| !m.subject.contains("FAULT")));
+    // MASTER was said last, so it is not said again.
+    assert_eq!(mails.len(), 5);
+}
+
+#[test]
+fn priorities_are_told_to_the_fifos_when_that_is_wanted() {
+    let wants = VrrpNotify {
+        priority_changes: true,
+        ..VrrpNotify::default()
+    };
+    let model = Model {
+        instances: vec![instance("A", wants), instance("B", VrrpNotify::default())],
+        ..Model::default()
+    };
+    let mut n = notifier(&model);
+    let line = |n: &Notifier, name: &str| n.priority(name, 70).map(|t| t.line);
+    assert_eq!(
+        line(&n, "A").as_deref(),
+        Some("INSTANCE \"A\" BACKUP_PRIORITY 70")
+    );
+    n.transition(&transition("A", State::Master, Reason::MasterDown));
+    assert_eq!(
+        line(&n, "A").as_deref(),
+        Some("INSTANCE \"A\" MASTER_PRIORITY 70")
+    );
+    assert_eq!(line(&n, "B"), None);
 }

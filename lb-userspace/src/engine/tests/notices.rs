@@ -105,3 +105,32 @@ fn an_instance_that_a_reload_removes_is_told_with_what_it_had() {
         ]
     );
 }
+
+#[test]
+fn mails_are_sent_about_checks_and_quorums() {
+    let mut conf = (*model(vec![service(80, &[1, 2])])).clone();
+    conf.services[0].smtp_alert = true;
+    let mut quiet = conf.clone();
+    quiet.services[0].real_servers[0].smtp_alert = false;
+    let story = |conf: Model| {
+        let mut host = Host::start(Arc::new(conf), true);
+        host.link_up();
+        host.verdicts(&Verdict::Ok);
+        host.mails.clear();
+        host.run_probes();
+        host.verdicts(&Verdict::Failed(Failure::Refused));
+        host.mails
+            .iter()
+            .map(|m| format!("{} {}", m.subject, m.body))
+            .collect::<Vec<String>>()
+    };
+    let down = |n| {
+        format!(
+            "Realserver [10.0.0.{n}]:tcp:80 of virtual server [192.0.2.1]:tcp:80 - DOWN \
+             => TCP CHECK failed on service <="
+        )
+    };
+    let lost = "Virtualserver [192.0.2.1]:tcp:80 - DOWN => Lost quorum 1+0=1 <= 0 <=".to_owned();
+    assert_eq!(story(conf), [down(1), down(2), lost.clone()]);
+    assert_eq!(story(quiet), [down(2), lost]);
+}

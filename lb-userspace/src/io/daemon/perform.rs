@@ -55,6 +55,7 @@ impl Daemon<'_> {
             }
             Action::Keep(kept) => self.keep(&kept),
             Action::Notify(notification) => self.notifier.tell(notification),
+            Action::Mail(message) => self.mailer.send(message),
             Action::Refused(refusal) => tracing::error!("{refusal}"),
             Action::Routed(server, router) => tracing::warn!(
                 "real server {server} is behind a router ({}), which gets its packets and must know the \

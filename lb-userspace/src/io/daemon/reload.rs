@@ -73,6 +73,7 @@ impl Daemon<'_> {
             tracing::info!("reload: {line}");
         }
         self.notifier.configure(&model);
+        self.mailer.configure(&model, &RealFiles.hostname());
         self.engine.reload(model, now(), &mut || RealFiles.random());
         self.files.configure(self.engine.model(), false);
         self.resync();

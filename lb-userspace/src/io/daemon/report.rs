@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::run::Daemon;
 use crate::control::protocol::{
@@ -13,20 +13,10 @@ use crate::control::status::{self, InterfaceStatus, ReasonAction, ReasonStatus, 
 use crate::engine::{Sample, Surroundings, mac_text};
 use crate::io::bpf::{self, FlowScanner};
 use crate::io::clock::now;
+pub(super) use crate::io::clock::unix_now;
 use crate::io::control::Call;
 use crate::model::ServiceKey;
 use lb_common::reason::Kind;
-
-/// Seconds since 1970; 0 when the clock is before.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "shown to people; nothing is decided by it"
-)]
-pub(super) fn unix_now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs())
-}
 
 /// Who owns which ids, for a task beside the loop.
 struct Owners {

@@ -21,6 +21,7 @@ use crate::io::check::{Finished, Prober};
 use crate::io::clock::now;
 use crate::io::control::{Limits, Server};
 use crate::io::files::RealFiles;
+use crate::io::mail::Mailer;
 use crate::io::neigh::Resolver;
 use crate::io::netlink::{Change, Control, LinkTable, Watch};
 use crate::io::notify::Notifier;
@@ -84,6 +85,7 @@ pub(super) struct Daemon<'o> {
     pub(super) speaker: Speaker,
     pub(super) prober: Prober,
     pub(super) notifier: Notifier,
+    pub(super) mailer: Mailer,
     pub(super) files: Files,
     pub(super) scripts: Scripts,
     /// Takes what came of tracked scripts.
@@ -268,6 +270,8 @@ impl<'o> Daemon<'o> {
         let mut notifier = Notifier::new(scripts.clone());
         notifier.configure(&model);
         files.configure(&model, true);
+        let mut mailer = Mailer::spawn()?;
+        mailer.configure(&model, &RealFiles.hostname());
         let start = Start {
             model,
             dump: &dump,
@@ -293,6 +297,7 @@ impl<'o> Daemon<'o> {
             speaker,
             prober,
             notifier,
+            mailer,
             files,
             scripts,
             ended,

@@ -374,12 +374,16 @@ const READY: [&str; 2] = ["Entering BACKUP STATE", "Entering MASTER STATE"];
 
 /// A process in a namespace; dropping it kills it.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
 }
 
 impl Process {
-    pub(crate) fn start(ns: &Namespace, mut command: Command, log: &Path) -> Result<Self> {
+    /// Starts a program, which writes into the file and ends with its namespace.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(ns: &Namespace, mut command: Command, log: &Path) -> Result<Self> {
         let out = File::create(log).with_context(|| format!("create {}", log.display()))?;
         command
             .stdin(Stdio::null())
@@ -398,6 +402,14 @@ impl Process {
             .call(move || command.spawn())
             .with_context(|| format!("start {program}"))?;
         Ok(Process { child })
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill(self.pid(), signal).context("signal")
     }
 
     fn pid(&self) -> Pid {

@@ -46,6 +46,13 @@ const TEST_TOOLS: &[Tool] = &[
         "keepalived",
         "the other director of a mixed pair, and what we are measured against",
     ),
+    tool("nginx", "nginx", "a web server for HTTP_GET and SSL_GET"),
+    tool("dnsmasq", "dnsmasq-base", "a name server for DNS_CHECK"),
+    tool(
+        "aiosmtpd",
+        "python3-aiosmtpd",
+        "a mail server for SMTP_CHECK",
+    ),
 ];
 
 /// For the virtual machine with Debian's kernel.

@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::sh;
 
+/// Programs whose packages have a service that would be started at boot.
+const SERVICES: [&str; 2] = ["keepalived", "nginx"];
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Whether this system has Debian's packages.
@@ -40,7 +42,10 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
     }
     eprintln!("    installing Debian packages: {list}");
     let start = std::time::Instant::now();
-    let had_keepalived = sh::which("keepalived").is_some();
+    let new: Vec<&str> = SERVICES
+        .into_iter()
+        .filter(|s| sh::which(s).is_none())
+        .collect();
     let quiet_services = NoServices::begin()?;
     if !can_install(packages) {
         sh::quietly("apt-get update", apt().args(["update", "-q"]))?;
@@ -58,12 +63,12 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
             .args(packages),
     )?;
     quiet_services.end()?;
-    if !had_keepalived
-        && sh::which("keepalived").is_some()
-        && Path::new("/run/systemd/system").exists()
-    {
-        // It was installed for the tests; nobody asked for it to run, now or after a reboot.
-        sh::output(sh::command("systemctl").args(["disable", "--quiet", "keepalived.service"]))?;
+    if Path::new("/run/systemd/system").exists() {
+        // They were installed for the tests; nobody asked for them to run, now or after a reboot.
+        for service in new.iter().filter(|s| sh::which(s).is_some()) {
+            let unit = format!("{service}.service");
+            sh::output(sh::command("systemctl").args(["disable", "--quiet", &unit]))?;
+        }
     }
     eprintln!("    Debian packages: installed in {}", sh::took(start));
     Ok(())

@@ -471,3 +471,61 @@ fn lbd_refuses_files_of_ssl_that_it_cannot_use() {
     assert!(said.contains(why), "{said}");
     assert_eq!(out.status.code(), Some(2));
 }
+
+#[test]
+fn every_kind_inherits_its_timings_and_has_keepalived_s_defaults_without() {
+    let kinds = [
+        "TCP_CHECK {\n}",
+        "UDP_CHECK {\n}",
+        "HTTP_GET {\nurl {\npath /\n}\n}",
+        "SSL_GET {\nurl {\npath /\n}\n}",
+        "DNS_CHECK {\n}",
+        "PING_CHECK {\n}",
+        "SMTP_CHECK {\n}",
+        "DR_PATH_CHECK {\n}",
+    ];
+    let s = Duration::from_secs_f64;
+    let timings = |service: &str, server: &str, check: &str| {
+        let text = format!(
+            "virtual_server 192.0.2.1 53 {{\nlb_algo rr\nlb_kind DR\nprotocol TCP\n{service}\nreal_server 192.0.2.2 53 {{\n{server}\n{check}\n}}\n}}\n"
+        );
+        let l = load("test.conf", &text);
+        assert!(l.diagnostics.is_empty(), "{}", l.render(false));
+        let mut services = l.model.expect("a model").services;
+        let c = services.remove(0).real_servers.remove(0).checks.remove(0);
+        (c.timeout, c.interval, c.retry, c.retry_delay, c.warmup)
+    };
+    let lines = |n: u32| {
+        format!(
+            "connect_timeout {n}.1\ndelay_loop {n}.2\nretry {n}\ndelay_before_retry {n}.3\nwarmup {n}.4"
+        )
+    };
+    let all = |n: u32| {
+        let base = f64::from(n);
+        (
+            s(base + 0.1),
+            s(base + 0.2),
+            n,
+            s(base + 0.3),
+            s(base + 0.4),
+        )
+    };
+    for kind in kinds {
+        assert_eq!(timings(&lines(7), "", kind), all(7), "{kind}");
+        assert_eq!(timings(&lines(7), &lines(8), kind), all(8), "{kind}");
+        let own = kind.replacen("{\n", &format!("{{\n{}\n", lines(9)), 1);
+        assert_eq!(timings(&lines(7), &lines(8), &own), all(9), "{kind}");
+        // keepalived.conf(5).
+        let (retry, delay) = match kind.split(' ').next() {
+            Some("DNS_CHECK") => (3, 60.0),
+            Some("HTTP_GET" | "SSL_GET") => (1, 3.0),
+            _ => (1, 1.0),
+        };
+        let usual = (s(5.0), s(60.0), retry, s(delay), s(60.0));
+        assert_eq!(timings("", "", kind), usual, "{kind}");
+        // What is not said follows `delay_loop`.
+        let delay = if retry == 3 { 2.0 } else { delay };
+        let loops = (s(5.0), s(2.0), retry, s(delay), s(2.0));
+        assert_eq!(timings("delay_loop 2", "", kind), loops, "{kind}");
+    }
+}

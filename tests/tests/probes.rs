@@ -136,3 +136,45 @@ fn ping_check_follows_the_host() -> Result<()> {
     assert_eq!(said, ["ok"; 2]);
     lab.finish()
 }
+
+/// What has a mark in the kernel's rules goes another way than what has none.
+#[test]
+fn a_check_has_its_mark() -> Result<()> {
+    let lab = lab("PING_CHECK {\n fwmark 77\n }\n TCP_CHECK {\n }")?;
+    let director = &lab.directors[0];
+    let mut backends = Vec::new();
+    for (n, real) in lab.reals.iter().enumerate() {
+        backends.push(serve(real, n)?);
+    }
+    let up = |kind: &str| wait_for_server(director, kind, true);
+    up("TCP_CHECK")?;
+    up("PING_CHECK")?;
+    let rules = |verb: &'static str| -> Result<()> {
+        for version in ["-4", "-6"] {
+            let out = director.host.ns.call(move || {
+                let mut command = std::process::Command::new("ip");
+                let rule = ["rule", verb, "fwmark", "77", "unreachable"];
+                command.arg(version).args(rule).output()
+            })?;
+            anyhow::ensure!(out.status.success(), "{out:?}");
+        }
+        Ok(())
+    };
+    let marked = |state: CheckState| {
+        director.wait_status("what is marked", LIMIT, |status| {
+            let want = |kind: &str| match kind {
+                "PING_CHECK" => state,
+                _ => CheckState::Up,
+            };
+            let ours = || status.checks.iter().filter(|c| c.service.port == PORT);
+            let all = ours().all(|c| c.state == want(&c.kind));
+            (all && ours().count() == 12).then_some(())
+        })
+    };
+    rules("add")?;
+    marked(CheckState::Down)?;
+    rules("del")?;
+    marked(CheckState::Up)?;
+    drop(backends);
+    lab.finish()
+}

@@ -9,11 +9,13 @@
 //! `bpf(2)` update of an element is not atomic against a program that reads it.
 
 mod backend;
+mod iface;
 
 pub use backend::*;
+pub use iface::*;
 
 /// Version of this layout. Pinned maps of another version are not adopted but replaced.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// Names of the maps, of the read-only global and of the programs, as the object file has them.
 pub mod name {
@@ -317,39 +319,6 @@ pub struct Flood {
     pub strays: u64,
 }
 
-/// An interface on which the program runs.
-#[repr(C, align(32))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "user",
-    derive(
-        zerocopy::IntoBytes,
-        zerocopy::FromBytes,
-        zerocopy::Immutable,
-        zerocopy::KnownLayout
-    )
-)]
-pub struct Iface {
-    /// Its index; 0 is an empty slot. Its place is [`iface_slot`] of 0 .. [`IFACE_PROBES`].
-    pub ifindex: u32,
-    /// Its MAC: only frames for it, or for a VRRP virtual MAC, are balanced.
-    pub mac: [u8; 6],
-    /// Reserved.
-    pub reserved: [u8; 6],
-    /// The bits [`mac_bloom`] of all MACs in the table of peers, so that only frames that may come
-    /// from one pay for looking it up. The same on every interface.
-    pub peer_bloom: u64,
-    /// Reserved.
-    pub reserved2: u64,
-}
-
-/// The `probe`-th slot where interface `ifindex` may lie.
-#[inline(always)]
-#[must_use]
-pub const fn iface_slot(ifindex: u32, probe: u32) -> u32 {
-    ifindex.wrapping_add(probe) & (IFACE_SLOTS - 1)
-}
-
 /// A MAC as a number: the bytes as they lie in memory, then two zero bytes (so on a little-endian
 /// host the first byte is the lowest).
 #[inline(always)]
@@ -540,7 +509,7 @@ mod tests {
     fn values_have_the_sizes_that_the_program_relies_on() {
         assert_eq!(size_of::<ServiceSlot>(), 64);
         assert_eq!(size_of::<Backend>(), 64);
-        assert_eq!(size_of::<Iface>(), 32);
+        assert_eq!(size_of::<Iface>(), 96);
         assert_eq!(size_of::<Counters>(), 32);
         assert_eq!(size_of::<Settings>(), 64);
         assert_eq!(size_of::<Remote>(), 64);

@@ -88,6 +88,8 @@ reasons! {
     ShortHeader "short_header" Drop,
     /// for a service, on an interface that the daemon has not told the program of
     UnknownIface "unknown_iface" Drop,
+    /// for a service, to the MAC of a virtual router that this host is not at this moment
+    VirtualMac "virtual_mac" Drop,
     /// for a service, sent by a peer director: it is never scheduled twice
     PeerDirector "peer_director" Drop,
     /// TTL or hop limit 1 or 0: a router would drop it here

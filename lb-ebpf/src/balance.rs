@@ -150,7 +150,7 @@ fn short_way<const V6: bool>(
     // SAFETY: an element of the map.
     let (id, service_flags) = unsafe { ((*service).id, (*service).flags) };
     // SAFETY: the frame has an Ethernet header.
-    unsafe { ifaces::check(frame, ingress, id, service_flags, V6) }?;
+    unsafe { ifaces::check(frame, ingress, id, service_flags) }?;
     // One for any port has the port of the VIP in its tags; this packet's is 0.
     let other = if V6 { SERVICE_ANY_PORT } else { SERVICE_WIDE };
     if service_flags & other != 0 {

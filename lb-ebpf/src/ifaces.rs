@@ -1,6 +1,8 @@
 //! Whether a frame for a service is one to balance: sent to this host, and not by a peer director.
 
-use lb_common::maps::{IFACE_PROBES, Iface, SERVICE_LOCAL, iface_slot, mac_bloom, peer_key};
+use lb_common::maps::{
+    IFACE_PROBES, Iface, SERVICE_LOCAL, iface_slot, mac_bloom, peer_key, virtual_mac_bit,
+};
 use lb_common::reason::Reason;
 
 use crate::maps::{IFACES, PEERS};
@@ -21,6 +23,14 @@ fn find(ifindex: u32) -> Option<*const Iface> {
     None
 }
 
+/// Whether the MAC 00:00:5e:00:`kind`:`vrid` is of a virtual router that this host is at this moment.
+#[inline(always)]
+fn is_virtual(iface: *const Iface, kind: u8, vrid: u8) -> bool {
+    let (word, bit) = virtual_mac_bit(kind, vrid);
+    // SAFETY: an element of the map; the word is one of its eight.
+    unsafe { (*iface).virtual_macs[word & 7] & bit != 0 }
+}
+
 #[inline(always)]
 fn is_peer(key: u64) -> bool {
     // SAFETY: the value is not used.
@@ -37,7 +47,6 @@ pub(crate) unsafe fn check(
     ingress: u32,
     service: u16,
     service_flags: u32,
-    is_v6: bool,
 ) -> Result<(), Reason> {
     let Some(iface) = find(ingress) else {
         return Err(Reason::UnknownIface);
@@ -54,12 +63,16 @@ pub(crate) unsafe fn check(
     // SAFETY: the caller's promise.
     let (start, rest) = unsafe { (field::<u32>(frame), field::<u16>(frame + 4)) };
     let is_own = start == own_start && rest == own_rest;
-    // An IPv6 address may also be beside an IPv4 one in an instance of IPv4.
-    let fifth = rest.to_ne_bytes()[0];
-    let is_vrrp = start == VRRP_MAC_START && (fifth == 1 || is_v6 && fifth == 2);
     // A switch that has forgotten where a MAC is floods its frames; they are not ours.
-    if !is_own && !is_vrrp {
-        return Err(Reason::OtherMac);
+    if !is_own {
+        let [kind, vrid] = rest.to_ne_bytes();
+        if start != VRRP_MAC_START || kind != 1 && kind != 2 {
+            return Err(Reason::OtherMac);
+        }
+        // Dropped: the address may just have come, and the stack would answer for it.
+        if !is_virtual(iface, kind, vrid) {
+            return Err(Reason::VirtualMac);
+        }
     }
     if bloom != 0 {
         // SAFETY: the caller's promise. As `mac_key` makes it.

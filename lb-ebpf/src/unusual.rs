@@ -236,7 +236,7 @@ fn resolve(ctx: *mut xdp_md, place: &Place, session: *mut Session) -> Result<u16
         };
         let (backend, service, service_flags) = fragments::follow(&key)?;
         // SAFETY: just compared.
-        unsafe { ifaces::check(frame.data, ingress, service, service_flags, is_v6) }?;
+        unsafe { ifaces::check(frame.data, ingress, service, service_flags) }?;
         not_hostile(outer.marks)?;
         // SAFETY: the caller's own.
         unsafe {
@@ -284,7 +284,7 @@ fn resolve(ctx: *mut xdp_md, place: &Place, session: *mut Session) -> Result<u16
     // SAFETY: an element of the map.
     let (id, service_flags) = unsafe { ((*service).id, (*service).flags) };
     // SAFETY: just compared.
-    unsafe { ifaces::check(frame.data, ingress, id, service_flags, is_v6) }?;
+    unsafe { ifaces::check(frame.data, ingress, id, service_flags) }?;
     not_hostile(outer.marks)?;
     if flags & IS_ERROR == 0 {
         flags |= transport_flags(frame, proto, &outer, l4_len)?;

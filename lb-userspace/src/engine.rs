@@ -22,6 +22,7 @@ mod event;
 mod mail;
 mod meter;
 mod notify;
+mod peers;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -87,6 +88,8 @@ pub struct Engine {
     /// Probes that wait to know where to go.
     waiting: Waiting,
     peers: BTreeSet<[u8; 6]>,
+    /// Peers that advertise with the MAC of the virtual router: what they forward has their own.
+    hidden_peers: BTreeSet<IpAddr>,
     /// As in [`Action::Fellows`]; what an earlier process told is not known.
     fellows: Option<BTreeSet<([u8; 6], u16)>>,
     attached: bool,
@@ -141,6 +144,7 @@ impl Engine {
             under_way: BTreeMap::new(),
             waiting: Waiting::default(),
             peers: BTreeSet::new(),
+            hidden_peers: BTreeSet::new(),
             fellows: None,
             attached,
             meter: Meter::default(),
@@ -159,10 +163,7 @@ impl Engine {
         engine.notifier.add(&engine.model);
         engine.configure();
         engine.tell_quorums();
-        engine.actions.push_back(Action::Follow(desired::to_resolve(
-            &engine.model,
-            &engine.tables,
-        )));
+        engine.follow();
         if engine.health.kept() != by_hand {
             engine.keep();
         }
@@ -210,10 +211,7 @@ impl Engine {
         for (addr, here) in self.addresses.clone() {
             self.health.address(addr, here, now);
         }
-        self.actions.push_back(Action::Follow(desired::to_resolve(
-            &self.model,
-            &self.tables,
-        )));
+        self.follow();
         self.due = Due::All;
         self.tell_routed();
     }
@@ -229,6 +227,7 @@ impl Engine {
             Event::Neighbours(neighbours) => {
                 let ops = self.tables.relink(&neighbours);
                 self.write(ops);
+                self.find_hidden_peers(&neighbours);
                 for (addr, link) in neighbours {
                     if self.neighbours.insert(addr, link) != Some(link) {
                         self.due.add(self.index.at(&addr));
@@ -262,8 +261,7 @@ impl Engine {
                     self.due = Due::All;
                 }
                 if !ops.is_empty() {
-                    let wanted = desired::to_resolve(&self.model, &self.tables);
-                    self.actions.push_back(Action::Follow(wanted));
+                    self.follow();
                 }
                 self.write(ops);
             }
@@ -399,10 +397,8 @@ impl Engine {
     fn hear(&mut self, report: Report, now: Time) {
         let mut told = Vec::new();
         match &report {
-            Report::LearnedPeer { mac, .. } => {
-                if self.peers.insert(*mac) {
-                    self.actions.push_back(Action::Peers(self.peers.clone()));
-                }
+            Report::LearnedPeer { mac, addr, .. } => {
+                self.learn_peer(*mac, (*addr).into());
             }
             Report::Transition(t) => {
                 let last = (t.clone(), now);

@@ -4,6 +4,7 @@
 //! holds the *effective* value (defaults and inheritance already applied), so two files that mean
 //! the same give equal models.
 
+mod address;
 mod check;
 mod election;
 mod http;
@@ -14,10 +15,12 @@ mod scheduler;
 mod script;
 mod track;
 mod transport;
+mod vmac;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+pub use address::{Broadcast, VirtualAddress};
 pub use check::{Check, CheckKind, FileCheck};
 pub use election::Election;
 pub use http::{Http, HttpDigest, HttpVersion, StatusCodes, Trust, Url};
@@ -29,6 +32,7 @@ pub use script::{Fifo, Fifos, MiscCheck, Script, User, VrrpNotify};
 use serde::{Deserialize, Serialize};
 pub use track::{InitFile, ServiceTrack, Track, TrackFile, Tracks, VrrpScript};
 pub use transport::{Family, OldChecksum, Transport, Unicast, UnicastPeer};
+pub use vmac::{Macvlan, Vmac, is_virtual_mac, virtual_mac};
 
 /// A whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -118,6 +122,8 @@ pub struct Global {
     pub mail: Mail,
     /// `fifo_write_vrrp_states_on_reload`.
     pub fifo_states_on_reload: bool,
+    /// `vmac_addr_prefix`: how the names of macvlans of addresses begin; absent: `vrrp`.
+    pub vmac_addr_prefix: Option<String>,
 }
 
 /// `garp_group`: interfaces that share the pauses between gratuitous ARPs and between neighbour
@@ -247,6 +253,9 @@ pub struct VrrpInstance {
     pub transport: Transport,
     /// `dont_track_primary`.
     pub dont_track_primary: bool,
+    /// `use_vmac`: its addresses are on a macvlan of its own.
+    #[serde(default)]
+    pub vmac: Option<Vmac>,
     /// `track_script` and the like.
     #[serde(default)]
     pub tracks: Tracks,
@@ -263,40 +272,6 @@ impl VrrpInstance {
             .first()
             .map_or(Family::V4, |a| Family::of(a.addr))
     }
-}
-
-/// One line of `virtual_ipaddress`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VirtualAddress {
-    /// The address.
-    pub addr: IpAddr,
-    /// 0..=32 or 0..=128; default all bits.
-    pub prefix_len: u8,
-    /// `dev`; absent: the instance's interface.
-    #[serde(default)]
-    pub dev: Option<String>,
-    /// `label`.
-    #[serde(default)]
-    pub label: Option<String>,
-    /// `brd`.
-    #[serde(default)]
-    pub broadcast: Option<Broadcast>,
-    /// `scope` as the kernel's number (0 global, 200 site, 253 link, 254 host, 255 nowhere).
-    #[serde(default)]
-    pub scope: u8,
-}
-
-/// `brd` of a virtual address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Broadcast {
-    /// An address.
-    Addr(std::net::Ipv4Addr),
-    /// `+`: all host bits set.
-    HostBitsSet,
-    /// `-`: all host bits clear.
-    HostBitsClear,
 }
 
 /// `vrrp_sync_group`: its members are all MASTER or all not.

@@ -37,6 +37,7 @@ mod sim;
 mod status;
 mod track;
 mod transport;
+mod vmac;
 
 pub use config::{Policy, Resume};
 pub use event::{

@@ -326,7 +326,7 @@ const CASES: &[Case] = &[
         "unsupported-instance",
         "a.conf",
         &[],
-        "vrrp_instance A {\n  interface eth0\n  virtual_router_id 1\n  use_vmac\n  unicast_peer {\n    192.0.2.9\n  }\n  virtual_ipaddress {\n    192.0.2.1\n  }\n}\n",
+        "vrrp_instance A {\n  interface eth0\n  virtual_router_id 1\n  use_ipvlan\n  unicast_peer {\n    192.0.2.9\n  }\n  virtual_ipaddress {\n    192.0.2.1\n  }\n}\n",
         Code::Unsupported,
     ),
     (
@@ -335,6 +335,13 @@ const CASES: &[Case] = &[
         &[],
         "global_defs {\n  vrrp_mcast_group6 ff05::12\n}\nvrrp_instance A {\n  interface eth0\n  virtual_router_id 1\n  version 2\n  mcast_dst_ip 224.0.0.9\n  virtual_ipaddress {\n    192.0.2.1\n    fe80::1\n  }\n}\nvrrp_instance B {\n  interface eth0\n  virtual_router_id 1\n  version 2\n  virtual_ipaddress {\n    2001:db8::1\n    192.0.2.2\n  }\n  mcast_src_ip 192.0.2.3\n  mcast_dst_ip 224.0.0.9\n  unicast_peer {\n    192.0.2.4\n  }\n}\nvrrp_instance C {\n  interface eth0\n  virtual_router_id 1\n  native_ipv6\n  virtual_ipaddress {\n    192.0.2.5\n  }\n}\nvrrp_instance D {\n  interface eth0\n  virtual_router_id 1\n  virtual_ipaddress {\n    fe80::2\n  }\n}\n",
         Code::Conflict,
+    ),
+    (
+        "vmac",
+        "a.conf",
+        &[],
+        "global_defs {\n  vmac_prefix longerthanthat\n}\nvrrp_instance A {\n  interface eth0\n  virtual_router_id 1\n  use_vmac a-name-that-is-too-long\n  unicast_peer {\n    192.0.2.9\n  }\n  virtual_ipaddress {\n    192.0.2.1\n    192.0.2.2 dev eth1 use_vmac\n  }\n}\nvrrp_instance B {\n  interface eth1\n  virtual_router_id 1\n  use_vmac v\n  virtual_ipaddress {\n    192.0.2.3\n  }\n}\nvrrp_instance C {\n  interface eth1\n  virtual_router_id 2\n  use_vmac v\n  virtual_ipaddress {\n    192.0.2.4\n  }\n}\nvrrp_instance D {\n  interface eth1\n  virtual_router_id 3\n  vmac_xmit_base\n  virtual_ipaddress {\n    192.0.2.5\n  }\n}\nvrrp_instance E {\n  interface eth1\n  virtual_router_id 4\n  use_vmac e 02:00:00:00:00:01\n  virtual_ipaddress {\n    192.0.2.6\n  }\n}\n",
+        Code::Duplicate,
     ),
     (
         "unicast",

@@ -51,7 +51,11 @@ fn model() -> impl Strategy<Value = Model> {
         any::<bool>(),
         timeouts(),
         option::of(any::<u32>()),
-        (option::of(user()), any::<[bool; 2]>()),
+        (
+            option::of(user()),
+            any::<[bool; 2]>(),
+            option::of("[p-u]{1,7}"),
+        ),
         (fifo("/run/a"), fifo("/run/b c"), fifo("relative"), mail()),
     )
         .prop_map(
@@ -61,7 +65,7 @@ fn model() -> impl Strategy<Value = Model> {
                 log_unknown_vrids,
                 timeouts,
                 flood_rate,
-                (script_user, flags),
+                (script_user, flags, vmac_addr_prefix),
                 fifos,
             )| Global {
                 router_id,
@@ -82,6 +86,7 @@ fn model() -> impl Strategy<Value = Model> {
                 },
                 mail: fifos.3,
                 fifo_states_on_reload: flags[1],
+                vmac_addr_prefix,
             },
         );
     (
@@ -119,6 +124,10 @@ fn model() -> impl Strategy<Value = Model> {
                             || (o.interface == i.interface
                                 && o.virtual_router_id == i.virtual_router_id
                                 && o.family() == i.family())
+                            || o.vmac
+                                .as_ref()
+                                .zip(i.vmac.as_ref())
+                                .is_some_and(|(o, i)| o.name == i.name)
                     };
                     if !instances.iter().any(clash) {
                         instances.push(i);

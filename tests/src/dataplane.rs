@@ -17,7 +17,7 @@ use lb_common::hash::{flow_buckets, service_slot};
 use lb_common::maps::{
     Backend, Counters, IFACE_PROBES, Iface, LAYOUT_VERSION, Load, Params, Remote, SERVICE_PROBES,
     ServiceSlot, Settings, TIMEOUTS, TemplateKey, Timeouts, iface_slot, mac_bloom, mac_key, name,
-    table_word, tick_shift, ticks,
+    table_word, tick_shift, ticks, virtual_mac_bit,
 };
 use lb_common::reason::Reason;
 use lb_common::tcp::State;
@@ -26,6 +26,9 @@ mod state;
 
 /// The interface on which `BPF_PROG_TEST_RUN` lets frames arrive: loopback.
 pub const IFINDEX: u32 = 1;
+
+/// The VRIDs whose virtual MACs, of IPv4 and of IPv6, the interface has.
+pub const VRIDS: [u8; 2] = [9, 77];
 
 /// The seed of the program's hashes.
 pub const HASH_SEED: u64 = 0x5bd1_e995_9d1b_58d3;
@@ -200,13 +203,20 @@ impl Director {
         Ok(director)
     }
 
-    /// Tells the program of its interface and of peer directors.
+    /// Tells the program of its interface, which has the virtual MACs of [`VRIDS`], and of peer
+    /// directors.
     pub fn set_iface(&mut self, ifindex: u32, mac: [u8; 6], peers: &[[u8; 6]]) -> Result<()> {
         let mut iface = Iface {
             ifindex,
             mac,
             ..Iface::default()
         };
+        for kind in 1..=2 {
+            for vrid in VRIDS {
+                let (word, bit) = virtual_mac_bit(kind, vrid);
+                iface.virtual_macs[word] |= bit;
+            }
+        }
         let mut map: HashMap<_, u64, u32> =
             HashMap::try_from(self.ebpf.map_mut(name::PEERS).context("no PEERS")?)?;
         for &peer in peers {

@@ -271,6 +271,10 @@ impl Director {
                 self.host.ns.delete_address(&self.host.link, addr)?;
             }
         }
+        let ns = &self.host.ns;
+        for name in ns.links()?.iter().filter(|name| name.starts_with("vrrp")) {
+            ns.delete_link(name)?;
+        }
         fs::remove_dir_all(&self.pins).context("remove the pins")?;
         fs::create_dir(&self.pins)?;
         match fs::remove_dir_all(self.dir.join("state")) {

@@ -357,6 +357,48 @@ impl Namespace {
         )
     }
 
+    /// The names of all links.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn links(&self) -> Result<Vec<String>> {
+        let all: Vec<_> = self.netlink("links", |h| async move {
+            h.link().get().execute().try_collect().await
+        })?;
+        let name = |a: &LinkAttribute| match a {
+            LinkAttribute::IfName(name) => Some(name.clone()),
+            _ => None,
+        };
+        let names = all
+            .iter()
+            .filter_map(|m| m.attributes.iter().find_map(name));
+        Ok(names.collect())
+    }
+
+    /// `ip link del LINK`.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn delete_link(&self, link: &str) -> Result<()> {
+        let index = self.index(link)?;
+        self.netlink(format!("delete {link}"), |h| async move {
+            h.link().del(index).execute().await
+        })
+    }
+
+    /// Reads a sysctl, `path` below `/proc/sys`.
+    ///
+    /// # Errors
+    /// When there is no such one.
+    pub fn read_sysctl(&self, path: &str) -> Result<String> {
+        let file = format!("/proc/sys/{path}");
+        let what = format!("{file} in {}", self.name);
+        let text = self
+            .call(move || std::fs::read_to_string(file))
+            .context(what)?;
+        Ok(text.trim().to_owned())
+    }
+
     /// `ip route add local TO/LEN dev lo`: the host has all addresses of a network.
     ///
     /// # Errors

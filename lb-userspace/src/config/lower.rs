@@ -21,6 +21,7 @@ mod suggest;
 mod track;
 mod transport;
 mod values;
+mod vmac;
 
 use std::collections::HashMap;
 

@@ -309,7 +309,7 @@ impl Toml {
                     }
                 }
                 DeValue::Table(t) => {
-                    let reverse = t.iter().find(|(k, _)| k.get_ref() == "reverse");
+                    let switches = t.iter().filter(|(k, _)| is_switch(k.get_ref()));
                     let field = |n: &str| t.iter().find(|(k, _)| k.get_ref() == n);
                     for (name, lead) in [("address", true), ("interface", true), ("name", true)] {
                         if let Some((_, v)) = field(name).filter(|_| lead)
@@ -320,10 +320,8 @@ impl Toml {
                         }
                     }
                     for (name, v) in t.iter().filter(|(n, _)| {
-                        !matches!(
-                            n.get_ref().as_ref(),
-                            "address" | "interface" | "name" | "reverse"
-                        )
+                        !matches!(n.get_ref().as_ref(), "address" | "interface" | "name")
+                            && !is_switch(n.get_ref())
                     }) {
                         let (at, name) = (self.span(name.span()), name.get_ref().as_ref());
                         if !matches!(
@@ -351,11 +349,11 @@ impl Toml {
                         }
                     }
                     // Behind the weight, wherever it stands.
-                    if let Some((name, v)) = reverse {
+                    for (name, v) in switches {
                         let at = self.span(name.span());
                         match v.get_ref() {
                             DeValue::Boolean(true) => {
-                                words.push(tree::word("reverse".to_owned(), at));
+                                words.push(tree::word(name.get_ref().to_string(), at));
                             }
                             DeValue::Boolean(false) => {}
                             v => self.expected(at, "a boolean", v),
@@ -459,6 +457,11 @@ impl Toml {
             block: Some(tree::Block { open: at, nodes }),
         })
     }
+}
+
+/// Words of a line that have no value.
+fn is_switch(word: &str) -> bool {
+    matches!(word, "reverse" | "use_vmac")
 }
 
 fn lookup(block: Block, name: &str) -> Option<&'static Keyword> {

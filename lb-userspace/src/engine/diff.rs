@@ -309,6 +309,7 @@ mod tests {
                 election: Election::default(),
                 transport: Transport::default(),
                 dont_track_primary: false,
+                vmac: None,
                 tracks: crate::model::Tracks::default(),
                 notify: crate::model::VrrpNotify::default(),
             }],

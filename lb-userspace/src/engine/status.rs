@@ -186,7 +186,8 @@ impl Engine {
                     .chain(&c.excluded)
                     .find(|a| a.addr == addr)
             })
-            .and_then(|a| a.dev.clone())
+            .zip(conf)
+            .map(|(a, c)| c.iface_of(a).to_owned())
             .unwrap_or_else(|| seen.interface.clone())
         };
         let is_master = seen.state == vrrp::State::Master;

@@ -80,6 +80,8 @@ pub struct DataPlane {
     links: BTreeMap<u32, attach::Held>,
     /// MACs of peer directors, as keys.
     peers: Vec<u64>,
+    /// Ports of interfaces on which the program runs: (port, interface).
+    ports: BTreeMap<u32, u32>,
 }
 
 impl DataPlane {
@@ -107,6 +109,7 @@ impl DataPlane {
             program_id,
             links: BTreeMap::new(),
             peers: Vec::new(),
+            ports: BTreeMap::new(),
         };
         dp.read_peers()?;
         dp.sweep_ifaces()?;

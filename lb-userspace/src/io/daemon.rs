@@ -10,6 +10,7 @@ mod report;
 mod run;
 mod strays;
 mod sweep;
+mod vmac;
 
 use std::process::ExitCode;
 

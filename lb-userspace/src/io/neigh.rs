@@ -168,12 +168,12 @@ impl Resolver {
             .iter()
             .filter_map(|(addr, hop)| {
                 let hop = (*hop)?;
-                let out = table.get(hop.index)?;
+                let out = table.carrier(hop.index)?;
                 let mtu = hop.mtu.map_or(out.mtu, |mtu| mtu.min(out.mtu));
                 let link = Link {
                     dmac: *self.macs.get(&key(hop))?,
                     smac: out.mac?,
-                    ifindex: hop.index,
+                    ifindex: out.index,
                     mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
                     source: hop.source,
                     on_link: hop.addr == *addr,

@@ -6,12 +6,14 @@
 
 mod control;
 mod links;
+mod macvlan;
 mod watch;
 
 use std::net::IpAddr;
 
 pub use control::Control;
 pub use links::LinkTable;
+pub use macvlan::Setting;
 pub use watch::{Changes, Watch};
 
 use crate::vrrp::LinkState;
@@ -60,6 +62,10 @@ pub struct Link {
     pub mtu: u32,
     /// The bond, bridge or team of which it is a port.
     pub controller: Option<u32>,
+    /// The interface under it, when it is a macvlan.
+    pub macvlan_on: Option<u32>,
+    /// Its alias; empty when it has none.
+    pub alias: String,
 }
 
 /// An address of an interface.

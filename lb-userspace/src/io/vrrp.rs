@@ -177,7 +177,8 @@ impl VrrpSockets {
             }
         };
         let send = sender().map_err(fail("send"))?;
-        let members = listen.groups.iter().map(|g| member(index, *g));
+        let joined = listen.groups.iter().filter(|_| !listen.is_vmac);
+        let members = joined.map(|g| member(index, *g));
         let members = members.collect::<io::Result<_>>();
         let members = members.map_err(fail("join the multicast group"))?;
         let mut families = BTreeMap::new();

@@ -126,13 +126,10 @@ pub(super) struct Instance {
     pub(super) removed: bool,
 }
 
-/// The address with the instance's interface filled in.
-fn address(virtual_address: &VirtualAddress, iface: &Arc<str>) -> Address {
+/// The address with its interface filled in.
+fn address(virtual_address: &VirtualAddress, config: &VrrpInstance) -> Address {
     Address {
-        iface: virtual_address
-            .dev
-            .as_deref()
-            .map_or_else(|| Arc::clone(iface), Arc::from),
+        iface: config.iface_of(virtual_address).into(),
         addr: virtual_address.addr,
         prefix_len: virtual_address.prefix_len,
         label: virtual_address.label.clone(),
@@ -197,7 +194,7 @@ impl Instance {
             .addresses
             .iter()
             .chain(&config.excluded)
-            .map(|a| address(a, &self.iface))
+            .map(|a| address(a, config))
             .map(
                 |address| match old.iter().position(|v| v.address == address) {
                     Some(at) => old.swap_remove(at),
@@ -223,6 +220,7 @@ impl Instance {
         let must_be_up = self.tracks.interfaces.iter().filter(|t| must_be_up(t));
         own.into_iter()
             .chain(must_be_up.map(|t| t.name.as_str()))
+            .chain(self.vmac())
             .chain(devs)
     }
 
@@ -367,7 +365,7 @@ impl Instance {
             advert.envelope = envelope;
             ctx.out.push_back(Action::SendAdvert {
                 instance: self.id,
-                iface: Arc::clone(&self.iface),
+                iface: self.advert_iface(),
                 packet: advert.emit(self.ip_id),
                 priority,
             });

@@ -62,7 +62,7 @@ pub struct Router {
     next_id: u32,
     actions: VecDeque<Action>,
     releases: Vec<(InstanceId, Address)>,
-    peers: BTreeSet<(Arc<str>, [u8; 6])>,
+    peers: BTreeSet<(Arc<str>, [u8; 6], IpAddr)>,
     /// Packets that belong to no instance.
     unclaimed: Counters,
     /// Addresses may have come or gone since they were told.
@@ -340,7 +340,11 @@ impl Router {
                     .iter()
                     .map(|t| Arc::from(t.name.as_str()));
                 let devs = i.vips.iter().map(|v| Arc::clone(&v.address.iface));
-                tracked.chain(devs).chain([Arc::clone(&i.iface)])
+                let vmac = i.vmac().map(Arc::from);
+                tracked
+                    .chain(devs)
+                    .chain(vmac)
+                    .chain([Arc::clone(&i.iface)])
             })
             .collect()
     }
@@ -352,6 +356,11 @@ impl Router {
         for i in &self.instances {
             let listen = all.entry(Arc::clone(&i.iface)).or_default();
             listen.add(&i.config.transport, i.config.family());
+            if let (Some(name), None) = (i.vmac(), i.config.transport.unicast()) {
+                let listen = all.entry(name.into()).or_default();
+                listen.add(&i.config.transport, i.config.family());
+                listen.is_vmac = true;
+            }
         }
         all
     }
@@ -394,7 +403,7 @@ impl Router {
         };
         let family = family_of(packet);
         let is_for = |i: &Instance| {
-            *i.iface == *iface
+            i.hears(iface, src_mac)
                 && Some(i.config.virtual_router_id) == vrid
                 && Some(i.config.family()) == family
         };
@@ -425,11 +434,15 @@ impl Router {
             && self.peers.len() < MAX_PEERS
         {
             let iface: Arc<str> = Arc::clone(&self.instances[at].iface);
-            if self.peers.insert((Arc::clone(&iface), src_mac)) {
+            let addr = view.source();
+            if self
+                .peers
+                .insert((Arc::clone(&iface), src_mac, addr.into()))
+            {
                 self.actions.push_back(Action::Report(Report::LearnedPeer {
                     iface,
                     mac: src_mac,
-                    addr: view.source(),
+                    addr,
                 }));
             }
         }

@@ -16,6 +16,9 @@ pub struct Listen {
     pub groups: BTreeSet<IpAddr>,
     /// Adverts come by unicast as well, of these versions of IP.
     pub unicast: BTreeSet<Family>,
+    /// It is a macvlan of `use_vmac`: the interface under it is the member of the groups, since what
+    /// the kernel sends for a membership would tell switches that the MAC is here.
+    pub is_vmac: bool,
 }
 
 impl Listen {

@@ -41,6 +41,7 @@ pub(crate) fn address(family: Family) -> impl Strategy<Value = VirtualAddress> {
                 label,
                 broadcast,
                 scope,
+                vmac: None,
             },
         )
         .prop_map(move |address| match family {
@@ -135,6 +136,11 @@ pub(crate) fn tracked_interface() -> impl Strategy<Value = Track> {
     })
 }
 
+fn vmac() -> impl Strategy<Value = Option<Vmac>> {
+    let vmac = ("[u-z]{1,3}[.]?[0-9]{1,9}", any::<bool>());
+    option::of(vmac.prop_map(|(name, xmit_base)| Vmac { name, xmit_base }))
+}
+
 pub(crate) fn instance() -> impl Strategy<Value = VrrpInstance> {
     prop_oneof![Just(Family::V4), Just(Family::V6)].prop_flat_map(instance_of)
 }
@@ -172,6 +178,7 @@ fn instance_of(family: Family) -> impl Strategy<Value = VrrpInstance> {
                 transport(family),
                 election(),
                 any::<bool>(),
+                vmac(),
             ),
             vec(tracked_interface(), 0..3),
             any::<bool>(),
@@ -194,7 +201,7 @@ fn instance_of(family: Family) -> impl Strategy<Value = VrrpInstance> {
                     addresses,
                     excluded,
                     garp,
-                    (mcast_src_ip, transport, mut election, v3_checksum_as_v2),
+                    (mcast_src_ip, transport, mut election, v3_checksum_as_v2, mut vmac),
                     mut interfaces,
                     dont_track_primary,
                     notify,
@@ -202,6 +209,9 @@ fn instance_of(family: Family) -> impl Strategy<Value = VrrpInstance> {
             )| {
                 if initial_master || nopreempt && priority != 255 {
                     election.preempt_delay = Duration::ZERO;
+                }
+                if let (Some(vmac), Transport::Unicast(_)) = (&mut vmac, &transport) {
+                    vmac.xmit_base = true;
                 }
                 // IPv6 knows no version 2.
                 let (version, advert_int) = match (family, version) {
@@ -242,6 +252,7 @@ fn instance_of(family: Family) -> impl Strategy<Value = VrrpInstance> {
                         ..Tracks::default()
                     },
                     dont_track_primary,
+                    vmac,
                     notify,
                 }
             },

@@ -67,6 +67,7 @@ fn is_reached_by_frames(reason: Reason) -> bool {
         | Reason::SourceRoute
         | Reason::ShortHeader
         | Reason::UnknownIface
+        | Reason::VirtualMac
         | Reason::PeerDirector
         | Reason::TtlExpired
         | Reason::TooBig

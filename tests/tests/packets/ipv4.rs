@@ -65,8 +65,18 @@ fn not_for_us() -> Vec<Row> {
             Reason::OtherMac,
         ),
         passes(
-            "an IPv6 VRRP MAC",
-            syn().dmac([0, 0, 0x5e, 0, 2, 7]),
+            "the MAC of a virtual router that another host is",
+            syn().dmac([0, 0, 0x5e, 0, 1, 76]),
+            Reason::VirtualMac,
+        ),
+        passes(
+            "one of IPv6 that another host is",
+            syn().dmac([0, 0, 0x5e, 0, 2, 76]),
+            Reason::VirtualMac,
+        ),
+        passes(
+            "neither of IPv4 nor of IPv6",
+            syn().dmac([0, 0, 0x5e, 0, 3, 77]),
             Reason::OtherMac,
         ),
         passes(
@@ -116,6 +126,10 @@ fn forwarded() -> Vec<Row> {
             syn().tcp_options(&[2, 4, 5, 0xb4, 1, 3, 3, 7, 4, 2, 1, 1]),
         ),
         opens("to VRRP's virtual MAC", syn().dmac([0, 0, 0x5e, 0, 1, 77])),
+        opens(
+            "to VRRP's virtual MAC of IPv6",
+            syn().dmac([0, 0, 0x5e, 0, 2, 77]),
+        ),
         opens(
             "one IP option (NOP, NOP, NOP, end)",
             syn().options(&[1, 1, 1, 0]),

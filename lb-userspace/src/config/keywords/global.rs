@@ -1011,15 +1011,15 @@ pub(super) const GLOBAL: &[Keyword] = &[
     k(
         "vmac_prefix",
         "NAME",
-        NotNeeded,
+        Acted,
         "vrrp",
         "how VMAC interfaces are named",
     ),
     k(
         "vmac_addr_prefix",
         "NAME",
-        NotNeeded,
-        "vrrp",
+        Acted,
+        "vmac_prefix",
         "how VMAC interfaces of addresses are named",
     ),
     k(

@@ -213,21 +213,21 @@ pub(super) const INSTANCE: &[Keyword] = &[
     k(
         "use_vmac",
         "[NAME [MAC]]",
-        Unsupported,
+        Acted,
         "off",
         "the virtual router's own MAC, on a macvlan",
     ),
     k(
         "use_vmac_addr",
         "",
-        Unsupported,
+        Acted,
         "off",
         "the virtual router's own MAC for addresses on other interfaces",
     ),
     k(
         "vmac_xmit_base",
         "",
-        NoEffect,
+        Acted,
         "off",
         "send adverts on the interface itself instead of the macvlan",
     ),
@@ -236,7 +236,7 @@ pub(super) const INSTANCE: &[Keyword] = &[
         "[NAME [IP [bridge|private|vepa]]]",
         Unsupported,
         "off",
-        "addresses on an ipvlan",
+        "addresses on an ipvlan, which has the interface's own MAC; use_vmac gives them one of their own",
     ),
     k(
         "native_ipv6",

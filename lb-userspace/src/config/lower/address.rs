@@ -57,6 +57,7 @@ impl Lower {
             label: None,
             broadcast: None,
             scope: 0,
+            vmac: None,
         };
         let mut brd_at = None;
         while let Some(w) = words.next() {
@@ -135,14 +136,7 @@ impl Lower {
                         .at(w.span.to(p.span), "a point-to-point address"),
                     );
                 }
-                "use_vmac" => unsupported.push(
-                    Diagnostic::new(
-                        Code::Unsupported,
-                        Severity::Error,
-                        "`use_vmac` is not supported yet",
-                    )
-                    .at(w.span, "the virtual router's own MAC"),
-                ),
+                "use_vmac" => Self::mark_vmac(true, &mut v),
                 "preferred_lft" => {
                     value(self)?;
                     self.no_effect(w);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Lower;
 use super::service::MAX_TIMEOUT;
+use super::vmac::Prefixes;
 use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::keywords::{self, Block};
 use crate::config::tree::Node;
@@ -31,6 +32,8 @@ pub(super) struct Defaults {
     pub(super) check_unicast_src: bool,
     /// Settings that every instance would need: each is unsupported for that reason.
     pub(super) unsupported: Vec<Diagnostic>,
+    /// `vmac_prefix` and the like.
+    pub(super) vmac_prefixes: Prefixes,
 }
 
 impl Lower {
@@ -46,6 +49,7 @@ impl Lower {
         let group6 = self.group(&walked, "vrrp_mcast_group6", Family::V6);
         defaults.group6 = group6.or(defaults.group6);
         self.election_defaults(&walked, defaults);
+        defaults.vmac_prefixes = self.vmac_prefixes(&walked, global);
         global.garp_interval = self
             .garp_interval(&walked, "vrrp_garp_interval")
             .unwrap_or(global.garp_interval);

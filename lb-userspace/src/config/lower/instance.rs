@@ -1,6 +1,6 @@
 //! `vrrp_instance`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::family::family;
@@ -21,6 +21,7 @@ impl Lower {
     ) {
         let mut names: HashMap<&str, Span> = HashMap::new();
         let mut routers: HashMap<(String, u8, Family), Span> = HashMap::new();
+        let mut spans: BTreeMap<String, Span> = BTreeMap::new();
         for (_, n) in top.iter().filter(|(k, _)| *k == "vrrp_instance") {
             let Some(name) = n.args().first() else {
                 continue;
@@ -60,8 +61,10 @@ impl Lower {
                 continue;
             }
             routers.insert(key, name.span);
+            spans.insert(i.name.clone(), name.span);
             model.instances.push(i);
         }
+        self.name_vmacs(&mut model.instances, &defaults.vmac_prefixes, &spans);
     }
 
     fn instance(&mut self, node: &Node, name: &str, defaults: &Defaults) -> Option<VrrpInstance> {
@@ -92,7 +95,7 @@ impl Lower {
                 .map(|v| v as u8)
         });
         let family = family(&walked);
-        let (addresses, excluded) =
+        let (mut addresses, mut excluded) =
             self.address_lists(node, name, family, &walked, &mut unsupported)?;
         let version = self.version(&walked, defaults, family);
         if addresses.is_empty() && unsupported.is_empty() && version == VrrpVersion::V2 {
@@ -127,6 +130,12 @@ impl Lower {
         let mcast_src_ip = self.source(&walked, family);
         let transport = self.transport(&walked, defaults, family);
         self.first_is_link_local(&walked, &addresses, &transport);
+        let vmac = self.vmac(&walked, &transport, &mut unsupported);
+        let is_of_ipv6 = family == Family::V6;
+        for list in [&mut addresses, &mut excluded] {
+            let on = interface.as_ref().map(|w| w.text.as_str());
+            Self::use_vmac_addr(&walked, on, list, is_of_ipv6);
+        }
 
         if self.leave_out(&format!("vrrp_instance {name}"), unsupported) {
             return None;
@@ -182,6 +191,7 @@ impl Lower {
             transport,
             dont_track_primary: walked.acted.iter().any(|(k, _)| *k == "dont_track_primary"),
             tracks,
+            vmac,
             notify,
         })
     }

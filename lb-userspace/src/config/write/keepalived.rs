@@ -59,6 +59,9 @@ pub fn to_keepalived(model: &Model) -> String {
         if let Some(rate) = g.flood_rate {
             w.line(&format!("flood_rate {rate}"));
         }
+        if let Some(prefix) = &g.vmac_addr_prefix {
+            w.line(&format!("vmac_addr_prefix {}", word(prefix.as_bytes())));
+        }
         w.statements(scripts::of_global(g));
         if !g.mail.to.is_empty() {
             w.open("notification_email");
@@ -238,6 +241,10 @@ fn instance(w: &mut Writer, i: &VrrpInstance, global: &Global) {
     w.flag("lower_prio_no_advert", e.lower_prio_no_advert);
     w.flag("skip_check_adv_addr", e.skip_check_adv_addr);
     w.flag("dont_track_primary", i.dont_track_primary);
+    if let Some(vmac) = &i.vmac {
+        w.line(&format!("use_vmac {}", word(vmac.name.as_bytes())));
+        w.flag("vmac_xmit_base", vmac.xmit_base);
+    }
     if let Some(ip) = i.mcast_src_ip {
         w.line(&format!("mcast_src_ip {ip}"));
     }
@@ -312,6 +319,9 @@ fn addresses(w: &mut Writer, head: &str, list: &[VirtualAddress]) {
         }
         if let Some(l) = &a.label {
             let _ = write!(line, " label {}", word(l.as_bytes()));
+        }
+        if a.vmac.is_some() {
+            line.push_str(" use_vmac");
         }
         w.line(&line);
     }

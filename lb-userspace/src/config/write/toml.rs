@@ -37,6 +37,9 @@ pub fn to_toml(model: &Model) -> String {
         if let Some(rate) = g.flood_rate {
             key(&mut w, "flood_rate", &rate.to_string());
         }
+        if let Some(prefix) = &g.vmac_addr_prefix {
+            key(&mut w, "vmac_addr_prefix", &string(prefix));
+        }
         statements(&mut w, scripts::of_global(g));
         if !g.mail.to.is_empty() {
             key(&mut w, "notification_email", &strings(&g.mail.to));
@@ -220,6 +223,10 @@ fn instance(w: &mut String, i: &VrrpInstance, global: &Global) {
     flag(w, "lower_prio_no_advert", e.lower_prio_no_advert);
     flag(w, "skip_check_adv_addr", e.skip_check_adv_addr);
     flag(w, "dont_track_primary", i.dont_track_primary);
+    if let Some(vmac) = &i.vmac {
+        key(w, "use_vmac", &string(&vmac.name));
+        flag(w, "vmac_xmit_base", vmac.xmit_base);
+    }
     if let Some(ip) = i.mcast_src_ip {
         key(w, "mcast_src_ip", &string(&ip.to_string()));
     }
@@ -262,8 +269,8 @@ fn addresses(w: &mut String, name: &str, list: &[VirtualAddress]) {
     }
     let _ = writeln!(w, "{name} = [");
     for a in list {
-        let simple = a.dev.is_none() && a.label.is_none() && a.broadcast.is_none() && a.scope == 0;
-        if simple {
+        let options = a.dev.is_some() || a.label.is_some() || a.broadcast.is_some();
+        if !options && a.scope == 0 && a.vmac.is_none() {
             let _ = writeln!(w, "  {},", string(&address(a)));
             continue;
         }
@@ -279,6 +286,9 @@ fn addresses(w: &mut String, name: &str, list: &[VirtualAddress]) {
         }
         if a.scope != 0 {
             fields.push(format!("scope = {}", string(&scope(a.scope))));
+        }
+        if a.vmac.is_some() {
+            fields.push("use_vmac = true".to_owned());
         }
         let _ = writeln!(w, "  {{ {} }},", fields.join(", "));
     }

@@ -1,10 +1,11 @@
 //! Interfaces: the program on them, their place in the table, the peers that may send to them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use lb_common::maps::{
-    IFACE_PROBES, Iface, iface_slot, mac_bloom, mac_key, name, peer_key, peer_mac,
+    IFACE_PROBES, Iface, iface_slot, mac_bloom, mac_key, name, peer_key, peer_mac, virtual_mac_bit,
 };
 
 use super::error::BpfError;
@@ -14,6 +15,8 @@ use super::{DataPlane, object, sys};
 const IFACE_WORDS: usize = size_of::<Iface>() / 8;
 /// The word of `Iface::peer_bloom`.
 const BLOOM: usize = std::mem::offset_of!(Iface, peer_bloom) / 8;
+/// The first word of `Iface::virtual_macs`.
+const VIRTUAL_MACS: usize = std::mem::offset_of!(Iface, virtual_macs) / 8;
 const LINK: &str = "link-";
 
 /// Which mode is wanted.
@@ -269,10 +272,16 @@ impl DataPlane {
             .ok_or_else(|| BpfError::TooManyInterfaces {
                 ifname: ifname.to_owned(),
             })?;
+        // Until it is told otherwise, what the daemon before this one said holds.
+        let before = self.iface_at(slot);
         let value = Iface {
             ifindex,
             mac,
             peer_bloom: self.bloom(),
+            virtual_macs: match before.ifindex == ifindex {
+                true => before.virtual_macs,
+                false => [0; 8],
+            },
             ..Iface::default()
         };
         let words: [u64; IFACE_WORDS] = zerocopy::transmute!(value);
@@ -281,6 +290,24 @@ impl DataPlane {
             ifaces.store(slot, word, words[word]);
         }
         Ok(())
+    }
+
+    /// Sets the VRRP virtual MACs that are this host's, by interface: frames for them are balanced. A
+    /// port of an interface has those of the interface.
+    pub fn set_virtual_macs(&mut self, macs: &BTreeMap<u32, BTreeSet<[u8; 6]>>) {
+        let ifaces = &self.object.maps.ifaces;
+        for slot in (0..ifaces.len()).filter(|slot| ifaces.load(*slot, 0) != 0) {
+            let ifindex = self.iface_at(slot).ifindex;
+            let of = self.ports.get(&ifindex).unwrap_or(&ifindex);
+            let mut words = [0u64; 8];
+            for [_, _, _, _, kind, vrid] in macs.get(of).into_iter().flatten() {
+                let (word, bit) = virtual_mac_bit(*kind, *vrid);
+                words[word] |= bit;
+            }
+            for (at, word) in words.into_iter().enumerate() {
+                ifaces.store(slot, VIRTUAL_MACS + at, word);
+            }
+        }
     }
 
     /// Tells the program of ports of other interfaces: (port, interface). A program on a bond is run by
@@ -296,6 +323,7 @@ impl DataPlane {
             let Some(held) = self.links.get(&of) else {
                 continue;
             };
+            self.ports.insert(port, of);
             if self.links.contains_key(&port) || self.knows_iface(port, held.attachment.mac) {
                 continue;
             }

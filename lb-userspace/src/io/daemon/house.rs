@@ -66,6 +66,9 @@ impl Daemon<'_> {
     /// What is looked at every [`HOUSEKEEPING`].
     pub(super) fn housekeeping(&mut self, turns: u64) {
         self.check_attached();
+        self.remove_vmacs();
+        self.make_vmacs();
+        self.tell_virtual_macs();
         self.notifier.look_after_readers();
         if turns.is_multiple_of(RESYNC_EVERY) {
             self.resync();

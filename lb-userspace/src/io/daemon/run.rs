@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::sweep::Sweeping;
+use super::vmac::Vmacs;
 use super::{load, reload, report, strays};
 use crate::config::FileSource as _;
 use crate::control::protocol::SOCKET_GROUP;
@@ -96,6 +97,7 @@ pub(super) struct Daemon<'o> {
     pub(super) said: BTreeSet<String>,
     /// Interfaces on which the program ran when they were last looked at.
     pub(super) running: BTreeSet<String>,
+    pub(super) vmacs: Vmacs,
     pub(super) config: ConfigStatus,
     pub(super) started: Time,
     pub(super) stopped: bool,
@@ -220,6 +222,7 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
         daemon.follow_servers();
         daemon.turn();
     }
+    daemon.remove_all_vmacs();
     drop(server);
     let readers = daemon.notifier.close();
     drop(runner);
@@ -304,6 +307,7 @@ impl<'o> Daemon<'o> {
             refs,
             said: BTreeSet::new(),
             running: BTreeSet::new(),
+            vmacs: Vmacs::new(),
             config: ConfigStatus::default(),
             started: begun,
             stopped: false,
@@ -380,6 +384,7 @@ impl<'o> Daemon<'o> {
     fn network(&mut self, change: &Change) {
         let told = self.links.apply(change);
         if !told.is_empty() {
+            self.make_vmacs();
             self.tell_links();
         }
         if !told.is_empty() {
@@ -397,6 +402,7 @@ impl<'o> Daemon<'o> {
                 } else {
                     self.host.remove(&entry);
                 }
+                self.follow_virtual_mac(a.index);
                 self.tell_host();
             }
             Change::Neighbour(entry) => {
@@ -416,6 +422,7 @@ impl<'o> Daemon<'o> {
             Ok(links) => self.links = LinkTable::new(links),
             Err(error) => tracing::error!("{error}"),
         }
+        self.make_vmacs();
         self.tell_links();
         let addresses = match self.control.addresses() {
             Ok(addresses) => addresses,
@@ -429,6 +436,7 @@ impl<'o> Daemon<'o> {
             .map(|a| (a.index, a.addr, a.prefix_len))
             .collect();
         self.tell_host();
+        self.tell_virtual_macs();
         self.resolver.refresh();
         self.untold = true;
     }

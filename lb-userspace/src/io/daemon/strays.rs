@@ -20,7 +20,7 @@ pub(super) fn take_away(
         .flat_map(|i| {
             let addresses = i.addresses.iter().chain(&i.excluded);
             addresses.map(|a| Held {
-                iface: a.dev.as_ref().unwrap_or(&i.interface).clone(),
+                iface: i.iface_of(a).to_owned(),
                 addr: a.addr,
                 prefix_len: a.prefix_len,
             })

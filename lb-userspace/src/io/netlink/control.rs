@@ -47,7 +47,7 @@ const fn family(addr: IpAddr) -> AddressFamily {
     }
 }
 
-fn errno(source: &io::Error) -> i32 {
+pub(super) fn errno(source: &io::Error) -> i32 {
     source.raw_os_error().unwrap_or(0)
 }
 
@@ -71,7 +71,7 @@ impl Control {
     }
 
     /// Sends a request and gives every message of the answer to `each`.
-    fn request(
+    pub(super) fn request(
         &mut self,
         message: RouteNetlinkMessage,
         flags: u16,
@@ -299,14 +299,14 @@ impl Control {
 }
 
 /// A request's failure before it has a name.
-enum RequestError {
+pub(super) enum RequestError {
     Socket(io::Error),
     Refused(io::Error),
     Decode(rtnetlink::packet_core::DecodeError),
 }
 
 impl RequestError {
-    fn named(self, action: impl FnOnce() -> String) -> NetlinkError {
+    pub(super) fn named(self, action: impl FnOnce() -> String) -> NetlinkError {
         match self {
             RequestError::Socket(source) => NetlinkError::Socket {
                 action: "request",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Change, IfaceAddress, Link};
+use crate::model::is_virtual_mac;
 use crate::vrrp::LinkState;
 
 /// The interfaces of this host.
@@ -24,6 +25,18 @@ impl LinkTable {
     #[must_use]
     pub fn get(&self, index: u32) -> Option<&Link> {
         self.by_index.get(&index)
+    }
+
+    /// The interface that sends what is to go out by this one: a macvlan with a virtual router's MAC
+    /// only receives, since a switch goes by where that MAC was last seen as a sender.
+    #[must_use]
+    pub fn carrier(&self, index: u32) -> Option<&Link> {
+        let link = self.get(index)?;
+        let is_virtual = link.mac.is_some_and(is_virtual_mac);
+        match link.macvlan_on.filter(|_| is_virtual) {
+            Some(base) => self.get(base),
+            None => Some(link),
+        }
     }
 
     /// The interface of this name.

@@ -9,7 +9,7 @@ use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState as Nud,
 };
@@ -267,15 +267,30 @@ pub(super) fn link_of(message: &LinkMessage) -> Option<Link> {
         state,
         mtu: 0,
         controller: None,
+        macvlan_on: None,
+        alias: String::new(),
     };
+    let (mut under, mut is_macvlan) = (None, false);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Address(bytes) => link.mac = mac_of(bytes),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Controller(index) => link.controller = Some(*index),
+            LinkAttribute::IfAlias(alias) => link.alias.clone_from(alias),
+            LinkAttribute::Link(index) => under = Some(*index),
+            LinkAttribute::LinkInfo(infos)
+                if infos.contains(&LinkInfo::Kind(InfoKind::MacVlan)) =>
+            {
+                is_macvlan = true;
+            }
             _ => {}
         }
+    }
+    link.macvlan_on = under.filter(|_| is_macvlan);
+    // A new one is found running some time later; whether it has a carrier is known at once.
+    if is_macvlan && flags.contains(LinkFlags::Up | LinkFlags::LowerUp) {
+        link.state = LinkState::Up;
     }
     (!link.name.is_empty()).then_some(link)
 }

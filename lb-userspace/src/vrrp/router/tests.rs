@@ -18,6 +18,7 @@ mod table;
 mod tracks;
 mod unicast;
 mod v6;
+mod vmac;
 
 const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 5));
 const LOWER_PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 4));
@@ -31,6 +32,7 @@ fn vip(last: u8) -> VirtualAddress {
         label: None,
         broadcast: None,
         scope: 0,
+        vmac: None,
     }
 }
 
@@ -58,6 +60,7 @@ fn instance(name: &str, iface: &str, vrid: u8) -> VrrpInstance {
         election: Election::default(),
         transport: Transport::default(),
         dont_track_primary: false,
+        vmac: None,
         tracks: crate::model::Tracks::default(),
         notify: crate::model::VrrpNotify::default(),
     }

@@ -92,6 +92,7 @@ pub(super) fn instance(
             label: None,
             broadcast: None,
             scope: 0,
+            vmac: None,
         }],
         excluded: Vec::new(),
         garp_master_delay: Duration::from_secs(5),
@@ -105,6 +106,7 @@ pub(super) fn instance(
         election: Election::default(),
         transport: Transport::Multicast(family.group()),
         dont_track_primary: false,
+        vmac: None,
         tracks: crate::model::Tracks::default(),
         notify: crate::model::VrrpNotify::default(),
     }

@@ -151,6 +151,7 @@ pub(crate) fn valid(random: &mut Random, services: &[Service], n: u32) -> Frame 
             STRANGER,
             [0, 0, 0x5e, 0, 1, 9],
             [0, 0, 0x5e, 0, 2, 9],
+            [0, 0, 0x5e, 0, 1, 10],
             [0, 0, 0x5e, 0, 3, 9],
             [0xff; 6],
         ]);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use lb_common::maps::{BACKEND_LOCAL, BACKEND_RESOLVED};
 use lb_common::reason::{Kind, Reason};
-use lb_tests::dataplane::Action;
+use lb_tests::dataplane::{Action, VRIDS};
 
 use super::connections::{Connections, Key};
 use super::frame::{OWN, PEER, SCTP, TCP, octets};
@@ -217,12 +217,16 @@ impl Model {
         if !self.knows_iface {
             return Err(Reason::UnknownIface);
         }
-        // RFC 9568, 7.3. An IPv6 address may stand in an instance of IPv4, not the other way round.
-        let is_virtual = match frame[..5] {
-            [0, 0, 0x5e, 0, 1] => true,
-            [0, 0, 0x5e, 0, 2] => service.vip.is_ipv6(),
+        // RFC 9568, 7.3.
+        let is_virtual = match frame[..6] {
+            [0, 0, 0x5e, 0, 1 | 2, vrid] => VRIDS.contains(&vrid),
             _ => false,
         };
+        if let [0, 0, 0x5e, 0, 1 | 2, _] = frame[..6]
+            && !is_virtual
+        {
+            return Err(Reason::VirtualMac);
+        }
         if frame[..6] != OWN && !is_virtual {
             return Err(Reason::OtherMac);
         }

@@ -1,0 +1,44 @@
+//! The MACs of peer directors: what they send is never scheduled here again.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::desired;
+use super::{Action, Engine};
+use crate::model::is_virtual_mac;
+use crate::plan::Link;
+
+impl Engine {
+    /// A director was heard for the first time. One that advertises with the MAC of the virtual router
+    /// forwards with its own, which its address leads to.
+    pub(super) fn learn_peer(&mut self, mac: [u8; 6], addr: IpAddr) {
+        if is_virtual_mac(mac) {
+            if self.hidden_peers.insert(addr) {
+                self.follow();
+            }
+        } else if self.peers.insert(mac) {
+            self.actions.push_back(Action::Peers(self.peers.clone()));
+        }
+    }
+
+    /// What neighbours say of peers whose own MAC was not heard.
+    pub(super) fn find_hidden_peers(&mut self, neighbours: &BTreeMap<IpAddr, Link>) {
+        let links = self.hidden_peers.iter().filter_map(|a| neighbours.get(a));
+        let macs: Vec<[u8; 6]> = links
+            .filter(|l| l.on_link && !is_virtual_mac(l.dmac))
+            .map(|l| l.dmac)
+            .collect();
+        let before = self.peers.len();
+        self.peers.extend(macs);
+        if self.peers.len() != before {
+            self.actions.push_back(Action::Peers(self.peers.clone()));
+        }
+    }
+
+    /// Says whose MACs are to be found out.
+    pub(super) fn follow(&mut self) {
+        let mut wanted = desired::to_resolve(&self.model, &self.tables);
+        wanted.extend(&self.hidden_peers);
+        self.actions.push_back(Action::Follow(wanted));
+    }
+}

@@ -254,6 +254,11 @@ impl Engine {
                 let order = Order::FileRead { name, value };
                 self.actions.push_back(Action::Vrrp(order));
             }
+            Event::Processes { name, good } => {
+                let what = vrrp::Followed::Process;
+                let order = Order::Followed { what, name, good };
+                self.actions.push_back(Action::Vrrp(order));
+            }
             Event::Refs(refs) => {
                 let ops = self.tables.release(&refs);
                 if !ops.is_empty() && !self.refused.is_empty() {

@@ -15,6 +15,7 @@ pub mod neigh;
 pub mod netlink;
 pub mod notify;
 pub mod options;
+pub mod processes;
 pub mod program;
 pub mod realserver;
 pub mod script;

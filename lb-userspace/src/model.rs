@@ -11,6 +11,7 @@ mod http;
 mod mail;
 mod pattern;
 mod probes;
+mod process;
 mod scheduler;
 mod script;
 mod track;
@@ -27,6 +28,7 @@ pub use http::{Http, HttpDigest, HttpVersion, StatusCodes, Trust, Url};
 pub use mail::{Mail, MailServer};
 pub use pattern::{HttpRegex, HttpRegexText, RegexOption};
 pub use probes::{DnsCheck, DnsType, Pattern, SmtpCheck, UdpCheck};
+pub use process::{ParamMatch, TrackProcess};
 pub use scheduler::{SchedFlags, Scheduler};
 pub use script::{Fifo, Fifos, MiscCheck, Script, User, VrrpNotify};
 use serde::{Deserialize, Serialize};
@@ -44,6 +46,8 @@ pub struct Model {
     pub vrrp_scripts: Vec<VrrpScript>,
     /// `track_file`; names are unique.
     pub track_files: Vec<TrackFile>,
+    /// `vrrp_track_process`; names are unique.
+    pub track_processes: Vec<TrackProcess>,
     /// VRRP instances in the order of the file; names are unique, and so is (interface, VRID,
     /// family).
     pub instances: Vec<VrrpInstance>,

@@ -29,6 +29,7 @@ mod net;
 mod numbers;
 mod pace;
 pub mod packet;
+pub mod presence;
 mod report;
 mod rival;
 mod router;

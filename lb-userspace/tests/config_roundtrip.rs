@@ -97,7 +97,11 @@ fn model() -> impl Strategy<Value = Model> {
         any::<bool>(),
         notify(),
         (
-            (vec(vrrp_script(), 0..3), vec(track_file(), 0..3)),
+            (
+                vec(vrrp_script(), 0..3),
+                vec(track_file(), 0..3),
+                vec(track_process(), 0..3),
+            ),
             tracks(),
             tracks(),
             any::<bool>(),
@@ -111,12 +115,19 @@ fn model() -> impl Strategy<Value = Model> {
                 names,
                 grouped,
                 notify,
-                ((mut vrrp_scripts, mut track_files), own, of_group, tracking_weight),
+                (
+                    (mut vrrp_scripts, mut track_files, mut track_processes),
+                    own,
+                    of_group,
+                    tracking_weight,
+                ),
             )| {
                 vrrp_scripts.sort_by(|a, b| a.name.cmp(&b.name));
                 vrrp_scripts.dedup_by(|a, b| a.name == b.name);
                 track_files.sort_by(|a, b| a.name.cmp(&b.name));
                 track_files.dedup_by(|a, b| a.name == b.name);
+                track_processes.sort_by(|a, b| a.name.cmp(&b.name));
+                track_processes.dedup_by(|a, b| a.name == b.name);
                 let mut instances: Vec<VrrpInstance> = Vec::new();
                 for i in all {
                     let clash = |o: &VrrpInstance| {
@@ -179,6 +190,7 @@ fn model() -> impl Strategy<Value = Model> {
                     let weighted = i.priority != 255 && (!grouped || tracking_weight);
                     i.tracks.scripts = tracked(&vrrp_scripts, &own, weighted);
                     i.tracks.files = tracked_files(&track_files, &own, weighted);
+                    i.tracks.processes = tracked_processes(&track_processes, &own, weighted);
                     i.tracks.services = tracked_services(&services, &own, weighted);
                     i.tracks.interfaces.retain(|t| weighted || t.weight == 0);
                 }
@@ -190,6 +202,7 @@ fn model() -> impl Strategy<Value = Model> {
                             interfaces: Vec::new(),
                             scripts: tracked(&vrrp_scripts, &of_group, true),
                             files: tracked_files(&track_files, &of_group, true),
+                            processes: tracked_processes(&track_processes, &of_group, true),
                             services: tracked_services(&services, &of_group, true),
                         },
                         tracking_weight,
@@ -225,6 +238,7 @@ fn model() -> impl Strategy<Value = Model> {
                     global,
                     vrrp_scripts,
                     track_files,
+                    track_processes,
                     instances,
                     sync_groups,
                     services,

@@ -3,7 +3,8 @@
 
 use lb_userspace::config::{self, Loaded, MemoryFiles, Options, Severity};
 use lb_userspace::model::{
-    CheckKind, FileCheck, InitFile, Model, Protocol, ServiceKey, ServiceTrack, Track,
+    CheckKind, FileCheck, InitFile, Model, ParamMatch, Protocol, ServiceKey, ServiceTrack, Track,
+    TrackProcess,
 };
 
 fn load(text: &str) -> Loaded {
@@ -256,5 +257,55 @@ fn what_is_wrong_with_tracks_is_named() {
         let said = l.render(false);
         assert!(l.count(severity) >= 1, "{said}");
         assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+#[test]
+fn processes_are_tracked_by_what_is_said_of_them() {
+    let text = "vrrp_track_process web {\n process \"/a b/c\" -f \"x y\"\n param_match initial\n weight -30\n \
+                quorum 2\n quorum_max 5\n delay 0.5\n fork_delay 2\n full_command\n}\n\
+                vrrp_track_process none {\n process bad\n quorum_max 0\n}\n\
+                vrrp_track_process params {\n process p -q\n}\n";
+    let text = [
+        text,
+        &instance("track_process {\n web\n none weight 0 reverse\n}"),
+    ]
+    .concat();
+    let m = model(&text);
+    let [web, none, params] = m.track_processes.as_slice() else {
+        panic!("{m:?}");
+    };
+    let ms = std::time::Duration::from_millis;
+    let want = TrackProcess {
+        name: "web".to_owned(),
+        command: ["/a b/c", "-f", "x y"].map(str::to_owned).into(),
+        params: Some(ParamMatch::Initial),
+        full_command: true,
+        quorum: 2,
+        quorum_max: Some(5),
+        fork_delay: ms(2000),
+        terminate_delay: ms(500),
+    };
+    assert_eq!(*web, want);
+    assert_eq!(
+        (none.quorum, none.quorum_max, none.params),
+        (0, Some(0), None)
+    );
+    assert_eq!((params.quorum, params.params), (1, Some(ParamMatch::Exact)));
+    assert_eq!(
+        m.instances[0].tracks.processes,
+        [track("web", -30, false), track("none", 0, true)]
+    );
+    for (lines, words) in [
+        ("weight 3", "has no `process`"),
+        ("process p\n quorum 3\n quorum_max 2", "below `quorum`"),
+        ("process p\n weight 255", "-254 to 254"),
+    ] {
+        let l = load(&format!("vrrp_track_process p {{\n{lines}\n}}\n"));
+        let said = l.render(false);
+        assert!(
+            l.count(Severity::Error) >= 1 && said.contains(words),
+            "{words}: {said}"
+        );
     }
 }

@@ -393,6 +393,55 @@ fn a_director_without_living_servers_yields() -> Result<()> {
     lab.finish()
 }
 
+/// keepalived cannot be compared: in a network namespace of its own it hears of no process.
+#[test]
+fn a_process_that_ends_moves_the_address() -> Result<()> {
+    let mut pair = PairConf::http(3, Duration::from_millis(100));
+    pair.services.clear();
+    pair.vips = vec![VIPS[0]];
+    let word = |director: usize| format!("{}{director}", std::process::id());
+    let start = |director| {
+        std::process::Command::new("sleep")
+            .arg(word(director))
+            .spawn()
+    };
+    let mut spec = Spec::pair(&pair, [Kind::Lbd; 2]);
+    for (director, conf) in spec.confs.iter_mut().enumerate() {
+        *conf = format!(
+            "vrrp_track_process p {{\n  process sleep {}\n  weight -30\n}}\n\
+             vrrp_instance V {{\n  state BACKUP\n  interface eth0\n  virtual_router_id 9\n  priority {}\n  \
+             version 3\n  advert_int 0.1\n  track_process {{\n    p\n  }}\n  \
+             virtual_ipaddress {{\n    {}\n  }}\n}}\n",
+            word(director),
+            100 - 10 * director,
+            VIPS[0],
+        );
+    }
+    let mut processes = [start(0)?, start(1)?];
+    let mut lab = Lab::new(&spec)?;
+    let master = |lab: &Lab, first: bool| {
+        wait_for("the master", LIMIT, || {
+            let here = |d: usize| lab.directors[d].has_address(VIPS[0]).unwrap_or(false);
+            (here(0) == first && here(1) != first).then_some(())
+        })
+        .with_context(|| lab.logs())
+    };
+    lab.directors[0].start()?;
+    master(&lab, true)?;
+    lab.directors[1].start()?;
+    lab.directors[1].wait_ready(LIMIT)?;
+    processes[0].kill()?;
+    processes[0].wait()?;
+    master(&lab, false)?;
+    processes[0] = start(0)?;
+    master(&lab, true)?;
+    for mut process in processes {
+        process.kill()?;
+        process.wait()?;
+    }
+    lab.finish()
+}
+
 #[test]
 fn a_daemon_that_nobody_listens_to_and_whose_scripts_are_missing_works_on() -> Result<()> {
     let dir = tempfile::tempdir()?;

@@ -13,6 +13,7 @@ mod instance;
 mod mail;
 mod parts;
 mod probes;
+mod process;
 mod scripts;
 mod server;
 mod service;
@@ -120,6 +121,7 @@ impl Lower {
         };
         self.vrrp_scripts(&walked.acted, &mut model);
         self.track_files(&walked.acted, &mut model);
+        self.track_processes(&walked.acted, &mut model);
         self.instances(&walked.acted, &defaults, &mut model);
         self.sync_groups(&walked.acted, &mut model);
         self.ssl(&walked.acted);

@@ -68,6 +68,13 @@ pub fn diff(old: &Model, new: &Model) -> Vec<Line> {
         &mut lines,
     );
     blocks(
+        &old.track_processes,
+        &new.track_processes,
+        |p| format!("vrrp_track_process {}", p.name),
+        &["name"],
+        &mut lines,
+    );
+    blocks(
         &old.sync_groups,
         &new.sync_groups,
         group_name,

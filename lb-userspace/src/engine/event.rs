@@ -41,6 +41,13 @@ pub enum Event<'a> {
         /// The number in it; 0 when it is not there.
         value: i64,
     },
+    /// Tracked processes are as they should be, or not.
+    Processes {
+        /// Their name in the configuration.
+        name: String,
+        /// As good.
+        good: bool,
+    },
     /// What the flows refer to, from a scan of the table.
     Refs(Refs),
     /// An operation on the maps failed: the books are made anew from what the maps hold.

@@ -91,7 +91,7 @@ pub enum Event<'a> {
     },
     /// Something else that instances follow is good or not, as [`Event::FileRead`].
     Followed {
-        /// Its kind: [`Followed::Service`].
+        /// Its kind: [`Followed::Process`] or [`Followed::Service`].
         what: Followed,
         /// Its name.
         name: &'a str,
@@ -113,6 +113,8 @@ pub enum Followed {
     Interface,
     /// `track_file`.
     File,
+    /// `track_process`.
+    Process,
     /// `track_service`.
     Service,
 }
@@ -124,6 +126,7 @@ impl Followed {
         match self {
             Followed::Interface => "interface",
             Followed::File => "file",
+            Followed::Process => "process",
             Followed::Service => "service",
         }
     }

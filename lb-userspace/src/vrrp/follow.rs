@@ -81,6 +81,11 @@ impl Following {
             .map(|t| t.name.as_str())
             .collect();
         self.files.retain(|name, _| files.contains(name.as_str()));
+        let processes: BTreeSet<&str> = tracks
+            .iter()
+            .flat_map(|t| &t.processes)
+            .map(|t| t.name.as_str())
+            .collect();
         let services: BTreeSet<String> = tracks
             .iter()
             .flat_map(|t| &t.services)
@@ -88,6 +93,7 @@ impl Following {
             .collect();
         self.others.retain(|(what, name), _| match what {
             Followed::Service => services.contains(name),
+            Followed::Process => processes.contains(name.as_str()),
             Followed::File | Followed::Interface => false,
         });
     }
@@ -134,11 +140,17 @@ impl Following {
             let effect = value(self.files.get(&t.name).copied(), t);
             (effect, Followed::File, t.name.clone())
         };
+        let process = |t: &'t Track| {
+            let now = self.other(Followed::Process, t.name.clone());
+            let effect = standing(now, t.weight, t.reverse);
+            (effect, Followed::Process, t.name.clone())
+        };
         let service = |t: &'t ServiceTrack| (self.service(t), Followed::Service, t.key.to_string());
         let interfaces = tracks.interfaces.iter().filter(|t| !must_be_up(t));
         interfaces
             .map(interface)
             .chain(tracks.files.iter().map(file))
+            .chain(tracks.processes.iter().map(process))
             .chain(tracks.services.iter().map(service))
     }
 

@@ -82,6 +82,56 @@ pub(crate) fn track_file() -> impl Strategy<Value = TrackFile> {
     })
 }
 
+pub(crate) fn track_process() -> impl Strategy<Value = TrackProcess> {
+    let word = || {
+        "[!-~]{1,9}".prop_filter("no placeholder of a template", |s| {
+            !["{{", "{%", "<%"].iter().any(|p| s.contains(p))
+        })
+    };
+    let params = prop_oneof![
+        Just(ParamMatch::Exact),
+        Just(ParamMatch::Partial),
+        Just(ParamMatch::Initial)
+    ];
+    let quorums = (0u32..9, option::of(0u32..9));
+    let delays = (secs(3600), secs(3600));
+    (
+        name(),
+        vec(word(), 1..4),
+        option::of(params),
+        any::<bool>(),
+        quorums,
+        delays,
+    )
+        .prop_map(
+            |(name, command, params, full_command, (quorum, more), delays)| TrackProcess {
+                name,
+                params: params.or((command.len() > 1).then_some(ParamMatch::Exact)),
+                command,
+                full_command,
+                quorum,
+                quorum_max: more.map(|m| quorum + m),
+                fork_delay: delays.0,
+                terminate_delay: delays.1,
+            },
+        )
+}
+
+/// The tracks of somebody: of the first processes of the model.
+pub(crate) fn tracked_processes(
+    processes: &[TrackProcess],
+    tracks: &[(i16, bool)],
+    weighted: bool,
+) -> Vec<Track> {
+    let all = processes.iter().zip(tracks);
+    all.map(|(p, &(weight, reverse))| Track {
+        name: p.name.clone(),
+        weight: if weighted { weight } else { 0 },
+        reverse,
+    })
+    .collect()
+}
+
 /// The tracks of somebody: of the first files of the model.
 pub(crate) fn tracked_files(
     files: &[TrackFile],

@@ -66,7 +66,7 @@ pub(super) const TOP: &[Keyword] = &[
         "vrrp_track_process",
         "NAME",
         Of(Block::TrackProcess),
-        NoEffect,
+        Acted,
         "processes whose number instances follow",
     ),
     b(

@@ -22,13 +22,13 @@ const SHORTEST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(u32::MAX as u64 / 1_000_000);
 
 /// A file's value is multiplied by at most this; a product of -254 is a fault.
-const MAX_PRODUCT: i32 = 254;
+pub(super) const MAX_PRODUCT: i32 = 254;
 
 /// What lines of `track_script` and the like inherit.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Weight {
-    value: i32,
-    reverse: bool,
+    pub(super) value: i32,
+    pub(super) reverse: bool,
 }
 
 impl Weight {
@@ -113,7 +113,13 @@ impl Lower {
     }
 
     /// `N [reverse|noreverse]`; `most`: what it is at most, either way.
-    fn weight(&mut self, n: &Node, words: &[Word], default: Weight, most: i32) -> Weight {
+    pub(super) fn weight(
+        &mut self,
+        n: &Node,
+        words: &[Word],
+        default: Weight,
+        most: i32,
+    ) -> Weight {
         let mut weight = default;
         if let Some(w) = words.first() {
             match w.text.parse::<i32>() {
@@ -158,6 +164,7 @@ impl Lower {
             interfaces: self.track_lines(walked, "track_interface", own),
             scripts: self.track_lines(walked, "track_script", None),
             files: self.track_lines(walked, "track_file", None),
+            processes: self.track_lines(walked, "track_process", None),
             services: self.track_services(walked),
         }
     }
@@ -188,6 +195,7 @@ impl Lower {
         let (kind, most) = match keyword {
             "track_script" => (Some("vrrp_script"), MAX_WEIGHT),
             "track_file" => (Some("track_file"), MAX_PRODUCT),
+            "track_process" => (Some("vrrp_track_process"), MAX_PRODUCT),
             _ => (None, MAX_WEIGHT),
         };
         let mut out: Vec<Track> = Vec::new();
@@ -346,9 +354,10 @@ impl Lower {
             interfaces,
             scripts,
             files,
+            processes,
             services,
         } = tracks;
-        for list in [interfaces, scripts, files] {
+        for list in [interfaces, scripts, files, processes] {
             list.retain(|t| {
                 if t.weight != 0 {
                     left.push(t.name.clone());

@@ -93,6 +93,11 @@ pub fn to_keepalived(model: &Model) -> String {
         w.statements(tracks::of_file(f));
         w.close();
     }
+    for p in &model.track_processes {
+        w.open(&format!("vrrp_track_process {}", word(p.name.as_bytes())));
+        w.statements(tracks::of_process(p));
+        w.close();
+    }
     for s in &model.sync_groups {
         w.open(&format!("vrrp_sync_group {}", word(s.name.as_bytes())));
         w.open("group");

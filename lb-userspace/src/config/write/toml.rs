@@ -62,6 +62,11 @@ pub fn to_toml(model: &Model) -> String {
         key(&mut w, "name", &string(&f.name));
         statements(&mut w, tracks::of_file(f));
     }
+    for p in &model.track_processes {
+        head(&mut w, "[[vrrp_track_process]]");
+        key(&mut w, "name", &string(&p.name));
+        statements(&mut w, tracks::of_process(p));
+    }
     for s in &model.sync_groups {
         head(&mut w, "[[vrrp_sync_group]]");
         key(&mut w, "name", &string(&s.name));

@@ -1,6 +1,7 @@
 //! What is followed, as lines: `NAME [weight N [reverse]]`.
 
-use crate::model::{InitFile, ServiceTrack, Track, TrackFile, Tracks};
+use super::seconds;
+use crate::model::{InitFile, ParamMatch, ServiceTrack, Track, TrackFile, TrackProcess, Tracks};
 
 /// A line of a block, as words.
 pub(super) type Line = Vec<String>;
@@ -37,6 +38,7 @@ pub(super) fn blocks(tracks: &Tracks) -> Vec<(&'static str, Vec<Line>)> {
         interfaces,
         scripts,
         files,
+        processes,
         services,
     } = tracks;
     let all = [
@@ -46,6 +48,7 @@ pub(super) fn blocks(tracks: &Tracks) -> Vec<(&'static str, Vec<Line>)> {
         ),
         ("track_script", scripts.iter().map(named).collect()),
         ("track_file", files.iter().map(named).collect()),
+        ("track_process", processes.iter().map(named).collect()),
         ("track_service", services.iter().map(service).collect()),
     ];
     let all: Vec<(&str, Vec<Line>)> = all.into();
@@ -61,6 +64,43 @@ pub(super) fn of_file(file: &TrackFile) -> Vec<(&'static str, Line)> {
             words.push("overwrite".to_owned());
         }
         out.push(("init_file", words));
+    }
+    out
+}
+
+/// The statements of a `vrrp_track_process`.
+pub(super) fn of_process(process: &TrackProcess) -> Vec<(&'static str, Line)> {
+    let TrackProcess {
+        name: _,
+        command,
+        params,
+        full_command,
+        quorum,
+        quorum_max,
+        fork_delay,
+        terminate_delay,
+    } = process;
+    let mut out = vec![("process", command.clone())];
+    match params {
+        None => {}
+        Some(ParamMatch::Exact) => out.push(("param_match", Vec::new())),
+        Some(ParamMatch::Partial) => out.push(("param_match", vec!["partial".to_owned()])),
+        Some(ParamMatch::Initial) => out.push(("param_match", vec!["initial".to_owned()])),
+    }
+    if *full_command {
+        out.push(("full_command", Vec::new()));
+    }
+    out.push(("quorum", vec![quorum.to_string()]));
+    if let Some(max) = quorum_max {
+        out.push(("quorum_max", vec![max.to_string()]));
+    }
+    for (name, delay) in [
+        ("fork_delay", fork_delay),
+        ("terminate_delay", terminate_delay),
+    ] {
+        if !delay.is_zero() {
+            out.push((name, vec![seconds(*delay)]));
+        }
     }
     out
 }

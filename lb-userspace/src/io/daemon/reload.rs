@@ -76,6 +76,7 @@ impl Daemon<'_> {
         self.mailer.configure(&model, &RealFiles.hostname());
         self.engine.reload(model, now(), &mut || RealFiles.random());
         self.files.configure(self.engine.model(), false);
+        self.processes.configure(self.engine.model());
         self.resync();
         self.check_attached();
         self.config.reloads += 1;

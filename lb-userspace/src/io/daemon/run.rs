@@ -27,6 +27,7 @@ use crate::io::neigh::Resolver;
 use crate::io::netlink::{Change, Control, LinkTable, Watch};
 use crate::io::notify::Notifier;
 use crate::io::options::Options;
+use crate::io::processes::Processes;
 use crate::io::script::{Ended, Runner, Scripts};
 use crate::io::speaker::{self, Heard, Speaker};
 use crate::io::state::{HeldFile, StateFile, by_hand};
@@ -88,6 +89,7 @@ pub(super) struct Daemon<'o> {
     pub(super) notifier: Notifier,
     pub(super) mailer: Mailer,
     pub(super) files: Files,
+    pub(super) processes: Processes,
     pub(super) scripts: Scripts,
     /// Takes what came of tracked scripts.
     pub(super) ended: mpsc::Sender<Ran>,
@@ -138,6 +140,7 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
     // Ends last: it runs the scripts of the end.
     let runner = Runner::spawn()?;
     let (files, mut read_files) = Files::new();
+    let (processes, mut seen) = Processes::new();
     let (prober, mut verdicts) = Prober::spawn(runner.scripts())?;
     let (server, mut calls) =
         Server::spawn(&options.control, SOCKET_GROUP, CALLS, Limits::default())?;
@@ -152,7 +155,7 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
         read,
         (refs, prober, speaker),
         (runner.scripts(), ended),
-        (&mut held, files),
+        (&mut held, files, processes),
     )?;
     // The tables are true before the program runs, and it runs before an address may come.
     daemon.turn();
@@ -194,6 +197,9 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
             Some(refs) = found_refs.recv() => daemon.engine.handle(Event::Refs(refs), now()),
             Some(call) = calls.recv() => daemon.call(call),
             Some(done) = ran.recv() => daemon.script_ended(done),
+            Some((name, good)) = seen.recv() => {
+                daemon.engine.handle(Event::Processes { name, good }, now());
+            }
             Some((name, value)) = read_files.recv() => {
                 daemon.engine.handle(Event::FileRead { name, value }, now());
             }
@@ -248,7 +254,7 @@ impl<'o> Daemon<'o> {
         read: &load::Read,
         (refs, prober, speaker): (mpsc::Sender<Refs>, Prober, Speaker),
         (scripts, ended): (Scripts, mpsc::Sender<Ran>),
-        (held, mut files): (&mut HeldFile, Files),
+        (held, mut files, mut processes): (&mut HeldFile, Files, Processes),
     ) -> anyhow::Result<Self> {
         let mut control = Control::open()?;
         let mut plane = None;
@@ -273,6 +279,7 @@ impl<'o> Daemon<'o> {
         let mut notifier = Notifier::new(scripts.clone());
         notifier.configure(&model);
         files.configure(&model, true);
+        processes.configure(&model);
         let mut mailer = Mailer::spawn()?;
         mailer.configure(&model, &RealFiles.hostname());
         let start = Start {
@@ -302,6 +309,7 @@ impl<'o> Daemon<'o> {
             notifier,
             mailer,
             files,
+            processes,
             scripts,
             ended,
             refs,

@@ -203,6 +203,8 @@ pub enum Auth {
     None,
     /// The plain-text password, at most 8 bytes.
     Pass(Vec<u8>),
+    /// IPsec AH keyed by the password, at most 8 bytes; only over IPv4.
+    Ah(Vec<u8>),
 }
 
 /// `vrrp_instance`.

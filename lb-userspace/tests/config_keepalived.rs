@@ -339,6 +339,12 @@ fn instance(i: &VrrpInstance, lines: &[&str], text: &str, diff: &mut Vec<String>
                 value(lines, "Authentication type"),
                 "none".to_owned(),
             ),
+            // Its password is not printed.
+            Auth::Ah(_) => same(
+                "auth",
+                value(lines, "Authentication type"),
+                "IPSEC_AH".to_owned(),
+            ),
             Auth::Pass(p) => {
                 same(
                     "auth",

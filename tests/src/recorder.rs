@@ -370,6 +370,8 @@ fn ipv4(body: &[u8]) -> Option<What> {
             port: be16(payload, 0)?,
         }),
         112 => advert(from.into(), payload),
+        // In AH.
+        51 if payload.first() == Some(&112) => advert(from.into(), payload.get(24..)?),
         _ => None,
     }
 }

@@ -74,7 +74,16 @@ impl Toml {
             let span = self.span(key.span());
             let name = key.get_ref().as_ref();
             if matches!(block, Block::Instance) && name == "auth_pass" {
-                nodes.extend(self.password(span, value));
+                let kind = table.iter().find(|(k, _)| k.get_ref() == "auth_type");
+                nodes.extend(self.password(span, value, kind.map(|(_, kind)| kind)));
+                continue;
+            }
+            if matches!(block, Block::Instance) && name == "auth_type" {
+                let with_pass = table.iter().any(|(k, _)| k.get_ref() == "auth_pass");
+                if !with_pass {
+                    let text = "`auth_type` without `auth_pass`".to_owned();
+                    self.error(Code::Incomplete, span, text, "there is no password");
+                }
                 continue;
             }
             let Some(keyword) = lookup(block, name) else {
@@ -118,9 +127,23 @@ impl Toml {
         );
     }
 
-    /// `auth_pass = "..."` in an instance: the block `authentication` with PASS.
-    fn password(&mut self, key: Span, value: &Value<'_>) -> Option<Node> {
+    /// `auth_pass = "..."` in an instance: the block `authentication`, with PASS unless `auth_type` says
+    /// otherwise.
+    fn password(&mut self, key: Span, value: &Value<'_>, kind: Option<&Value<'_>>) -> Option<Node> {
         let span = self.span(value.span());
+        let kind = match kind {
+            None => tree::word("PASS".to_owned(), span),
+            Some(kind) => {
+                let at = self.span(kind.span());
+                match scalar(kind.get_ref()) {
+                    Some(text) => tree::word(text, at),
+                    None => {
+                        self.expected(at, "a string", kind.get_ref());
+                        return None;
+                    }
+                }
+            }
+        };
         let mut pass = match value.get_ref() {
             DeValue::Array(bytes) => {
                 let bytes: Option<Vec<u8>> = bytes
@@ -158,10 +181,7 @@ impl Toml {
             words: vec![tree::word(k.to_owned(), key), w],
             block: None,
         };
-        let nodes = vec![
-            node("auth_type", tree::word("PASS".to_owned(), span)),
-            node("auth_pass", pass),
-        ];
+        let nodes = vec![node("auth_type", kind), node("auth_pass", pass)];
         Some(Node {
             words: vec![tree::word("authentication".to_owned(), key)],
             block: Some(tree::Block { open: key, nodes }),

@@ -186,6 +186,7 @@ impl Desk {
                 let resume = Resume {
                     was_master: record.master,
                     last_advert_sent: record.last_advert,
+                    sequence: record.sequence,
                 };
                 (name.clone(), resume)
             })

@@ -17,8 +17,9 @@ use crate::time::Time;
 
 pub use held::{Held, HeldFile};
 
-/// Bytes of one record: name (padded with zeros), nanoseconds of the last advert, MASTER or not.
-const RECORD: usize = 256 + 8 + 1;
+/// Bytes of one record: name (padded with zeros), nanoseconds of the last advert, MASTER or not, AH's
+/// sequence number.
+const RECORD: usize = 256 + 8 + 1 + 4;
 const NAME: usize = 256;
 
 /// What goes wrong with the state file; none of it stops the daemon.
@@ -48,6 +49,8 @@ pub struct Record {
     pub master: bool,
     /// When its last advert as MASTER was sent.
     pub last_advert: Time,
+    /// The sequence number of AH in it.
+    pub sequence: u32,
 }
 
 /// The open state file. It is locked, so that two daemons never share one.
@@ -122,6 +125,7 @@ fn encode(name: &str, record: Record) -> [u8; RECORD] {
     out[..bytes.len()].copy_from_slice(bytes);
     out[NAME..NAME + 8].copy_from_slice(&record.last_advert.as_nanos().to_le_bytes());
     out[NAME + 8] = u8::from(record.master);
+    out[NAME + 9..].copy_from_slice(&record.sequence.to_le_bytes());
     out
 }
 
@@ -136,6 +140,7 @@ fn decode(bytes: &[u8]) -> Option<(String, Record)> {
         Record {
             master: bytes[NAME + 8] == 1,
             last_advert: Time::from_nanos(nanos),
+            sequence: u32::from_le_bytes(bytes[NAME + 9..].try_into().ok()?),
         },
     ))
 }
@@ -152,10 +157,12 @@ mod tests {
         let a = Record {
             master: true,
             last_advert: Time::from_nanos(77),
+            sequence: 0x0102_0304,
         };
         let b = Record {
             master: false,
             last_advert: Time::ZERO,
+            sequence: 0,
         };
         state.note("VI_1", b).unwrap();
         state.note("VI_2", b).unwrap();

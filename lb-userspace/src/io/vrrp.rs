@@ -68,6 +68,9 @@ const RECEIVE_BUFFER: usize = 8 << 20;
 /// packet is not needed to refuse it.
 const PACKET: usize = 5000;
 
+/// IP protocol number of IPsec AH.
+const AH: u8 = 51;
+
 /// The sockets of one interface.
 #[derive(Debug)]
 struct Interface {
@@ -89,8 +92,8 @@ struct Sockets {
 #[derive(Debug)]
 struct Unicast {
     send: Socket,
-    /// Makes the protocol known to the IP layer.
-    _sink: Socket,
+    /// Make VRRP and AH known to the IP layer.
+    _sinks: Vec<Socket>,
 }
 
 /// A packet that has arrived.
@@ -355,9 +358,16 @@ fn unicast(iface: &str, family: Family) -> io::Result<Unicast> {
     };
     let send = raw(libc::IPPROTO_RAW)?;
     setsockopt(&send.as_fd(), sockopt::Priority, &7)?;
-    let sink = raw(i32::from(PROTOCOL))?;
-    sink.attach_filter(&[RETURN_NOTHING])?;
-    Ok(Unicast { send, _sink: sink })
+    let sink = |protocol: u8| {
+        let sink = raw(i32::from(protocol))?;
+        sink.attach_filter(&[RETURN_NOTHING])?;
+        io::Result::Ok(sink)
+    };
+    let _sinks = match family {
+        Family::V4 => vec![sink(PROTOCOL)?, sink(AH)?],
+        Family::V6 => vec![sink(PROTOCOL)?],
+    };
+    Ok(Unicast { send, _sinks })
 }
 
 fn member(index: u32, group: IpAddr) -> io::Result<Socket> {
@@ -409,8 +419,8 @@ const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
 const RETURN_NOTHING: SockFilter = op(RETURN, 0, 0, 0);
 const RETURN_ALL: SockFilter = op(RETURN, 0, 0, u32::MAX);
 
-/// Classic BPF on the IP packet: not sent by this host, protocol 112, to this host or to one of the
-/// groups.
+/// Classic BPF on the IP packet: not sent by this host, protocol 112 (over IPv4 in AH too), to this host
+/// or to one of the groups.
 fn filter(family: Family, groups: &BTreeSet<IpAddr>) -> Vec<SockFilter> {
     const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
     const LOAD_WORD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
@@ -420,20 +430,39 @@ fn filter(family: Family, groups: &BTreeSet<IpAddr>) -> Vec<SockFilter> {
     /// linux/if_packet.h.
     const PACKET_HOST: u32 = 0;
     const PACKET_OUTGOING: u32 = 4;
-    let (protocol_at, destination_at) = match family {
-        Family::V4 => (9, 16),
-        Family::V6 => (6, 24),
+    const LOAD_HEADER_LEN: u32 = libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH;
+    const LOAD_BEHIND_HEADER: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_IND;
+    let is_vrrp = u32::from(PROTOCOL);
+    let (mut program, destination_at) = match family {
+        Family::V4 => (
+            vec![
+                op(LOAD_BYTE, 0, 0, 9),
+                op(IF_EQUAL, 5, 0, is_vrrp),
+                // VRRP in AH: the first byte of that header says what follows it.
+                op(IF_EQUAL, 0, 3, u32::from(AH)),
+                op(LOAD_HEADER_LEN, 0, 0, 0),
+                op(LOAD_BEHIND_HEADER, 0, 0, 0),
+                op(IF_EQUAL, 1, 0, is_vrrp),
+                RETURN_NOTHING,
+            ],
+            16,
+        ),
+        Family::V6 => (
+            vec![
+                op(LOAD_BYTE, 0, 0, 6),
+                op(IF_EQUAL, 1, 0, is_vrrp),
+                RETURN_NOTHING,
+            ],
+            24,
+        ),
     };
-    let mut program = vec![
-        op(LOAD_BYTE, 0, 0, protocol_at),
-        op(IF_EQUAL, 1, 0, u32::from(PROTOCOL)),
-        RETURN_NOTHING,
+    program.extend([
         op(LOAD_BYTE, 0, 0, PACKET_TYPE),
         op(IF_EQUAL, 0, 1, PACKET_HOST),
         RETURN_ALL,
         op(IF_EQUAL, 0, 1, PACKET_OUTGOING),
         RETURN_NOTHING,
-    ];
+    ]);
     for group in groups.iter().filter(|g| Family::of(**g) == family) {
         let words = words(*group);
         for (i, word) in words.iter().enumerate() {

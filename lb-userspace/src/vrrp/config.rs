@@ -62,4 +62,6 @@ pub struct Resume {
     pub was_master: bool,
     /// When it last sent an advert with a priority other than 0.
     pub last_advert_sent: Time,
+    /// AH: the sequence number of its last advert.
+    pub sequence: u32,
 }

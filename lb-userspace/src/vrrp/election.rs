@@ -44,6 +44,8 @@ impl Instance {
         self.numbers.adverts_received += 1;
         self.numbers.zero_received += u64::from(view.priority() == 0);
         self.last_advert = Some(ctx.now);
+        // Who becomes master goes on from here.
+        self.sequence = view.sequence().unwrap_or(self.sequence);
         self.note_checksum(view, ctx);
         let rank = self.rank(view);
         match (&self.proto, rank) {
@@ -118,6 +120,7 @@ impl Instance {
                 transport: &self.config.transport,
                 version: self.config.version,
                 auth: &self.config.auth,
+                sequence: self.sequence,
                 interval: self.config.advert_int,
                 addresses: (!skip).then_some(&self.sorted),
             },

@@ -188,6 +188,8 @@ pub enum Action {
         /// The priority in it; the time of the last one that is not 0 is what [`super::Resume`]
         /// wants back after a crash.
         priority: u8,
+        /// The sequence number of AH, likewise.
+        sequence: u32,
     },
     /// Add an address, then give [`Event::Applied`].
     AddAddress {

@@ -118,6 +118,8 @@ pub(super) struct Instance {
     /// A unicast peer was heard that computes version 3's checksum in the old way.
     pub(super) old_checksum: bool,
     ip_id: u16,
+    /// AH: the greatest sequence number heard or sent; one sequence for all senders.
+    pub(super) sequence: u32,
     pub(super) numbers: Numbers,
     pub(super) limits: Limits,
     /// Another master, whose adverts are refused.
@@ -172,6 +174,7 @@ impl Instance {
             learned: None,
             old_checksum: false,
             ip_id: 0,
+            sequence: resume.map_or(0, |r| r.sequence),
             numbers: Numbers::default(),
             limits: Limits::default(),
             rival: None,
@@ -359,6 +362,8 @@ impl Instance {
             addresses: self.advertised.clone(),
         };
         self.numbers.adverts_sent += 1;
+        // At its end (after 136 years of seconds) nobody accepts it any more, as in keepalived.
+        self.sequence = self.sequence.saturating_add(1);
         self.numbers.zero_sent += u64::from(priority == 0);
         for envelope in self.envelopes(ctx.net) {
             self.ip_id = self.ip_id.wrapping_add(1).max(1);
@@ -366,8 +371,9 @@ impl Instance {
             ctx.out.push_back(Action::SendAdvert {
                 instance: self.id,
                 iface: self.advert_iface(),
-                packet: advert.emit(self.ip_id),
+                packet: advert.emit_with(self.ip_id, self.sequence),
                 priority,
+                sequence: self.sequence,
             });
         }
     }

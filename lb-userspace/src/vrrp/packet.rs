@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::model::{Auth, Family, Transport, VrrpVersion};
 
+mod ah;
 mod emit;
 mod envelope;
 mod ip;
@@ -31,6 +32,7 @@ const TYPE_ADVERTISEMENT: u8 = 1;
 /// RFC 2338 authentication types that survive on the wire.
 const AUTH_NONE: u8 = 0;
 const AUTH_PASS: u8 = 1;
+const AUTH_AH: u8 = 2;
 
 /// A packet whose structure is right; borrowed, nothing is copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,7 @@ pub struct View<'a> {
     version: VrrpVersion,
     /// The VRRP message, exactly as long as it must be.
     message: &'a [u8],
+    ah: Option<ah::Ah<'a>>,
 }
 
 impl<'a> View<'a> {
@@ -53,6 +56,7 @@ impl<'a> View<'a> {
             destination,
             ttl,
             message,
+            ah,
         } = ip::split(packet)?;
         if message.len() < FIXED {
             return Err(Reject::Length);
@@ -84,6 +88,7 @@ impl<'a> View<'a> {
             },
             version,
             message,
+            ah,
         };
         // RFC 9568 section 7.1 with erratum 8301; version 2 compares with its own interval, never 0.
         if version == VrrpVersion::V3 && view.interval().is_zero() {
@@ -152,6 +157,12 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The sequence number of AH, if that is around it.
+    #[must_use]
+    pub fn sequence(&self) -> Option<u32> {
+        self.ah.map(|ah| ah.sequence())
+    }
+
     /// The virtual addresses in the packet's order.
     pub fn addresses(&self) -> impl ExactSizeIterator<Item = IpAddr> + 'a {
         let count = usize::from(self.message[3]);
@@ -167,6 +178,7 @@ impl<'a> View<'a> {
     /// [`Reject::AuthType`] when the authentication is neither none nor PASS.
     pub fn to_advert(&self) -> Result<Advert, Reject> {
         let auth = match self.auth_type() {
+            _ if self.ah.is_some() => return Err(Reject::AuthType),
             AUTH_NONE => Auth::None,
             AUTH_PASS => Auth::Pass(trim_password(self.auth_data()).to_vec()),
             _ => return Err(Reject::AuthType),
@@ -193,6 +205,8 @@ pub struct Expect<'a> {
     pub version: VrrpVersion,
     /// Its authentication.
     pub auth: &'a Auth,
+    /// AH: the greatest sequence number so far.
+    pub sequence: u32,
     /// Its interval; compared in version 2 only.
     pub interval: Duration,
     /// Its addresses, sorted; `None` when they are not to be compared.
@@ -208,15 +222,25 @@ pub fn check(view: &View<'_>, expect: &Expect<'_>) -> Result<(), Reject> {
     if view.version() != expect.version {
         return Err(Reject::Version);
     }
-    match (view.version(), expect.auth) {
-        (VrrpVersion::V3, _) => {}
-        (VrrpVersion::V2, Auth::None) if view.auth_type() == AUTH_NONE => {}
-        (VrrpVersion::V2, Auth::Pass(password)) if view.auth_type() == AUTH_PASS => {
+    match (view.version(), expect.auth, &view.ah) {
+        (VrrpVersion::V3, _, None) => {}
+        (VrrpVersion::V2, Auth::None, None) if view.auth_type() == AUTH_NONE => {}
+        (VrrpVersion::V2, Auth::Pass(password), None) if view.auth_type() == AUTH_PASS => {
             if view.auth_data() != pad_password(password) {
                 return Err(Reject::AuthData);
             }
         }
-        (VrrpVersion::V2, Auth::None | Auth::Pass(_)) => return Err(Reject::AuthType),
+        (VrrpVersion::V2, Auth::Ah(password), Some(ah)) if view.auth_type() == AUTH_AH => {
+            if !ah.is_by(view.source(), password) {
+                return Err(Reject::AuthData);
+            }
+            if ah.sequence() <= expect.sequence {
+                return Err(Reject::Replay);
+            }
+        }
+        (VrrpVersion::V2 | VrrpVersion::V3, Auth::None | Auth::Pass(_) | Auth::Ah(_), _) => {
+            return Err(Reject::AuthType);
+        }
     }
     if view.version() == VrrpVersion::V2 && view.interval() != expect.interval {
         return Err(Reject::Interval);

@@ -53,6 +53,7 @@ impl Reject {
             | Reject::Source
             | Reject::OwnSource
             | Reject::OffSubnet
+            | Reject::Replay
             | Reject::NotListening => None,
         }
     }

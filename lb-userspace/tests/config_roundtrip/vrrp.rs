@@ -156,7 +156,11 @@ fn instance_of(family: Family) -> impl Strategy<Value = VrrpInstance> {
             (1u64..=4095).prop_map(|c| Duration::from_millis(c * 10))
         )
     ];
-    let auth = prop_oneof![Just(Auth::None), vec(1u8.., 1..=8).prop_map(Auth::Pass)];
+    let auth = prop_oneof![
+        Just(Auth::None),
+        vec(1u8.., 1..=8).prop_map(Auth::Pass),
+        vec(1u8.., 1..=8).prop_map(Auth::Ah)
+    ];
     let garp = (whole(), 1u32..9, whole(), 1u32..9, whole(), 0u32..9);
     (
         (
@@ -207,6 +211,10 @@ fn instance_of(family: Family) -> impl Strategy<Value = VrrpInstance> {
                     notify,
                 ),
             )| {
+                // Over IPv6 there is no version 2, and with AH nobody is MASTER at once.
+                let is_v2 = version == VrrpVersion::V2 && family == Family::V4;
+                let listens = is_v2 && priority != 255 && matches!(auth, Auth::Ah(_));
+                let initial_master = initial_master && !listens;
                 if initial_master || nopreempt && priority != 255 {
                     election.preempt_delay = Duration::ZERO;
                 }

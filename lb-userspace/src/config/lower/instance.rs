@@ -10,7 +10,7 @@ use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::keywords::Block;
 use crate::config::source::Span;
 use crate::config::tree::Node;
-use crate::model::{Family, Model, VrrpInstance, VrrpVersion};
+use crate::model::{Auth, Family, Model, VrrpInstance, VrrpVersion};
 
 impl Lower {
     pub(super) fn instances(
@@ -124,7 +124,8 @@ impl Lower {
             return None;
         }
         let advert_int = self.advert_int(&walked, version);
-        let auth = self.auth(&walked, version, &mut unsupported);
+        let auth = self.auth(&walked, version);
+        let initial_master = initial_master && !self.listens_first(&walked, &auth, priority);
         let nopreempt = self.nopreempt(&walked, initial_master, priority);
         let election = self.election(&walked, defaults, initial_master, nopreempt);
         let mcast_src_ip = self.source(&walked, family);
@@ -348,6 +349,25 @@ impl Lower {
             );
         }
         rounded
+    }
+
+    /// With AH a host must hear the others' sequence number before it speaks.
+    fn listens_first(&mut self, walked: &Walked<'_>, auth: &Auth, priority: u8) -> bool {
+        let ah = match auth {
+            Auth::Ah(_) => priority != 255,
+            Auth::None | Auth::Pass(_) => false,
+        };
+        if let Some(n) = self.last(walked, "state").filter(|_| ah) {
+            self.push(
+                Diagnostic::new(
+                    Code::Conflict,
+                    self.replaced(),
+                    "`state MASTER` does not go together with `auth_type AH`",
+                )
+                .at(n.whole(), "taken as BACKUP, as by keepalived"),
+            );
+        }
+        ah
     }
 
     fn nopreempt(&mut self, walked: &Walked<'_>, initial_master: bool, priority: u8) -> bool {

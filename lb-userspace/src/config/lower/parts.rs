@@ -19,34 +19,18 @@ pub(super) struct Garp {
 }
 
 impl Lower {
-    pub(super) fn auth(
-        &mut self,
-        walked: &Walked<'_>,
-        version: VrrpVersion,
-        unsupported: &mut Vec<Diagnostic>,
-    ) -> Auth {
+    pub(super) fn auth(&mut self, walked: &Walked<'_>, version: VrrpVersion) -> Auth {
         let Some(node) = self.last(walked, "authentication") else {
             return Auth::None;
         };
         let inner = self.walk(node.children(), Block::Authentication);
         let kind = self.last(&inner, "auth_type");
         let pass = self.last(&inner, "auth_pass");
-        let mut is_pass = false;
+        let mut known: Option<fn(Vec<u8>) -> Auth> = None;
         if let Some((n, w)) = kind.and_then(|n| n.args().first().map(|w| (n, w))) {
             match w.text.as_str() {
-                "PASS" => is_pass = true,
-                "AH" => {
-                    unsupported.push(
-                        Diagnostic::new(
-                            Code::Unsupported,
-                            Severity::Error,
-                            "`auth_type AH` is not supported",
-                        )
-                        .at(n.whole(), "IPsec AH, which RFC 3768 removed")
-                        .help("use PASS, or none, on all hosts of the virtual router"),
-                    );
-                    return Auth::None;
-                }
+                "PASS" => known = Some(Auth::Pass),
+                "AH" => known = Some(Auth::Ah),
                 t if t.eq_ignore_ascii_case("PASS") => {
                     self.push(
                         Diagnostic::new(
@@ -60,7 +44,7 @@ impl Lower {
                         )
                         .help("write `PASS`"),
                     );
-                    is_pass = true;
+                    known = Some(Auth::Pass);
                 }
                 _ => self.invalid(
                     n,
@@ -71,7 +55,7 @@ impl Lower {
             }
         }
         if version == VrrpVersion::V3 {
-            if is_pass {
+            if known.is_some() {
                 self.push(
                     Diagnostic::new(
                         Code::Conflict,
@@ -86,8 +70,8 @@ impl Lower {
             }
             return Auth::None;
         }
-        match (is_pass, pass.and_then(|n| n.args().first().map(|w| (n, w)))) {
-            (true, Some((n, w))) => {
+        match (known, pass.and_then(|n| n.args().first().map(|w| (n, w)))) {
+            (Some(auth), Some((n, w))) => {
                 let mut bytes = w.raw.clone().unwrap_or_else(|| w.text.clone().into_bytes());
                 if bytes.len() > 8 {
                     bytes.truncate(8);
@@ -100,20 +84,20 @@ impl Lower {
                         .at(n.whole(), "longer than 8 bytes"),
                     );
                 }
-                Auth::Pass(bytes)
+                auth(bytes)
             }
-            (true, None) => {
+            (Some(_), None) => {
                 self.push(
                     Diagnostic::new(
                         Code::Incomplete,
                         self.replaced(),
-                        "`auth_type PASS` without `auth_pass`",
+                        "`auth_type` without `auth_pass`",
                     )
                     .at(node.whole(), "there is no authentication, as in keepalived"),
                 );
                 Auth::None
             }
-            (false, Some((n, _))) => {
+            (None, Some((n, _))) => {
                 self.push(
                     Diagnostic::new(
                         Code::Incomplete,
@@ -125,7 +109,7 @@ impl Lower {
                 );
                 Auth::None
             }
-            (false, None) => Auth::None,
+            (None, None) => Auth::None,
         }
     }
 

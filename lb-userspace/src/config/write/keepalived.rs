@@ -232,9 +232,14 @@ fn instance(w: &mut Writer, i: &VrrpInstance, global: &Global) {
         w.line("version 3");
     }
     w.line(&format!("advert_int {}", seconds(i.advert_int)));
-    if let Auth::Pass(pass) = &i.auth {
+    let auth = match &i.auth {
+        Auth::None => None,
+        Auth::Pass(pass) => Some(("PASS", pass)),
+        Auth::Ah(pass) => Some(("AH", pass)),
+    };
+    if let Some((kind, pass)) = auth {
         w.open("authentication");
-        w.line("auth_type PASS");
+        w.line(&format!("auth_type {kind}"));
         w.line(&format!("auth_pass {}", word(pass)));
         w.close();
     }

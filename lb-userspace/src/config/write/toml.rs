@@ -214,7 +214,10 @@ fn instance(w: &mut String, i: &VrrpInstance, global: &Global) {
         key(w, "version", "3");
     }
     time(w, "advert_int", i.advert_int, None);
-    if let Auth::Pass(pass) = &i.auth {
+    if let Auth::Ah(_) = &i.auth {
+        key(w, "auth_type", "\"AH\"");
+    }
+    if let Auth::Pass(pass) | Auth::Ah(pass) = &i.auth {
         match std::str::from_utf8(pass) {
             Ok(text) => key(w, "auth_pass", &string(text)),
             Err(_) => key(w, "auth_pass", &format!("{pass:?}")),

@@ -18,6 +18,7 @@ impl Desk {
                     iface,
                     packet,
                     priority,
+                    sequence,
                 } => {
                     let name = self.router.name(instance).cloned();
                     let Some(name) = name else { continue };
@@ -27,6 +28,7 @@ impl Desk {
                             let record = Record {
                                 master: priority > 0,
                                 last_advert: now(),
+                                sequence,
                             };
                             self.note(&name, record);
                         }
@@ -68,6 +70,7 @@ impl Desk {
                 let record = Record {
                     master: false,
                     last_advert: now(),
+                    sequence: 0,
                 };
                 self.note(&t.name, record);
             }

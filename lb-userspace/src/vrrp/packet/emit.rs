@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::sum::{beside, fold, sum};
 use super::{
-    AUTH_DATA, AUTH_NONE, AUTH_PASS, Envelope, TYPE_ADVERTISEMENT, ip, message_len, pad_password,
+    AUTH_AH, AUTH_DATA, AUTH_NONE, AUTH_PASS, Envelope, TYPE_ADVERTISEMENT, ah, ip, message_len,
+    pad_password,
 };
 use crate::model::{Auth, Family, VrrpVersion};
 
@@ -35,12 +36,28 @@ impl Advert {
     /// The whole IP packet. IPv4: with identification `id`, TOS 0xc0, DF 0.
     #[must_use]
     pub fn emit(&self, id: u16) -> Vec<u8> {
+        self.emit_with(id, 0)
+    }
+
+    /// The same with a sequence number, which AH needs.
+    #[must_use]
+    pub fn emit_with(&self, id: u16, sequence: u32) -> Vec<u8> {
         let family = Family::of(self.source);
         let count = u8::try_from(self.addresses.len()).unwrap_or(u8::MAX);
         // At most 8 + 16 * 255 + 8 bytes.
         let len = message_len(self.version, family, count.into());
         let to = self.envelope.destination;
-        let mut out = ip::header(self.source, to, self.envelope.ttl, id, len);
+        let password = match (&self.auth, self.version, family) {
+            (Auth::Ah(password), VrrpVersion::V2, Family::V4) => Some(password),
+            (Auth::Ah(_) | Auth::None | Auth::Pass(_), _, _) => None,
+        };
+        let before = if password.is_some() { ah::LEN } else { 0 };
+        let with_ah = (id, password.is_some());
+        let mut out = ip::header(self.source, to, self.envelope.ttl, with_ah, before + len);
+        let ah_at = out.len();
+        if password.is_some() {
+            out.extend_from_slice(&ah::header(self.source, sequence));
+        }
         let start = out.len();
         let version = match self.version {
             VrrpVersion::V2 => 2u8,
@@ -57,6 +74,7 @@ impl Advert {
                 let auth = match self.auth {
                     Auth::None => AUTH_NONE,
                     Auth::Pass(_) => AUTH_PASS,
+                    Auth::Ah(_) => AUTH_AH,
                 };
                 let secs = u8::try_from(self.interval.as_secs()).unwrap_or(u8::MAX);
                 out.extend_from_slice(&[auth, secs, 0, 0]);
@@ -77,7 +95,7 @@ impl Advert {
         let pseudo = match self.version {
             VrrpVersion::V2 => {
                 out.extend_from_slice(&match &self.auth {
-                    Auth::None => [0; AUTH_DATA],
+                    Auth::None | Auth::Ah(_) => [0; AUTH_DATA],
                     Auth::Pass(password) => pad_password(password),
                 });
                 0
@@ -86,6 +104,9 @@ impl Advert {
         };
         let checksum = !fold(sum(pseudo, &out[start..]));
         out[start + 6..start + 8].copy_from_slice(&checksum.to_be_bytes());
+        if let Some(password) = password {
+            ah::seal(&mut out, ah_at, password);
+        }
         out
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::sum::{fold, sum};
-use super::{PROTOCOL, Reject, address};
+use super::{PROTOCOL, Reject, address, ah};
 use crate::model::Family;
 
 const V4_HEADER: usize = 20;
@@ -21,6 +21,8 @@ pub(super) struct Packet<'a> {
     pub(super) ttl: u8,
     /// What the header carries, without Ethernet padding.
     pub(super) message: &'a [u8],
+    /// AH, if that is around the message.
+    pub(super) ah: Option<ah::Ah<'a>>,
 }
 
 /// Reads the header.
@@ -55,14 +57,20 @@ fn v4(packet: &[u8]) -> Result<Packet<'_>, Reject> {
     if u16::from_be_bytes([ip[6], ip[7]]) & 0xbfff != 0 {
         return Err(Reject::Fragment);
     }
-    if ip[9] != PROTOCOL {
-        return Err(Reject::Protocol);
-    }
+    let (ah, message) = match ip[9] {
+        PROTOCOL => (None, &rest[header_len - V4_HEADER..total - V4_HEADER]),
+        ah::PROTOCOL => {
+            let (ah, message) = ah::split(&packet[..total], header_len)?;
+            (Some(ah), message)
+        }
+        _ => return Err(Reject::Protocol),
+    };
     Ok(Packet {
         source: address(&ip[12..16]),
         destination: address(&ip[16..20]),
         ttl: ip[8],
-        message: &rest[header_len - V4_HEADER..total - V4_HEADER],
+        message,
+        ah,
     })
 }
 
@@ -81,26 +89,40 @@ fn v6(packet: &[u8]) -> Result<Packet<'_>, Reject> {
         destination: address(&ip[24..40]),
         ttl: ip[7],
         message,
+        ah: None,
     })
 }
 
 /// The header of a packet that carries `len` bytes, at most 65,515 of them. Both addresses are to be of
-/// one family; `id` is the identification of IPv4.
-pub(super) fn header(source: IpAddr, destination: IpAddr, ttl: u8, id: u16, len: usize) -> Vec<u8> {
+/// one family; `id` is the identification of IPv4, and `with_ah` means that AH follows there.
+pub(super) fn header(
+    source: IpAddr,
+    destination: IpAddr,
+    ttl: u8,
+    (id, with_ah): (u16, bool),
+    len: usize,
+) -> Vec<u8> {
     match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            v4_header(source, destination, ttl, id, len)
+            let protocol = if with_ah { ah::PROTOCOL } else { PROTOCOL };
+            v4_header(source, destination, (ttl, protocol), id, len)
         }
         (source, destination) => v6_header(mapped(source), mapped(destination), ttl, len),
     }
 }
 
-fn v4_header(source: Ipv4Addr, destination: Ipv4Addr, ttl: u8, id: u16, len: usize) -> Vec<u8> {
+fn v4_header(
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    (ttl, protocol): (u8, u8),
+    id: u16,
+    len: usize,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(V4_HEADER + len);
     out.extend_from_slice(&[0x45, TOS]);
     out.extend_from_slice(&((V4_HEADER + len) as u16).to_be_bytes());
     out.extend_from_slice(&id.to_be_bytes());
-    out.extend_from_slice(&[0, 0, ttl, PROTOCOL, 0, 0]);
+    out.extend_from_slice(&[0, 0, ttl, protocol, 0, 0]);
     out.extend_from_slice(&source.octets());
     out.extend_from_slice(&destination.octets());
     let checksum = !fold(sum(0, &out));
@@ -139,7 +161,14 @@ pub fn family_of(packet: &[u8]) -> Option<Family> {
 #[must_use]
 pub fn vrid_of(packet: &[u8]) -> Option<u8> {
     let header_len = match family_of(packet)? {
-        Family::V4 => usize::from(packet.first()? & 0x0f) * 4,
+        Family::V4 => {
+            let before = if packet.get(9) == Some(&ah::PROTOCOL) {
+                ah::LEN
+            } else {
+                0
+            };
+            usize::from(packet.first()? & 0x0f) * 4 + before
+        }
         Family::V6 => V6_HEADER,
     };
     packet.get(header_len + 1).copied()

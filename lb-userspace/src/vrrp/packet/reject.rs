@@ -56,6 +56,8 @@ rejects! {
     AuthType = "auth_type", "wrong authentication type";
     /// Another password than configured.
     AuthData = "auth_data", "wrong password";
+    /// AH: a sequence number that was seen before: a copy, or a sender that began anew.
+    Replay = "replay", "sequence number of AH was seen before";
     /// Version 2: another advertisement interval than configured.
     Interval = "interval", "advertisement interval differs";
     /// Version 3: an advertisement interval of 0.

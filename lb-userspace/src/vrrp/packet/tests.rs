@@ -6,6 +6,7 @@ use super::sum::{fold, sum};
 use super::*;
 use crate::model::{OldChecksum, Unicast, UnicastPeer};
 
+mod ah;
 mod v6;
 
 const GROUP: IpAddr = Family::V4.group();
@@ -280,6 +281,7 @@ fn what_an_instance_expects_is_compared() {
         transport: &Transport::Multicast(GROUP),
         version: VrrpVersion::V2,
         auth: &password,
+        sequence: 0,
         interval: Duration::from_secs(1),
         addresses: Some(&own),
     };
@@ -369,6 +371,7 @@ fn rejected(packet: &[u8], transport: &Transport) -> Option<Reject> {
         transport,
         version: VrrpVersion::V3,
         auth: &Auth::None,
+        sequence: 0,
         interval: Duration::from_millis(50),
         addresses: Some(&own),
     };

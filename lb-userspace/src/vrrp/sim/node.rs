@@ -201,6 +201,7 @@ impl Node {
                 let resume = Resume {
                     was_master: self.was_master,
                     last_advert_sent: self.last_advert,
+                    sequence: 0,
                 };
                 let router = Router::new(
                     &Model {

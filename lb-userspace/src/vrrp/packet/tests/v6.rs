@@ -200,6 +200,7 @@ fn an_advert_must_come_the_way_that_is_configured() {
             transport: &transport,
             version: VrrpVersion::V3,
             auth: &Auth::None,
+            sequence: 0,
             interval: advert.interval,
             addresses: Some(&own),
         };

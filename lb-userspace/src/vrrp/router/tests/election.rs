@@ -203,6 +203,7 @@ fn a_master_that_was_restarted_does_not_wait_for_the_startup_delay() {
     let resume = Resume {
         was_master: true,
         last_advert_sent: now,
+        sequence: 0,
     };
     let host = delayed_start(5 * SECOND, &BTreeMap::from([("VI_1".to_owned(), resume)]));
     assert_eq!(host.state(), State::Master);

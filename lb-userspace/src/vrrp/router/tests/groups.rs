@@ -115,6 +115,7 @@ fn a_group_resumes_only_as_a_whole() {
     let was = Resume {
         was_master: true,
         last_advert_sent,
+        sequence: 0,
     };
     let both = BTreeMap::from([("outside".to_owned(), was), ("inside".to_owned(), was)]);
     let host = Host::resumed(

@@ -528,6 +528,7 @@ fn a_restarted_master_goes_on_when_nobody_can_have_taken_over() {
             Resume {
                 was_master,
                 last_advert_sent: start - age,
+                sequence: 0,
             },
         )])
     };

@@ -214,7 +214,23 @@ fn adverts_go_to_the_peers_alone_and_nothing_answers_them() -> Result<()> {
             (v.became_master == 1 && v.adverts_sent > 20).then_some(())
         })
     };
+    let answered = |lab: &Lab| {
+        lab.directors[1].host.ns.call(|| {
+            let text = std::fs::read_to_string("/proc/thread-self/net/snmp")?;
+            let mut lines = text.lines().filter(|l| l.starts_with("IcmpMsg:"));
+            let (names, values) = (lines.next(), lines.next());
+            let pairs = names
+                .unwrap_or_default()
+                .split(' ')
+                .zip(values.unwrap_or_default().split(' '));
+            let sent = pairs.into_iter().find(|(n, _)| *n == "OutType3");
+            anyhow::Ok(sent.map_or(0, |(_, v)| v.parse::<u64>().unwrap_or(0)))
+        })
+    };
     master(&lab)?;
+    // Until its daemon listens, its kernel answers.
+    lab.directors[1].wait_ready(LIMIT)?;
+    let before = answered(&lab)?;
     let heard = lab.directors[1].status()?.vrrp[0].adverts_received;
     wait_for("adverts at the backup", LIMIT, || {
         let now = lab.directors[1].status().ok()?.vrrp[0].adverts_received;
@@ -225,17 +241,7 @@ fn adverts_go_to_the_peers_alone_and_nothing_answers_them() -> Result<()> {
         .iter()
         .filter(|f| matches!(f.what, What::Advert { .. }));
     ensure!(adverts.count() == 0, "the client saw adverts");
-    let answered = lab.directors[1].host.ns.call(|| {
-        let text = std::fs::read_to_string("/proc/thread-self/net/snmp")?;
-        let mut lines = text.lines().filter(|l| l.starts_with("IcmpMsg:"));
-        let (names, values) = (lines.next(), lines.next());
-        let pairs = names
-            .unwrap_or_default()
-            .split(' ')
-            .zip(values.unwrap_or_default().split(' '));
-        let sent = pairs.into_iter().find(|(n, _)| *n == "OutType3");
-        anyhow::Ok(sent.map_or(0, |(_, v)| v.parse::<u64>().unwrap_or(0)))
-    })?;
+    let answered = answered(&lab)? - before;
     ensure!(
         answered == 0,
         "{answered} adverts were answered as unreachable"

@@ -14,3 +14,4 @@ pub mod realserver_cli;
 pub mod server_cli;
 pub mod status;
 pub mod view;
+pub mod vrrp_cli;

@@ -18,6 +18,7 @@
 //! - a restarted daemon keeps the addresses that it finds ([`Hold::Kept`]) and stays master when
 //!   no peer can have taken over.
 
+mod by_hand;
 mod config;
 mod election;
 mod event;
@@ -40,6 +41,7 @@ mod track;
 mod transport;
 mod vmac;
 
+pub use by_hand::Command;
 pub use config::{Policy, Resume};
 pub use event::{
     Action, Address, Applied, Event, Followed, InstanceId, LinkState, Notice, Reason, State,

@@ -68,7 +68,7 @@ fn daemon(outcome: Option<ReloadOutcome>) -> Daemon {
                         next: (end < 50_000).then_some(end),
                     })
                 }
-                Request::Server { .. } => Response::Error(ErrorReply {
+                Request::Server { .. } | Request::Vrrp { .. } => Response::Error(ErrorReply {
                     kind: ErrorKind::Failed,
                     message: "there is no such service".into(),
                 }),

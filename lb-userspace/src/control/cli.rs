@@ -14,6 +14,7 @@ use crate::control::realserver_cli::{self, RealServerCommand};
 use crate::control::server_cli::{self, DrainArgs, ServerArgs, SetCommand};
 use crate::control::status::Status;
 use crate::control::view::{self, Color, View, ipvs};
+use crate::control::vrrp_cli::{self, VrrpCommand};
 use crate::health::SetServer;
 use crate::io::control::{Client, ClientError};
 use crate::io::terminal;
@@ -66,6 +67,9 @@ enum Command {
     Disable(ServerArgs),
     /// End what was set by hand for a real server.
     Enable(ServerArgs),
+    /// Have this host give the role of master away, or take it.
+    #[command(subcommand)]
+    Vrrp(VrrpCommand),
     /// Check configuration files.
     Check(CheckArgs),
     /// Convert a configuration between keepalived.conf and TOML.
@@ -268,6 +272,7 @@ pub fn main() -> ExitCode {
         Command::Reload(args) => reload(&cli, args),
         Command::Set(command) => cli.steer(|daemon| server_cli::set(daemon, command)),
         Command::Drain(args) => cli.steer(|daemon| server_cli::drain(daemon, args)),
+        Command::Vrrp(command) => cli.steer(|daemon| vrrp_cli::run(daemon, command)),
         Command::Disable(args) => {
             cli.steer(|daemon| server_cli::change(daemon, args, SetServer::Disable))
         }

@@ -111,6 +111,32 @@ pub fn server<'s>(service: &'s ServiceStatus, text: &str) -> Result<&'s BackendS
     pick("real server", text, &choices)
 }
 
+/// The VRRP instance or sync group that `text` means, by its whole name, and its instances.
+///
+/// # Errors
+/// As [`pick`].
+pub fn vrrp<'s>(status: &'s Status, text: &str) -> Result<(&'s str, Vec<&'s str>), String> {
+    let instances = status.vrrp.iter().map(|v| v.name.as_str());
+    let groups = status.sync_groups.iter().map(|g| g.name.as_str());
+    let choices: Vec<Choice<&str>> = instances
+        .chain(groups)
+        .map(|name| Choice {
+            value: name,
+            names: vec![name.to_owned()],
+        })
+        .collect();
+    let name = pick("VRRP instance or sync group", text, &choices)?;
+    let group = status.sync_groups.iter().find(|g| {
+        // An instance brings its group with it.
+        g.name == name || g.members.iter().any(|m| m == name)
+    });
+    let members = group.map_or_else(
+        || vec![name],
+        |g| g.members.iter().map(String::as_str).collect(),
+    );
+    Ok((name, members))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

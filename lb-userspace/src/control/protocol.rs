@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::status::Status;
 use crate::health::{ByHand, SetServer};
 use crate::model::{Protocol, ServiceKey};
+use crate::vrrp::Command;
 
 /// Number of this protocol: raised with every change that an older side would misread.
 pub const PROTOCOL: u32 = 1;
@@ -85,6 +86,13 @@ pub enum Request {
         /// What to set.
         set: SetServer,
     },
+    /// Give the role of master away, or take it.
+    Vrrp {
+        /// An instance or a sync group.
+        name: String,
+        /// What to do.
+        command: Command,
+    },
 }
 
 /// Which connections, and from where in the table.
@@ -138,6 +146,8 @@ pub enum Response {
     Reload(ReloadReport),
     /// To [`Request::Server`].
     Server(ServerReport),
+    /// To [`Request::Vrrp`]: a sentence for each instance.
+    Vrrp(Vec<String>),
     /// The request was not served.
     Error(ErrorReply),
 }

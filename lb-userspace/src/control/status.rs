@@ -329,6 +329,10 @@ pub struct VrrpStatus {
     pub priority: u8,
     /// Priority that is sent.
     pub effective_priority: u8,
+    /// Released by hand: it takes nothing from a living master.
+    pub released: bool,
+    /// Taken over by hand: the priority is raised while it is master.
+    pub raised: bool,
     /// Interval of adverts: the own one as MASTER, the master's as BACKUP.
     pub advert_ms: u64,
     /// `nopreempt`.

@@ -209,6 +209,8 @@ impl Engine {
             },
             priority: conf.map_or(seen.priority, |c| c.priority),
             effective_priority: seen.priority,
+            released: seen.released,
+            raised: seen.raised,
             advert_ms: u64::try_from(seen.advert_interval.as_millis()).unwrap_or(u64::MAX),
             nopreempt: conf.is_some_and(|c| c.nopreempt),
             sent_to: conf.map(|c| sent_to(&c.transport)).unwrap_or_default(),

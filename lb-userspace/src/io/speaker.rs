@@ -29,7 +29,7 @@ use super::state::{HeldFile, Record, StateFile};
 use super::vrrp::VrrpSockets;
 use crate::model::Model;
 use crate::time::Time;
-use crate::vrrp::{Event, InstanceStatus, Limit, Order, Policy, Report, Resume, Router};
+use crate::vrrp::{Command, Event, InstanceStatus, Limit, Order, Policy, Report, Resume, Router};
 
 /// Reports that may wait for the engine: minutes of the worst flapping.
 const REPORTS: usize = 16_384;
@@ -74,6 +74,11 @@ pub struct Gone;
 #[derive(Debug)]
 enum Message {
     Order(Order),
+    Command {
+        name: String,
+        command: Command,
+        answer: std_mpsc::SyncSender<Result<Vec<String>, String>>,
+    },
     Status(std_mpsc::SyncSender<Vec<InstanceStatus>>),
 }
 
@@ -139,6 +144,25 @@ impl Speaker {
     pub fn status(&self) -> Result<Vec<InstanceStatus>, Gone> {
         let (answer, answered) = std_mpsc::sync_channel(1);
         self.send(Message::Status(answer))?;
+        answered.recv_timeout(ANSWER).map_err(|_| Gone)
+    }
+
+    /// Carries out a command by hand, as [`Router::command`].
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub fn command(
+        &self,
+        name: &str,
+        command: Command,
+    ) -> Result<Result<Vec<String>, String>, Gone> {
+        let (answer, answered) = std_mpsc::sync_channel(1);
+        let name = name.to_owned();
+        self.send(Message::Command {
+            name,
+            command,
+            answer,
+        })?;
         answered.recv_timeout(ANSWER).map_err(|_| Gone)
     }
 
@@ -319,6 +343,11 @@ impl Desk {
                     self.resync();
                 }
             }
+            Message::Command {
+                name,
+                command,
+                answer,
+            } => drop(answer.try_send(self.router.command(&name, command, now()))),
             // Who asked may have given up.
             Message::Status(answer) => drop(answer.try_send(self.router.status())),
         }

@@ -66,7 +66,7 @@ impl Instance {
             (Proto::Backup(_), Rank::Lower) => {
                 self.note_master(view, ctx);
                 self.on_successor(false, ctx);
-                if self.config.nopreempt || self.delays_preemption(ctx.now) {
+                if self.config.nopreempt || self.released || self.delays_preemption(ctx.now) {
                     self.follow(view, ctx);
                 }
                 Effect::None
@@ -193,6 +193,11 @@ impl Instance {
     /// BACKUP with the timer started anew.
     fn listen(&mut self, ctx: &Ctx<'_>) {
         let down_at = ctx.now + self.down_interval();
+        self.listen_until(down_at);
+    }
+
+    /// BACKUP with the timer set.
+    pub(super) fn listen_until(&mut self, down_at: Time) {
         let preempt_at = match &self.proto {
             Proto::Backup(backup) => backup.preempt_at,
             Proto::Init | Proto::Fault | Proto::Master(_) | Proto::Stopped => None,
@@ -254,6 +259,7 @@ impl Instance {
     /// Becomes master: the first advert goes out before the addresses are taken.
     pub(super) fn become_master(&mut self, reason: Reason, ctx: &mut Ctx<'_>) {
         self.forget_interval();
+        self.released = false;
         self.proto = Proto::Master(Master {
             advert_at: ctx.now + self.config.advert_int,
             reason,
@@ -275,6 +281,7 @@ impl Instance {
     ) {
         self.master = Some((from, priority));
         self.send_last_advert(ctx);
+        self.end_raise(ctx);
         self.linger(false, ctx);
         self.listen(ctx);
         self.report(State::Backup, reason, ctx);
@@ -344,6 +351,7 @@ impl Instance {
                 }
             }
         }
+        self.end_raise(ctx);
         self.report(State::Fault, reason, ctx);
     }
 
@@ -428,6 +436,9 @@ impl Instance {
     pub(super) fn down_reason(&self) -> Reason {
         match &self.proto {
             Proto::Backup(backup) if backup.resigned => Reason::MasterResigned,
+            Proto::Backup(_) if self.released && matches!(self.hold, HoldState::Offered { .. }) => {
+                Reason::NoSuccessor
+            }
             Proto::Backup(_) | Proto::Init | Proto::Fault | Proto::Master(_) | Proto::Stopped => {
                 Reason::MasterDown
             }

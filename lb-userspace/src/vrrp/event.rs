@@ -335,6 +335,12 @@ pub enum Reason {
     },
     /// The XDP program is not attached.
     NotReady,
+    /// An operator has it give the role away.
+    Released,
+    /// An operator has it take the role.
+    TakenOver,
+    /// It was released, and nobody took over.
+    NoSuccessor,
     /// The daemon stops.
     Shutdown,
     /// The instance was removed from the configuration.
@@ -365,6 +371,9 @@ impl fmt::Display for Reason {
             Reason::Script { name } => write!(f, "tracked script {name}"),
             Reason::Followed { what, name } => write!(f, "tracked {} {name}", what.name()),
             Reason::NotReady => f.write_str("the XDP program is not attached"),
+            Reason::Released => f.write_str("released by hand"),
+            Reason::TakenOver => f.write_str("taken over by hand"),
+            Reason::NoSuccessor => f.write_str("released by hand, and nobody took over"),
             Reason::Shutdown => f.write_str("shutdown"),
             Reason::Removed => f.write_str("removed from the configuration"),
         }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::by_hand::Raised;
 use super::config::{Policy, Resume};
 use super::event::{Action, Address, InstanceId, LinkState, Reason, State, Transition};
 use super::follow::{Following, must_be_up};
@@ -109,6 +110,10 @@ pub(super) struct Instance {
     pub(super) reason: Reason,
     pub(super) since: Time,
     pub(super) resume: Option<Resume>,
+    /// Released by hand: it takes nothing from a living master.
+    pub(super) released: bool,
+    /// It was made master by hand.
+    pub(super) raised: Option<Raised>,
     /// The last source address that was known, for the advert that says good-bye.
     pub(super) source: Option<IpAddr>,
     /// The last master heard.
@@ -168,6 +173,8 @@ impl Instance {
             reason: Reason::Started,
             since: now,
             resume,
+            released: false,
+            raised: None,
             source: None,
             master: None,
             last_advert: None,
@@ -403,6 +410,7 @@ impl Instance {
     /// Takes over an effective priority. A BACKUP's timer runs out as much earlier or later as it
     /// would have been set.
     pub(super) fn set_priority(&mut self, priority: u8, ctx: &mut Ctx<'_>) {
+        let priority = self.with_raise(priority);
         if priority == self.priority {
             return;
         }

@@ -46,22 +46,22 @@ struct Group {
 /// once with [`Event::Applied`].
 #[derive(Debug)]
 pub struct Router {
-    policy: Policy,
+    pub(super) policy: Policy,
     log_unknown_vrids: bool,
     /// When the last line about them was written, and how many came since.
     unknown_vrids: Limit,
     /// `vrrp_startup_delay`: until then instances stay in INIT.
     starts_at: Option<Time>,
-    instances: Vec<Instance>,
+    pub(super) instances: Vec<Instance>,
     groups: Vec<Group>,
     following: Following,
-    net: Net,
-    pace: Pace,
+    pub(super) net: Net,
+    pub(super) pace: Pace,
     ready: bool,
     stopping: bool,
     next_id: u32,
-    actions: VecDeque<Action>,
-    releases: Vec<(InstanceId, Address)>,
+    pub(super) actions: VecDeque<Action>,
+    pub(super) releases: Vec<(InstanceId, Address)>,
     peers: BTreeSet<(Arc<str>, [u8; 6], IpAddr)>,
     /// Packets that belong to no instance.
     unclaimed: Counters,
@@ -86,7 +86,7 @@ macro_rules! ctx {
         }
     };
 }
-use ctx;
+pub(super) use ctx;
 
 impl Router {
     /// A router whose instances are all in INIT. `ready` as in [`Event::Ready`]; `resume`: what a
@@ -282,6 +282,10 @@ impl Router {
                 .instances
                 .iter()
                 .all(|i| !i.hold.is_wanted() && !i.vips.iter().any(|v| v.retry_at.is_some()))
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping
     }
 
     /// Name of an instance that exists.
@@ -527,7 +531,7 @@ impl Router {
 
     /// What every step ends with: addresses that nobody needs are removed, instances that are done
     /// go away.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for (id, address) in std::mem::take(&mut self.releases) {
             let same = |a: &Address| {
                 a.iface == address.iface

@@ -39,6 +39,10 @@ pub struct InstanceStatus {
     pub vrid: u8,
     /// Its priority.
     pub priority: u8,
+    /// Released by hand: it takes nothing from a living master.
+    pub released: bool,
+    /// The priority was raised by hand.
+    pub raised: bool,
     /// The reported state.
     pub state: State,
     /// Why it is in this state.
@@ -90,6 +94,8 @@ impl Instance {
             interface: self.iface.to_string(),
             vrid: self.config.virtual_router_id,
             priority: self.priority,
+            released: self.released,
+            raised: self.raised.is_some(),
             state: self.reported,
             reason: self.reason.clone(),
             since: self.since,

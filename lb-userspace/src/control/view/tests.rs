@@ -115,6 +115,8 @@ fn instance(name: &str, state: VrrpState) -> VrrpStatus {
         effective_priority: 150,
         advert_ms: 1000,
         nopreempt: false,
+        released: false,
+        raised: false,
         sent_to: vec!["192.0.2.2".parse().unwrap()],
         master: None,
         master_priority: None,

@@ -107,6 +107,15 @@ fn notes(v: &VrrpStatus, table: &mut Table) {
             Tone::Plain,
         );
     }
+    if v.released {
+        let text = "by hand: released, takes nothing from a living master";
+        table.note(text.to_owned(), Tone::Fair);
+    }
+    if v.raised {
+        let (sent, own) = (v.effective_priority, v.priority);
+        let text = format!("by hand: taken over, priority {sent} (of {own}) while it is master");
+        table.note(text, Tone::Fair);
+    }
     // The group that everybody uses is worth no line.
     let usual = |to: &IpAddr| *to == Family::of(*to).group();
     if !v.sent_to.iter().all(usual) {

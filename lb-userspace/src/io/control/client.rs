@@ -16,6 +16,7 @@ use crate::control::protocol::{
 use crate::control::status::Status;
 use crate::health::SetServer;
 use crate::model::ServiceKey;
+use crate::vrrp::Command;
 
 /// How long the daemon may take for an answer; a bit more than it gives itself.
 const PATIENCE: Duration = Duration::from_secs(65);
@@ -177,6 +178,18 @@ impl Client {
         };
         match self.call(&request)? {
             Response::Server(report) => Ok(report),
+            _ => Err(ClientError::Unexpected),
+        }
+    }
+
+    /// Orders a VRRP instance or sync group to give the role of master away, or to take it.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn command(&mut self, name: &str, command: Command) -> Result<Vec<String>, ClientError> {
+        let name = name.to_owned();
+        match self.call(&Request::Vrrp { name, command })? {
+            Response::Vrrp(said) => Ok(said),
             _ => Err(ClientError::Unexpected),
         }
     }

@@ -62,7 +62,7 @@ fn engine(mut calls: tokio::sync::mpsc::Receiver<Call>) -> u64 {
                     next: (end < 10_000).then_some(end),
                 })
             }
-            Request::Server { .. } => Response::Error(ErrorReply {
+            Request::Server { .. } | Request::Vrrp { .. } => Response::Error(ErrorReply {
                 kind: ErrorKind::Failed,
                 message: "there is no such service".to_owned(),
             }),

@@ -18,6 +18,16 @@ use crate::io::control::Call;
 use crate::model::ServiceKey;
 use lb_common::reason::Kind;
 
+/// An answer, or why there is none.
+fn answer_to(done: Result<Response, String>) -> Response {
+    done.unwrap_or_else(|message| {
+        Response::Error(ErrorReply {
+            kind: ErrorKind::Failed,
+            message,
+        })
+    })
+}
+
 /// Who owns which ids, for a task beside the loop.
 struct Owners {
     services: BTreeMap<u16, ServiceKey>,
@@ -61,18 +71,17 @@ impl Daemon<'_> {
                 server,
                 set,
             } => {
-                let answer = match self.engine.set_server(service, *server, *set) {
-                    Ok(report) => {
-                        // Answered when it holds.
-                        self.turn();
-                        Response::Server(report)
-                    }
-                    Err(message) => Response::Error(ErrorReply {
-                        kind: ErrorKind::Failed,
-                        message,
-                    }),
+                let done = self.engine.set_server(service, *server, *set);
+                // Answered when it holds.
+                self.turn();
+                drop(call.reply.send(answer_to(done.map(Response::Server))));
+            }
+            Request::Vrrp { name, command } => {
+                let done = match self.speaker.command(name, *command) {
+                    Ok(done) => done,
+                    Err(gone) => Err(gone.to_string()),
                 };
-                drop(call.reply.send(answer));
+                drop(call.reply.send(answer_to(done.map(Response::Vrrp))));
             }
         }
     }

@@ -21,6 +21,18 @@ impl Router {
         }
     }
 
+    /// The instance of this name and its fellows, or the members of the group of this name.
+    pub(in super::super) fn named(&self, name: &str) -> Vec<usize> {
+        let mut instances = self.instances.iter();
+        match instances.position(|i| *i.name == *name && !i.removed) {
+            Some(at) => self.fellows(at).1,
+            None => {
+                let group = self.groups.iter().find(|g| *g.name == *name);
+                group.map_or_else(Vec::new, |g| self.indices(&g.members))
+            }
+        }
+    }
+
     fn indices(&self, members: &[InstanceId]) -> Vec<usize> {
         members
             .iter()

@@ -57,6 +57,7 @@ impl Router {
                 Some(at) => {
                     let mut instance = old.remove(at);
                     instance.tracks = tracks;
+                    let priority = instance.with_raise(priority);
                     if (&instance.config, instance.priority) != (config, priority) {
                         self.change(&mut instance, config, priority, now);
                     }

@@ -8,6 +8,7 @@ use crate::model::{
 use crate::vrrp::packet::{Advert, Envelope};
 use crate::vrrp::{Hold, Notice, State, Transition};
 
+mod by_hand;
 mod election;
 mod groups;
 mod pace;

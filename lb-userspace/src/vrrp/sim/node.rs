@@ -10,7 +10,7 @@ use crate::model::{
 };
 use crate::time::Time;
 use crate::vrrp::{
-    Action, Applied, Event, LinkState, Policy, Report, Resume, Router, State, Transition,
+    Action, Applied, Command, Event, LinkState, Policy, Report, Resume, Router, State, Transition,
 };
 
 pub(super) const IFACE: &str = "eth0";
@@ -279,6 +279,18 @@ impl Node {
         } else {
             self.give(&Event::Shutdown, world);
         }
+    }
+
+    /// A command by hand; of ours alone.
+    pub(super) fn command(&mut self, command: Command, world: Time) {
+        let now = self.clock(world);
+        let Daemon::Ours(router) = &mut self.daemon else {
+            panic!("nobody to order");
+        };
+        router
+            .command("VI_1", command, now)
+            .expect("it can be done");
+        self.work(world);
     }
 
     /// `kill -9`: addresses and what is on disk stay.

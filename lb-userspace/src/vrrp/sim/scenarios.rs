@@ -7,11 +7,11 @@ use super::world::World;
 use crate::model::Family;
 use crate::model::VrrpVersion::{self, V2, V3};
 
-const SPEEDS: [(VrrpVersion, u64); 3] = [(V2, 1000), (V3, 50), (V3, 10)];
+pub(super) const SPEEDS: [(VrrpVersion, u64); 3] = [(V2, 1000), (V3, 50), (V3, 10)];
 const MS: Duration = Duration::from_millis(1);
 
 /// 3 x interval and the longest skew there is, in the slowest clock.
-fn down(version: VrrpVersion, millis: u64) -> Duration {
+pub(super) fn down(version: VrrpVersion, millis: u64) -> Duration {
     let interval = Duration::from_millis(millis);
     let skew = match version {
         V2 => Duration::from_secs(1),
@@ -29,7 +29,7 @@ pub(super) fn family(seed: u64, version: VrrpVersion) -> Family {
 }
 
 /// A pair with priorities 100 and 99, both started and settled at a random phase.
-fn settled(seed: u64, speed: (VrrpVersion, u64), kinds: [Kind; 2]) -> World {
+pub(super) fn settled(seed: u64, speed: (VrrpVersion, u64), kinds: [Kind; 2]) -> World {
     let (version, millis) = speed;
     let nodes = kinds
         .into_iter()
@@ -47,8 +47,8 @@ fn settled(seed: u64, speed: (VrrpVersion, u64), kinds: [Kind; 2]) -> World {
     world
 }
 
-const OURS: [Kind; 2] = [Kind::Ours, Kind::Ours];
-const WITH_KEEPALIVED: [[Kind; 2]; 2] = [
+pub(super) const OURS: [Kind; 2] = [Kind::Ours, Kind::Ours];
+pub(super) const WITH_KEEPALIVED: [[Kind; 2]; 2] = [
     [Kind::Ours, Kind::Keepalived],
     [Kind::Keepalived, Kind::Ours],
 ];

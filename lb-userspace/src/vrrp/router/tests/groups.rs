@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn pair() -> (VrrpInstance, VrrpInstance, SyncGroup) {
+pub(super) fn pair() -> (VrrpInstance, VrrpInstance, SyncGroup) {
     let outside = instance("outside", "eth0", 61);
     let inside = VrrpInstance {
         addresses: vec![VirtualAddress {
@@ -21,7 +21,7 @@ fn pair() -> (VrrpInstance, VrrpInstance, SyncGroup) {
     (outside, inside, group)
 }
 
-const INSIDE_PEER: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 9);
+pub(super) const INSIDE_PEER: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 9);
 
 fn states(host: &Host) -> [State; 2] {
     [host.status(0).state, host.status(1).state]

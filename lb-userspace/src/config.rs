@@ -5,6 +5,7 @@
 //! statements, the table of keywords, and lowering, which fills in defaults and inheritance. Files are
 //! reached through [`FileSource`] only.
 
+mod agree;
 mod codes;
 mod command;
 mod diag;
@@ -19,6 +20,7 @@ mod write;
 
 use std::collections::BTreeMap;
 
+pub use agree::{Compared, compare};
 pub use diag::{
     Code, Diagnostic, JsonDiagnostic, JsonPlace, JsonRelated, Label, Severity, render, to_json,
 };
@@ -171,6 +173,15 @@ impl Loaded {
 /// keepalived.conf otherwise.
 #[must_use]
 pub fn load(path: &str, files: &dyn FileSource, options: &Options) -> Loaded {
+    load_with_tree(path, files, options).0
+}
+
+/// As [`load`], with the statements that were read.
+fn load_with_tree(
+    path: &str,
+    files: &dyn FileSource,
+    options: &Options,
+) -> (Loaded, Vec<tree::Node>) {
     if path.ends_with(".toml") || starts_with_a_table(path, files) {
         return load_toml(path, files, options);
     }
@@ -196,7 +207,8 @@ pub fn load(path: &str, files: &dyn FileSource, options: &Options) -> Loaded {
             diagnostics.retain(|d| d.severity == Severity::Error);
         }
     }
-    finish(model, diagnostics, left_out, read.sources)
+    let loaded = finish(model, diagnostics, left_out, read.sources);
+    (loaded, read.nodes)
 }
 
 /// No line of keepalived.conf starts with `[`.
@@ -211,12 +223,14 @@ fn starts_with_a_table(path: &str, files: &dyn FileSource) -> bool {
         .is_some_and(|l| l.starts_with(b"["))
 }
 
-fn load_toml(path: &str, files: &dyn FileSource, options: &Options) -> Loaded {
+fn load_toml(path: &str, files: &dyn FileSource, options: &Options) -> (Loaded, Vec<tree::Node>) {
     let mut sources = Sources::default();
     let text = match files.read(path).map(String::from_utf8) {
         Ok(Ok(text)) => text,
-        Ok(Err(_)) => return unreadable(path, "it is not UTF-8", sources),
-        Err(e) => return unreadable(path, &e, sources),
+        Ok(Err(_)) => {
+            return (unreadable(path, "it is not UTF-8", sources), Vec::new());
+        }
+        Err(e) => return (unreadable(path, &e, sources), Vec::new()),
     };
     let id = sources.add(path, text);
     let (nodes, mut diagnostics) =
@@ -227,7 +241,8 @@ fn load_toml(path: &str, files: &dyn FileSource, options: &Options) -> Loaded {
     };
     let lowered = lower::lower(&nodes, rules);
     diagnostics.extend(lowered.diagnostics);
-    finish(Some(lowered.model), diagnostics, lowered.left_out, sources)
+    let loaded = finish(Some(lowered.model), diagnostics, lowered.left_out, sources);
+    (loaded, nodes)
 }
 
 fn unreadable(path: &str, why: &str, sources: Sources) -> Loaded {

@@ -471,12 +471,39 @@ fn each_diagnostic_looks_as_it_should() {
         .expect("JSON");
         assert_eq!(json.as_array().map(Vec::len), Some(l.diagnostics.len()));
     }
+    seen.insert(two_files());
     let missing: Vec<&str> = Code::ALL
         .iter()
         .filter(|c| !seen.contains(c))
         .map(|c| c.name())
         .collect();
     assert!(missing.is_empty(), "no case shows {missing:?}");
+}
+
+/// What is said of two directors points into both files.
+fn two_files() -> Code {
+    let text = |interval: u8| {
+        format!(
+            "vrrp_instance VI_1 {{\n  interface eth0\n  virtual_router_id 51\n  priority {interval}0\n  \
+             advert_int {interval}\n  virtual_ipaddress {{\n    192.0.2.1/24\n  }}\n}}\n"
+        )
+    };
+    let files = [("a.conf", text(1)), ("b.conf", text(2))];
+    let files = MemoryFiles {
+        files: files.map(|(n, t)| (n.to_owned(), t.into_bytes())).into(),
+        host: "director".to_owned(),
+    };
+    let options = Options::default();
+    let compared = config::compare(["a.conf", "b.conf"], &files, [&options; 2]);
+    let shown = config::render(&compared.findings, &compared.sources, false);
+    assert_eq!(
+        shown,
+        "error[LB0045]: VI_1: advert_int differs\n \
+         --> a.conf:5:3\n  |\n5 |   advert_int 1\n  |   ^^^^^^^^^^^^ 1s\n  |\n \
+         ::: b.conf:5:3\n  |\n5 |   advert_int 2\n  |   ------------ 2s\n  |\n  \
+         = help: version 2 accepts no advert of another interval: both become master\n\n"
+    );
+    compared.findings[0].code
 }
 
 #[test]

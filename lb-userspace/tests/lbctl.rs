@@ -68,10 +68,12 @@ fn daemon(outcome: Option<ReloadOutcome>) -> Daemon {
                         next: (end < 50_000).then_some(end),
                     })
                 }
-                Request::Server { .. } | Request::Vrrp { .. } => Response::Error(ErrorReply {
-                    kind: ErrorKind::Failed,
-                    message: "there is no such service".into(),
-                }),
+                Request::Server { .. } | Request::Vrrp { .. } | Request::Log { .. } => {
+                    Response::Error(ErrorReply {
+                        kind: ErrorKind::Failed,
+                        message: "there is no such service".into(),
+                    })
+                }
                 Request::Reload { dry_run } => match outcome {
                     Some(outcome) => Response::Reload(ReloadReport {
                         outcome,

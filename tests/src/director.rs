@@ -55,6 +55,7 @@ pub struct Director {
     pins: PathBuf,
     starts: u32,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Director {
@@ -76,6 +77,7 @@ impl Director {
             pins: pins.to_owned(),
             starts: 0,
             arguments: Vec::new(),
+            environment: Vec::new(),
         };
         director.write_conf(conf)?;
         Ok(director)
@@ -90,6 +92,12 @@ impl Director {
     /// Further arguments for `lbd`.
     pub fn arguments<S: Into<String>>(&mut self, arguments: impl IntoIterator<Item = S>) {
         self.arguments = arguments.into_iter().map(Into::into).collect();
+    }
+
+    /// What `lbd` finds in its environment.
+    pub fn environment<'a>(&mut self, set: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        let owned = set.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned()));
+        self.environment = owned.collect();
     }
 
     /// Replaces the configuration file; [`Director::signal`] with SIGHUP makes the daemon read it.
@@ -152,6 +160,7 @@ impl Director {
                     .arg(file("state"));
                 fs::create_dir_all(file("state"))?;
                 c.args(&self.arguments);
+                c.envs(self.environment.iter().map(|(k, v)| (k, v)));
                 c
             }
             Kind::Keepalived => {

@@ -56,6 +56,8 @@ pub enum Code {
     Conflict,
     /// More than there is room for.
     TooMany,
+    /// What two directors must have in common and do not.
+    Disagree,
     /// The TOML text cannot be read.
     TomlSyntax,
     /// A field that the TOML file cannot have.
@@ -93,6 +95,7 @@ impl Code {
         Code::UnknownName,
         Code::Conflict,
         Code::TooMany,
+        Code::Disagree,
         Code::TomlSyntax,
         Code::TomlField,
         Code::TomlType,
@@ -128,6 +131,7 @@ impl Code {
             Code::UnknownName => "LB0042",
             Code::Conflict => "LB0043",
             Code::TooMany => "LB0044",
+            Code::Disagree => "LB0045",
             Code::TomlSyntax => "LB0050",
             Code::TomlField => "LB0051",
             Code::TomlType => "LB0052",

@@ -88,6 +88,13 @@ impl Sources {
         SourceId(clamp(self.files.len() - 1))
     }
 
+    /// Adds all files of others; by how much their numbers grow.
+    pub(crate) fn absorb(&mut self, others: &Sources) -> u32 {
+        let offset = clamp(self.files.len());
+        self.files.extend(others.files.iter().cloned());
+        offset
+    }
+
     /// The files in the order in which they were opened.
     pub fn files(&self) -> impl Iterator<Item = &Source> {
         self.files.iter()

@@ -70,6 +70,11 @@ enum Command {
     /// Have this host give the role of master away, or take it.
     #[command(subcommand)]
     Vrrp(VrrpCommand),
+    /// Change what lbd logs until it is restarted: error, warn, info, debug, trace, or a filter.
+    Log {
+        /// As `lbd --log-level` takes it.
+        level: String,
+    },
     /// Check configuration files.
     Check(CheckArgs),
     /// Convert a configuration between keepalived.conf and TOML.
@@ -272,6 +277,7 @@ pub fn main() -> ExitCode {
         Command::Reload(args) => reload(&cli, args),
         Command::Set(command) => cli.steer(|daemon| server_cli::set(daemon, command)),
         Command::Drain(args) => cli.steer(|daemon| server_cli::drain(daemon, args)),
+        Command::Log { level } => cli.steer(|daemon| log(daemon, level)),
         Command::Vrrp(command) => cli.steer(|daemon| vrrp_cli::run(daemon, command)),
         Command::Disable(args) => {
             cli.steer(|daemon| server_cli::change(daemon, args, SetServer::Disable))
@@ -401,6 +407,12 @@ fn reload(cli: &Cli, args: &ReloadArgs) -> Result<u8, CliError> {
         ReloadOutcome::Applied | ReloadOutcome::Unchanged | ReloadOutcome::WouldApply => 0,
         ReloadOutcome::Refused => 2,
     })
+}
+
+fn log(daemon: &mut Client, level: &str) -> Result<u8, CliError> {
+    let before = daemon.log(level)?;
+    writeln!(io::stdout(), "logging by {level}, {before} before")?;
+    Ok(0)
 }
 
 fn watch(cli: &Cli, args: &WatchArgs) -> Result<u8, CliError> {

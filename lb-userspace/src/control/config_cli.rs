@@ -16,6 +16,12 @@ pub struct CheckArgs {
     /// Configuration files: keepalived.conf, or TOML when the name ends in .toml.
     #[arg(required = true)]
     pub files: Vec<String>,
+    /// Compare with the configuration of the other director: what must agree and does not.
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<String>,
+    /// The id that `@id` lines of the other director's file are compared with.
+    #[arg(long, value_name = "ID", requires = "against")]
+    pub against_id: Option<String>,
     /// Warnings make the exit status 1.
     #[arg(long)]
     pub strict: bool,
@@ -66,6 +72,15 @@ pub fn check(args: &CheckArgs, color: Color) -> ExitCode {
         config_id: args.config_id.clone(),
         skip_unsupported: args.skip_unsupported,
     };
+    if let Some(other) = &args.against {
+        return match args.files.as_slice() {
+            [file] => against([file, other], &options, args, color),
+            _ => {
+                eprintln!("lbctl: --against goes with one file");
+                ExitCode::from(2)
+            }
+        };
+    }
     let mut worst = 0;
     let mut reports = Vec::new();
     let mut out = String::new();
@@ -89,6 +104,66 @@ pub fn check(args: &CheckArgs, color: Color) -> ExitCode {
     }
     print(&out);
     ExitCode::from(worst)
+}
+
+/// What `--json` prints with `--against`.
+#[derive(Serialize)]
+struct PairReport {
+    agree: bool,
+    files: Vec<FileReport>,
+    disagreements: Vec<JsonDiagnostic>,
+}
+
+/// Compares the files of a pair. Exit status: 0 they agree, 1 with warnings under `--strict`, 2 they do
+/// not, or one is refused.
+fn against(files: [&String; 2], options: &Options, args: &CheckArgs, color: Color) -> ExitCode {
+    let theirs = Options {
+        config_id: args.against_id.clone(),
+        ..options.clone()
+    };
+    let paths = files.map(String::as_str);
+    let compared = config::compare(paths, &RealFiles, [options, &theirs]);
+    let mut reports: Vec<FileReport> = Vec::new();
+    for (file, side) in files.into_iter().zip(&compared.sides) {
+        reports.push(report(file, side));
+    }
+    let of = |s| compared.findings.iter().filter(|d| d.severity == s).count();
+    let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));
+    let refused = reports.iter().any(|r| !r.ok);
+    let warned = warnings + reports.iter().map(|r| r.warnings).sum::<usize>();
+    let code = match (refused || errors > 0, warned > 0 && args.strict) {
+        (true, _) => 2,
+        (false, true) => 1,
+        (false, false) => 0,
+    };
+    let out = if args.json {
+        let disagreements = compared.findings.iter();
+        let report = PairReport {
+            agree: !refused && compared.findings.is_empty(),
+            files: reports,
+            disagreements: disagreements
+                .map(|d| config::to_json(d, &compared.sources))
+                .collect(),
+        };
+        serde_json::to_string_pretty(&report).unwrap_or_default() + "\n"
+    } else {
+        let mut out = String::new();
+        for (r, side) in reports.iter().zip(&compared.sides) {
+            out.push_str(&side.render(color == Color::On));
+            out.push_str(&summary(r));
+        }
+        let findings = config::render(&compared.findings, &compared.sources, color == Color::On);
+        out.push_str(&findings);
+        if !refused {
+            out.push_str(&match errors + warnings {
+                0 => "the two agree\n".to_owned(),
+                _ => format!("between the two: {errors} error(s), {warnings} warning(s)\n"),
+            });
+        }
+        out
+    };
+    print(&out);
+    ExitCode::from(code)
 }
 
 fn summary(r: &FileReport) -> String {

@@ -86,6 +86,11 @@ pub enum Request {
         /// What to set.
         set: SetServer,
     },
+    /// Log by another filter from now on.
+    Log {
+        /// A level, or a filter as `lbd --log-level` takes it.
+        filter: String,
+    },
     /// Give the role of master away, or take it.
     Vrrp {
         /// An instance or a sync group.
@@ -146,6 +151,8 @@ pub enum Response {
     Reload(ReloadReport),
     /// To [`Request::Server`].
     Server(ServerReport),
+    /// To [`Request::Log`]: the filter before.
+    Log(String),
     /// To [`Request::Vrrp`]: a sentence for each instance.
     Vrrp(Vec<String>),
     /// The request was not served.

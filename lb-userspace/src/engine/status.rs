@@ -106,6 +106,29 @@ impl Engine {
         }
     }
 
+    /// In one line: how many instances are what, and what services lack.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut states: BTreeMap<&str, usize> = BTreeMap::new();
+        for instance in &self.model.instances {
+            let last = self.transitions.get(&instance.name);
+            let state = last.map_or(vrrp::State::Init, |(t, _)| t.to);
+            *states.entry(state.name()).or_default() += 1;
+        }
+        let mut parts: Vec<String> = states.iter().map(|(s, n)| format!("{n} {s}")).collect();
+        let services = &self.model.services;
+        if !services.is_empty() {
+            let lost = |s: &&Service| self.health.quorum(&s.key).is_some_and(|(up, _)| !up);
+            let mut text = format!("{} service(s)", services.len());
+            match services.iter().filter(lost).count() {
+                0 => {}
+                n => text += &format!(", {n} without quorum"),
+            }
+            parts.push(text);
+        }
+        parts.join(", ")
+    }
+
     fn backends(
         &self,
         service: &Service,

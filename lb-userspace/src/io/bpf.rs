@@ -36,7 +36,7 @@ pub use counters::Counts;
 pub use decap::Decap;
 pub use error::BpfError;
 pub use flows::{ConnCount, FlowEntry, FlowScanner, TemplateEntry};
-pub use host::PinLock;
+pub use host::{PinLock, mount_bpffs};
 pub use iface::XdpMode;
 pub use sweep::{Sweeper, Swept};
 pub use sys::{TestRun, test_run};

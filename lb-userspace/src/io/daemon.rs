@@ -15,37 +15,29 @@ mod vmac;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use tracing_subscriber::EnvFilter;
 
 use super::bpf;
+use super::log::Log;
 use super::options::Options;
 
 /// `lbd`'s `main`.
 #[must_use]
 pub fn main() -> ExitCode {
     let options = Options::parse();
-    let filter = match EnvFilter::try_new(&options.log_level) {
-        Ok(filter) => filter,
+    let log = match Log::start(&options.log_level, options.log_to, options.log_facility) {
+        Ok(log) => log,
         Err(error) => {
-            eprintln!("lbd: --log-level {}: {error}", options.log_level);
+            eprintln!("lbd: the log: {error}");
             return ExitCode::from(2);
         }
     };
-    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr())
-        && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colour)
-        .with_target(false)
-        .init();
     if options.unload {
         return unload(&options);
     }
     if options.test {
         return load::test(&options);
     }
-    match run::run(&options) {
+    match run::run(&options, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(run::Exit::Refused) => ExitCode::from(2),
         Err(run::Exit::Failed(error)) => {

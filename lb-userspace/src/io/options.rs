@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use super::log::Target;
+
 /// The load balancer's daemon: VRRP, health checks, and the XDP program's tables.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "lbd", version, after_help = EXIT_CODES)]
@@ -59,6 +61,14 @@ pub struct Options {
     /// What is logged: error, warn, info, debug or trace, or a filter such as `info,lbd::vrrp=debug`.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: String,
+
+    /// Where the log goes.
+    #[arg(long, value_enum, value_name = "WHERE", default_value = "auto")]
+    pub log_to: Target,
+
+    /// Log to syslog with the facility local0 to local7, as keepalived does.
+    #[arg(short = 'S', long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=7))]
+    pub log_facility: Option<u8>,
 }
 
 const EXIT_CODES: &str = "Signals: TERM and INT hand the addresses over and stop (the program stays attached, see --unload); HUP reloads.\n\

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Gid, Pid, Uid};
 use tokio::process::Command;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -347,18 +347,21 @@ fn start(job: &Job, rules: &Rules) -> Result<Started, String> {
     let mut command = std::process::Command::new(program);
     command
         .args(script.command.get(1..).unwrap_or(&[]))
-        .uid(uid.as_raw())
-        .gid(gid.as_raw())
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(input.try_clone().map_err(words)?)
         .stderr(input);
+    if (uid, gid) != (Uid::effective(), Gid::effective()) {
+        // Which takes rights that are not kept where nobody needs them.
+        command.uid(uid.as_raw()).gid(gid.as_raw());
+    }
     for name in [
         "NOTIFY_SOCKET",
         "WATCHDOG_PID",
         "WATCHDOG_USEC",
         "LISTEN_FDS",
         "LISTEN_PID",
+        "JOURNAL_STREAM",
     ] {
         command.env_remove(name);
     }

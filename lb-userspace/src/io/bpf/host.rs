@@ -96,6 +96,35 @@ impl PinLock {
     }
 }
 
+/// Mounts bpffs at its usual place when `dir` is to lie there and nothing is there.
+///
+/// # Errors
+/// When it is to lie elsewhere, or cannot be mounted.
+pub fn mount_bpffs(dir: &Path) -> Result<(), BpfError> {
+    if on_bpffs(dir) {
+        return Ok(());
+    }
+    if !dir.starts_with(BPFFS) {
+        return Err(BpfError::PinDir {
+            path: dir.to_owned(),
+            why: "is not on a bpf filesystem; give a directory below /sys/fs/bpf".to_owned(),
+        });
+    }
+    mount(
+        Some("bpf"),
+        BPFFS,
+        Some("bpf"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+        Some("mode=0700"),
+    )
+    .map_err(|e| BpfError::Mount {
+        path: BPFFS.into(),
+        source: e.into(),
+    })?;
+    tracing::info!("mounted a bpf filesystem on {BPFFS}");
+    Ok(())
+}
+
 /// Makes the pin directory; mounts bpffs at its usual place when nothing is there.
 pub(super) fn make_pin_dir(dir: &Path) -> Result<(), BpfError> {
     let bad = |why: &str| BpfError::PinDir {
@@ -115,25 +144,7 @@ pub(super) fn make_pin_dir(dir: &Path) -> Result<(), BpfError> {
     {
         return Err(bad("a bpf filesystem takes no names with a dot"));
     }
-    if !on_bpffs(dir) {
-        if !dir.starts_with(BPFFS) {
-            return Err(bad(
-                "is not on a bpf filesystem; give a directory below /sys/fs/bpf",
-            ));
-        }
-        mount(
-            Some("bpf"),
-            BPFFS,
-            Some("bpf"),
-            MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
-            Some("mode=0700"),
-        )
-        .map_err(|e| BpfError::Mount {
-            path: BPFFS.into(),
-            source: e.into(),
-        })?;
-        tracing::info!("mounted a bpf filesystem on {BPFFS}");
-    }
+    mount_bpffs(dir)?;
     std::fs::create_dir_all(dir).map_err(|source| BpfError::Pin {
         action: "make",
         path: dir.to_owned(),

@@ -194,6 +194,18 @@ impl Client {
         }
     }
 
+    /// Logs by another filter from now on; gives the one before.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn log(&mut self, filter: &str) -> Result<String, ClientError> {
+        let filter = filter.to_owned();
+        match self.call(&Request::Log { filter })? {
+            Response::Log(before) => Ok(before),
+            _ => Err(ClientError::Unexpected),
+        }
+    }
+
     /// Asks for connections, page by page, and hands each to `each`; at most `limit` of them.
     ///
     /// # Errors

@@ -62,10 +62,12 @@ fn engine(mut calls: tokio::sync::mpsc::Receiver<Call>) -> u64 {
                     next: (end < 10_000).then_some(end),
                 })
             }
-            Request::Server { .. } | Request::Vrrp { .. } => Response::Error(ErrorReply {
-                kind: ErrorKind::Failed,
-                message: "there is no such service".to_owned(),
-            }),
+            Request::Server { .. } | Request::Vrrp { .. } | Request::Log { .. } => {
+                Response::Error(ErrorReply {
+                    kind: ErrorKind::Failed,
+                    message: "there is no such service".to_owned(),
+                })
+            }
             Request::Reload { dry_run } => Response::Reload(ReloadReport {
                 outcome: if dry_run {
                     ReloadOutcome::WouldApply

@@ -69,6 +69,8 @@ impl Daemon<'_> {
         self.remove_vmacs();
         self.make_vmacs();
         self.tell_virtual_macs();
+        let summary = self.engine.summary();
+        self.manager.status(&summary);
         self.notifier.look_after_readers();
         if turns.is_multiple_of(RESYNC_EVERY) {
             self.resync();

@@ -8,6 +8,7 @@ use crate::control::protocol::{ReloadOutcome, ReloadReport};
 use crate::engine::{Event, diff};
 use crate::io::clock::now;
 use crate::io::files::RealFiles;
+use crate::io::privileges;
 use crate::model::Model;
 
 /// What came of a reload, for the log.
@@ -23,6 +24,16 @@ pub(super) fn outcome_word(outcome: ReloadOutcome) -> &'static str {
 impl Daemon<'_> {
     /// Reads the configuration again and takes it over, unless it is refused or only tried.
     pub(super) fn reload(&mut self, dry_run: bool) -> ReloadReport {
+        if dry_run {
+            return self.reload_now(true);
+        }
+        self.manager.reloading();
+        let report = self.reload_now(false);
+        self.manager.ready();
+        report
+    }
+
+    fn reload_now(&mut self, dry_run: bool) -> ReloadReport {
         let read = load::read(self.options);
         let mut report = ReloadReport {
             outcome: ReloadOutcome::Refused,
@@ -34,7 +45,7 @@ impl Daemon<'_> {
         };
         let Some(model) = read.model.clone() else {
             if !dry_run {
-                say_diagnostics(&read);
+                say_diagnostics(&read, self.log);
                 self.config.refused = Some(format!("{} error(s)", read.errors));
             }
             return report;
@@ -68,6 +79,9 @@ impl Daemon<'_> {
             report.diagnostics.push_str(&format!("error: {error:#}\n"));
             report.errors += 1;
             return report;
+        }
+        if let Some(text) = privileges::given_up(&model) {
+            tracing::warn!("reload: {text}");
         }
         for line in &report.plan {
             tracing::info!("reload: {line}");

@@ -76,6 +76,13 @@ impl Daemon<'_> {
                 self.turn();
                 drop(call.reply.send(answer_to(done.map(Response::Server))));
             }
+            Request::Log { filter } => {
+                let done = self.log.set(filter);
+                if let Ok(before) = &done {
+                    tracing::info!("logging by {filter} now, {before} before");
+                }
+                drop(call.reply.send(answer_to(done.map(Response::Log))));
+            }
             Request::Vrrp { name, command } => {
                 let done = match self.speaker.command(name, *command) {
                     Ok(done) => done,

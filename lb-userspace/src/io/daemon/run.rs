@@ -22,13 +22,16 @@ use crate::io::check::{Finished, Prober};
 use crate::io::clock::now;
 use crate::io::control::{Limits, Server};
 use crate::io::files::RealFiles;
+use crate::io::log::Log;
 use crate::io::mail::Mailer;
 use crate::io::neigh::Resolver;
 use crate::io::netlink::{Change, Control, LinkTable, Watch};
 use crate::io::notify::Notifier;
 use crate::io::options::Options;
+use crate::io::privileges;
 use crate::io::processes::Processes;
 use crate::io::script::{Ended, Runner, Scripts};
+use crate::io::service::{Environment, ServiceManager};
 use crate::io::speaker::{self, Heard, Speaker};
 use crate::io::state::{HeldFile, StateFile, by_hand};
 use crate::io::trackfile::Files;
@@ -69,6 +72,9 @@ pub(super) type Ran = (u64, Option<(Ended, Duration)>);
 /// Everything that the loop owns.
 pub(super) struct Daemon<'o> {
     pub(super) options: &'o Options,
+    pub(super) log: &'o Log,
+    /// Who started this process.
+    pub(super) manager: ServiceManager,
     pub(super) engine: Engine,
     pub(super) plane: Option<DataPlane>,
     /// Taken with the plane: the pins are this daemon's alone.
@@ -106,25 +112,34 @@ pub(super) struct Daemon<'o> {
 }
 
 /// Runs until it is asked to stop.
-pub(super) fn run(options: &Options) -> Result<(), Exit> {
+pub(super) fn run(options: &Options, log: &Log) -> Result<(), Exit> {
     let read = load::read(options);
-    say_diagnostics(&read);
+    say_diagnostics(&read, log);
     let Some(model) = read.model.clone() else {
         return Err(Exit::Refused);
     };
+    if !model.services.is_empty() {
+        // It takes more than is kept. Where it fails, so does opening the data plane, and says why.
+        let _ = bpf::mount_bpffs(&options.pin);
+    }
+    privileges::drop_rights(&model).map_err(anyhow::Error::msg)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("starting the event loop")?;
-    runtime.block_on(serve(options, model, &read))?;
+    runtime.block_on(serve(options, log, model, &read))?;
     // What still reads the flow table must not hold up the exit.
     runtime.shutdown_background();
     Ok(())
 }
 
-pub(super) fn say_diagnostics(read: &load::Read) {
+pub(super) fn say_diagnostics(read: &load::Read, log: &Log) {
     for line in read.text.lines() {
-        eprintln!("{line}");
+        if log.is_stderr() {
+            eprintln!("{line}");
+        } else {
+            tracing::warn!("{line}");
+        }
     }
     for what in &read.left_out {
         tracing::warn!("left out: {what}");
@@ -134,7 +149,12 @@ pub(super) fn say_diagnostics(read: &load::Read) {
     }
 }
 
-async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyhow::Result<()> {
+async fn serve(
+    options: &Options,
+    log: &Log,
+    model: Arc<Model>,
+    read: &load::Read,
+) -> anyhow::Result<()> {
     let (refs, mut found_refs) = mpsc::channel(1);
     let (ended, mut ran) = mpsc::channel(SCRIPTS);
     // Ends last: it runs the scripts of the end.
@@ -150,7 +170,7 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
     let mut held = HeldFile::open(&options.state_dir);
     let (speaker, seat, mut heard) = Speaker::new()?;
     let mut daemon = Daemon::start(
-        options,
+        (options, log),
         Arc::clone(&model),
         read,
         (refs, prober, speaker),
@@ -180,6 +200,7 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
         options.config.display()
     );
 
+    daemon.manager.ready();
     while !daemon.stopped {
         let wake = wake(daemon.next_deadline());
         tokio::select! {
@@ -227,6 +248,7 @@ async fn serve(options: &Options, model: Arc<Model>, read: &load::Read) -> anyho
         }
         daemon.follow_servers();
         daemon.turn();
+        daemon.manager.turned(now());
     }
     daemon.remove_all_vmacs();
     drop(server);
@@ -249,7 +271,7 @@ fn wake(deadline: Option<Time>) -> Instant {
 
 impl<'o> Daemon<'o> {
     fn start(
-        options: &'o Options,
+        (options, log): (&'o Options, &'o Log),
         model: Arc<Model>,
         read: &load::Read,
         (refs, prober, speaker): (mpsc::Sender<Refs>, Prober, Speaker),
@@ -293,6 +315,8 @@ impl<'o> Daemon<'o> {
         let engine = Engine::new(start, begun, &mut || RealFiles.random());
         let mut daemon = Daemon {
             options,
+            log,
+            manager: ServiceManager::of(&Environment::own()),
             engine,
             plane,
             pins,
@@ -385,6 +409,7 @@ impl<'o> Daemon<'o> {
 
     fn shut_down(&mut self, signal: &str) {
         tracing::info!("{signal}: handing over");
+        self.manager.stopping();
         self.engine.handle(Event::Shutdown, now());
     }
 
@@ -477,10 +502,15 @@ impl<'o> Daemon<'o> {
     fn next_deadline(&self) -> Option<Time> {
         let at = now();
         let telling = self.untold.then(|| self.told.map_or(at, |t| t + TELL_GAP));
-        [self.engine.next_deadline(), self.resolver.due(at), telling]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.engine.next_deadline(),
+            self.resolver.due(at),
+            telling,
+            self.manager.next_feed(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 }
 

@@ -50,5 +50,5 @@ pub use event::{
 pub use numbers::Limit;
 pub use report::{Order, Report};
 pub use router::Router;
-pub use status::{Hold, InstanceStatus};
+pub use status::{Hold, InstanceStatus, RouterStatus};
 pub use transport::Listen;

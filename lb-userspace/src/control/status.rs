@@ -27,6 +27,9 @@ pub struct Status {
     pub reasons: Vec<ReasonStatus>,
     /// VRRP instances in the order of the configuration.
     pub vrrp: Vec<VrrpStatus>,
+    /// VRRP packets that belong to none of them and were not accepted.
+    #[serde(default)]
+    pub vrrp_unclaimed: Vec<Discarded>,
     /// Sync groups.
     pub sync_groups: Vec<SyncGroupStatus>,
     /// Health checks in the order of the configuration.

@@ -11,7 +11,8 @@ use crate::engine::{Engine, Sample};
 use crate::health::Target;
 use crate::model::{Service, ServiceKey, Transport, VrrpInstance, VrrpVersion};
 use crate::time::Time;
-use crate::vrrp::{self, InstanceStatus};
+use crate::vrrp::packet::Counters;
+use crate::vrrp::{self, InstanceStatus, RouterStatus};
 
 /// What the engine does not know itself and a [`Status`] has all the same.
 #[derive(Clone, Debug, Default)]
@@ -30,8 +31,8 @@ pub struct Surroundings {
     pub reasons: Vec<ReasonStatus>,
     /// Names of interfaces by index.
     pub interfaces: BTreeMap<u32, String>,
-    /// The VRRP router's instances.
-    pub vrrp: Vec<InstanceStatus>,
+    /// The VRRP router.
+    pub vrrp: RouterStatus,
     /// Seconds since 1970.
     pub unix_now: u64,
 }
@@ -78,6 +79,7 @@ impl Engine {
             .collect();
         let vrrp: Vec<VrrpStatus> = around
             .vrrp
+            .instances
             .iter()
             .map(|seen| {
                 let conf = self.model.instances.iter().find(|c| c.name == seen.name);
@@ -101,6 +103,7 @@ impl Engine {
             services,
             reasons: around.reasons,
             vrrp,
+            vrrp_unclaimed: discarded(&around.vrrp.unclaimed),
             sync_groups,
             checks: self.health.report(now),
         }
@@ -254,15 +257,7 @@ impl Engine {
                 reason: reason.name().to_owned(),
                 compare: reason.disagreement().unwrap_or_default().to_owned(),
             }),
-            discarded: seen
-                .rejected
-                .iter()
-                .filter(|(_, count)| *count > 0)
-                .map(|(why, count)| Discarded {
-                    reason: why.name().to_owned(),
-                    count,
-                })
-                .collect(),
+            discarded: discarded(&seen.rejected),
             addresses: seen
                 .addresses
                 .iter()
@@ -275,6 +270,16 @@ impl Engine {
                 .collect(),
         }
     }
+}
+
+fn discarded(counters: &Counters) -> Vec<Discarded> {
+    let counted = counters.iter().filter(|(_, count)| *count > 0);
+    counted
+        .map(|(why, count)| Discarded {
+            reason: why.name().to_owned(),
+            count,
+        })
+        .collect()
 }
 
 fn sent_to(transport: &Transport) -> Vec<IpAddr> {

@@ -29,7 +29,7 @@ use super::state::{HeldFile, Record, StateFile};
 use super::vrrp::VrrpSockets;
 use crate::model::Model;
 use crate::time::Time;
-use crate::vrrp::{Command, Event, InstanceStatus, Limit, Order, Policy, Report, Resume, Router};
+use crate::vrrp::{Command, Event, Limit, Order, Policy, Report, Resume, Router, RouterStatus};
 
 /// Reports that may wait for the engine: minutes of the worst flapping.
 const REPORTS: usize = 16_384;
@@ -74,12 +74,16 @@ pub struct Gone;
 #[derive(Debug)]
 enum Message {
     Order(Order),
+<<<<<<< HEAD
     Command {
         name: String,
         command: Command,
         answer: std_mpsc::SyncSender<Result<Vec<String>, String>>,
     },
     Status(std_mpsc::SyncSender<Vec<InstanceStatus>>),
+=======
+    Status(std_mpsc::SyncSender<RouterStatus>),
+>>>>>>> fa9f462 (vrrp: packets of no instance are shown; tests: random and mutated adverts move nothing)
 }
 
 /// The way to the thread. It ends with the process, or after [`Order::Shutdown`].
@@ -137,11 +141,11 @@ impl Speaker {
         self.send(Message::Order(order))
     }
 
-    /// A snapshot of every instance, in the order of the configuration.
+    /// A snapshot of the router.
     ///
     /// # Errors
     /// When the thread is gone.
-    pub fn status(&self) -> Result<Vec<InstanceStatus>, Gone> {
+    pub fn status(&self) -> Result<RouterStatus, Gone> {
         let (answer, answered) = std_mpsc::sync_channel(1);
         self.send(Message::Status(answer))?;
         answered.recv_timeout(ANSWER).map_err(|_| Gone)
@@ -349,7 +353,10 @@ impl Desk {
                 answer,
             } => drop(answer.try_send(self.router.command(&name, command, now()))),
             // Who asked may have given up.
-            Message::Status(answer) => drop(answer.try_send(self.router.status())),
+            Message::Status(answer) => drop(answer.try_send(RouterStatus {
+                instances: self.router.status(),
+                unclaimed: *self.router.unclaimed(),
+            })),
         }
         self.perform();
     }

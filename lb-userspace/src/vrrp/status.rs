@@ -28,6 +28,15 @@ pub enum Hold {
     Lingering,
 }
 
+/// A snapshot of the router.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RouterStatus {
+    /// Every instance, in the order of the configuration.
+    pub instances: Vec<InstanceStatus>,
+    /// Packets that belong to no instance, by reason.
+    pub unclaimed: Counters,
+}
+
 /// A snapshot of one instance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InstanceStatus {

@@ -315,6 +315,10 @@ fn sample() -> Status {
                 ..instance("outside-4", VrrpState::Fault)
             },
         ],
+        vrrp_unclaimed: vec![Discarded {
+            reason: "unknown_vrid".into(),
+            count: 12,
+        }],
         sync_groups: vec![SyncGroupStatus {
             name: "G1".into(),
             state: VrrpState::Master,

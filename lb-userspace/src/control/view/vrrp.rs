@@ -67,6 +67,11 @@ pub fn vrrp(status: &Status, color: Color) -> String {
         out.push('\n');
         out += &table.render(color);
     }
+    if !status.vrrp_unclaimed.is_empty() {
+        let each = status.vrrp_unclaimed.iter();
+        let each: Vec<String> = each.map(|d| format!("{} {}", d.reason, d.count)).collect();
+        out += &format!("\npackets of no instance: {}\n", each.join(", "));
+    }
     out
 }
 

@@ -11,7 +11,7 @@ use lb_tests::lab::{Lab, Spec};
 use lb_tests::prober::let_answers_in;
 use lb_tests::random::Random;
 use lb_userspace::io::vrrp::VrrpSockets;
-use lb_userspace::model::{Auth, Transport, VrrpVersion};
+use lb_userspace::model::{Auth, Family, Transport, VrrpVersion};
 use lb_userspace::vrrp::Listen;
 use lb_userspace::vrrp::packet::{Advert, Envelope};
 
@@ -79,7 +79,7 @@ fn random(random: &mut Random) -> Vec<u8> {
 /// An advert that is right, and loses.
 fn base(version: u8) -> Advert {
     Advert {
-        source: SPARE,
+        source: SPARE.into(),
         envelope: Envelope::MULTICAST,
         version: match version {
             2 => VrrpVersion::V2,
@@ -92,7 +92,7 @@ fn base(version: u8) -> Advert {
             2 => Auth::Pass(b"1111".to_vec()),
             _ => Auth::None,
         },
-        addresses: vec![Ipv4Addr::new(10, 77, 0, 100)],
+        addresses: vec![Ipv4Addr::new(10, 77, 0, 100).into()],
     }
 }
 
@@ -113,6 +113,8 @@ fn mutated(version: u8, random: &mut Random) -> Vec<u8> {
         1 => packet.extend((0..below(random, 64)).map(|_| below(random, 256) as u8)),
         _ => {}
     }
+    // Not another family's packet: the kernel would not bring it here.
+    packet[0] = 0x40 | packet[0] & 0xf;
     if below(random, 4) != 0 {
         mend(&mut packet, version);
     }
@@ -125,7 +127,7 @@ fn send(lab: &Lab, packets: Vec<Vec<u8>>) -> Result<Duration> {
     let (link, index) = (spare.link.clone(), spare.ns.index(&spare.link)?);
     spare.ns.block_on(async move {
         let mut sockets = VrrpSockets::new()?;
-        sockets.open(&link, index, &Listen::to(&Transport::default()))?;
+        sockets.open(&link, index, &Listen::to(&Transport::default(), Family::V4))?;
         let start = Instant::now();
         for (n, packet) in packets.iter().enumerate() {
             if n % 100 == 0 {
@@ -195,13 +197,14 @@ fn nothing_moves(version: u8) -> Result<()> {
         let vrrp = &status.vrrp[0];
         let expected = u64::from(director.name() == lab.directors[0].name());
         assert_eq!(vrrp.became_master, expected, "{}", lab.logs());
-        // Some of the mutated ones are right, and lose; nothing else is left without a name.
+        // Some of the mutated ones are right, and lose. The bridge between looks for IGMP and keeps packets
+        // whose IP header is malformed.
         let refused = vrrp.discarded.iter().chain(&status.vrrp_unclaimed);
         let refused: u64 = refused.map(|d| d.count).sum();
         let counted = refused + vrrp.adverts_received;
         let sent = (2 * seconds * RATE) as u64;
-        ensure!(counted >= sent, "{counted} of {sent} were counted");
-        ensure!(refused > sent * 3 / 4, "only {refused} were refused");
+        ensure!(counted > sent * 3 / 4, "{counted} of {sent} were counted");
+        ensure!(vrrp.discarded.len() > 7, "{:?}", vrrp.discarded);
         let lines = director.log().lines().count() - before;
         let most = end.since(start).as_secs() as usize + 2;
         assert!(lines <= most, "{lines} lines\n{}", director.log());

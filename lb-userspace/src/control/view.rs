@@ -18,7 +18,8 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 
 use crate::control::status::{
-    BackendStatus, CheckStatus, ReasonStatus, ServiceStatus, Status, SyncGroupStatus, VrrpStatus,
+    BackendStatus, CheckStatus, Discarded, ReasonStatus, ServiceStatus, Status, SyncGroupStatus,
+    VrrpStatus,
 };
 use crate::health::ByHand;
 
@@ -108,6 +109,8 @@ pub enum Part<'a> {
         instances: &'a [VrrpStatus],
         /// Their groups.
         sync_groups: &'a [SyncGroupStatus],
+        /// Packets that belong to none of them.
+        unclaimed: &'a [Discarded],
     },
     /// Of [`View::Health`].
     Health {
@@ -132,6 +135,7 @@ pub fn part(view: View, status: &Status) -> Part<'_> {
         View::Vrrp => Part::Vrrp {
             instances: &status.vrrp,
             sync_groups: &status.sync_groups,
+            unclaimed: &status.vrrp_unclaimed,
         },
         View::Health => Part::Health {
             services: &status.services,

@@ -74,16 +74,12 @@ pub struct Gone;
 #[derive(Debug)]
 enum Message {
     Order(Order),
-<<<<<<< HEAD
     Command {
         name: String,
         command: Command,
         answer: std_mpsc::SyncSender<Result<Vec<String>, String>>,
     },
-    Status(std_mpsc::SyncSender<Vec<InstanceStatus>>),
-=======
     Status(std_mpsc::SyncSender<RouterStatus>),
->>>>>>> fa9f462 (vrrp: packets of no instance are shown; tests: random and mutated adverts move nothing)
 }
 
 /// The way to the thread. It ends with the process, or after [`Order::Shutdown`].

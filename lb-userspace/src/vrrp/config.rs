@@ -30,6 +30,11 @@ pub struct Policy {
     pub stretch_adverts: u32,
     /// How often the same notice may be given.
     pub notice_gap: Duration,
+    /// How often an instance may say that something was rejected, whatever it is: who sends nonsense
+    /// does not fill the log.
+    pub line_gap: Duration,
+    /// How often an instance may name a new master.
+    pub master_gap: Duration,
     /// How often an instance may say that it heard an advert of lower priority.
     pub heard_gap: Duration,
     /// How soon a refused address is tried again.
@@ -49,6 +54,8 @@ impl Default for Policy {
             stretch_floor: Duration::from_secs(1),
             stretch_adverts: 3,
             notice_gap: Duration::from_secs(10),
+            line_gap: Duration::from_secs(1),
+            master_gap: Duration::from_millis(100),
             heard_gap: Duration::from_millis(100),
             retry: Duration::from_secs(1),
         }

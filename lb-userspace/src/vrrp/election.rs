@@ -64,9 +64,17 @@ impl Instance {
                 Effect::None
             }
             (Proto::Backup(_), Rank::Lower) => {
-                self.note_master(view, ctx);
+                let follows =
+                    self.config.nopreempt || self.released || self.delays_preemption(ctx.now);
+                // Beside a master that is better than this host it is none.
+                let another = |(known, priority): (IpAddr, u8)| {
+                    known != view.source() && priority >= self.priority
+                };
+                if follows || !self.master.is_some_and(another) {
+                    self.note_master(view, ctx);
+                }
                 self.on_successor(false, ctx);
-                if self.config.nopreempt || self.released || self.delays_preemption(ctx.now) {
+                if follows {
                     self.follow(view, ctx);
                 }
                 Effect::None
@@ -212,7 +220,10 @@ impl Instance {
 
     fn note_master(&mut self, view: &View<'_>, ctx: &mut Ctx<'_>) {
         let (from, priority) = (view.source(), view.priority());
-        if self.master.is_none_or(|(known, _)| known != from) {
+        let gap = ctx.policy.master_gap;
+        if self.master.is_none_or(|(known, _)| known != from)
+            && self.limits.new_master.pass(gap, ctx.now).is_some()
+        {
             self.notice(Notice::NewMaster { from, priority }, ctx);
         }
         self.master = Some((from, priority));

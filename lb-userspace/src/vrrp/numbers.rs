@@ -9,10 +9,6 @@ use super::packet::{Counters, Reject};
 use super::report::Report;
 use crate::time::Time;
 
-/// How often an instance may say that something was rejected, whatever it is: who sends nonsense does
-/// not fill the log.
-const REJECT_GAP: Duration = Duration::from_secs(1);
-
 /// Numbers for the status.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Numbers {
@@ -68,6 +64,7 @@ pub(super) struct Limits {
     rejects: [Limit; Reject::ALL.len()],
     /// Whatever was rejected.
     any: Limit,
+    pub(super) new_master: Limit,
     lower: Limit,
     heard_lower: Limit,
 }
@@ -87,7 +84,9 @@ impl Instance {
         }
         let gap = ctx.policy.notice_gap;
         let Limits { rejects, any, .. } = &mut self.limits;
-        if let Some(count) = rejects[reject as usize].pass_with(gap, any, REJECT_GAP, ctx.now) {
+        if let Some(count) =
+            rejects[reject as usize].pass_with(gap, any, ctx.policy.line_gap, ctx.now)
+        {
             self.notice(
                 Notice::AdvertRejected {
                     reason: reject,

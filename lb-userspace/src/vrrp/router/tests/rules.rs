@@ -632,3 +632,17 @@ fn while_adverts_wait_to_be_read_nobody_loses_patience_but_a_master_goes_on() {
     let sent = |a: &Action| matches!(a, Action::SendAdvert { .. });
     assert!(host.take().iter().any(sent));
 }
+
+#[test]
+fn who_is_worse_beside_a_living_master_is_not_taken_for_the_master() {
+    let mut host = Host::one(config());
+    host.hear(&config(), HIGHER_PEER, 200);
+    host.take();
+    for _ in 0..10 {
+        host.hear(&config(), LOWER_PEER, 1);
+        host.hear(&config(), HIGHER_PEER, 200);
+        host.run(Duration::from_millis(200));
+    }
+    assert_eq!(Host::notices(&host.take()), []);
+    assert_eq!(host.status(0).master, Some((HIGHER_PEER, 200)));
+}

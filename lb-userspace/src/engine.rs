@@ -403,7 +403,7 @@ impl Engine {
         let mut told = Vec::new();
         match &report {
             Report::LearnedPeer { mac, addr, .. } => {
-                self.learn_peer(*mac, (*addr).into());
+                self.learn_peer(*mac, *addr);
             }
             Report::Transition(t) => {
                 let last = (t.clone(), now);

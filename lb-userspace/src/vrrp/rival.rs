@@ -39,7 +39,7 @@ impl Reject {
             Reject::Interval => Some("advert_int"),
             Reject::Count | Reject::AddressList => Some("virtual_ipaddress"),
             Reject::Destination | Reject::NotPeer => {
-                Some("unicast_peer, mcast_dst_ip or vrrp_mcast_group4")
+                Some("unicast_peer, mcast_dst_ip, vrrp_mcast_group4 or vrrp_mcast_group6")
             }
             Reject::IpHeader
             | Reject::Fragment

@@ -441,7 +441,7 @@ impl Router {
             let addr = view.source();
             if self
                 .peers
-                .insert((Arc::clone(&iface), src_mac, addr.into()))
+                .insert((Arc::clone(&iface), src_mac, addr))
             {
                 self.actions.push_back(Action::Report(Report::LearnedPeer {
                     iface,

@@ -439,10 +439,7 @@ impl Router {
         {
             let iface: Arc<str> = Arc::clone(&self.instances[at].iface);
             let addr = view.source();
-            if self
-                .peers
-                .insert((Arc::clone(&iface), src_mac, addr))
-            {
+            if self.peers.insert((Arc::clone(&iface), src_mac, addr)) {
                 self.actions.push_back(Action::Report(Report::LearnedPeer {
                     iface,
                     mac: src_mac,

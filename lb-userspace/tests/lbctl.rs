@@ -281,3 +281,32 @@ fn a_mistyped_word_is_explained_by_the_nearest() {
     let said = text(&o.stderr);
     assert!(said.contains("did you mean `lthreshold`?"), "{said}");
 }
+
+#[test]
+fn all_keywords_are_counted_by_what_becomes_of_them() {
+    let o = command(&["explain", "--all"]).output().unwrap();
+    let text = String::from_utf8(o.stdout).unwrap();
+    let last = text.lines().last().unwrap();
+    let numbers: Vec<usize> = last
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|n| n.parse().ok())
+        .collect();
+    let [all, acted, without, refused] = numbers[..] else {
+        panic!("{last}");
+    };
+    assert_eq!(all, acted + without + refused, "{last}");
+    let lines = |words: &[&str]| {
+        let has = |l: &&str| words.iter().any(|w| l.trim_start().starts_with(w));
+        text.lines().filter(has).count()
+    };
+    assert_eq!(text.lines().filter(|l| l.contains("   (in ")).count(), all);
+    assert_eq!(lines(&["not supported yet"]), refused);
+    assert_eq!(
+        lines(&[
+            "known, no effect",
+            "known, has no meaning",
+            "no effect any more"
+        ]),
+        without
+    );
+}

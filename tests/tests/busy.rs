@@ -11,6 +11,7 @@ use lb_tests::conf::PairConf;
 use lb_tests::director::Kind;
 use lb_tests::lab::{Lab, Spec};
 use lb_tests::recorder::What;
+use nix::sys::signal::Signal;
 
 const ADVERT: Duration = Duration::from_millis(10);
 const LIMIT: Duration = Duration::from_secs(20);
@@ -155,6 +156,23 @@ fn a_daemon_that_is_busy_with_itself_is_never_late() -> Result<()> {
         busiest > ADVERT * 3,
         "{busiest:?} is too short to show anything"
     );
+    assert_eq!(elections(&lab), before, "{}", lab.logs());
+    lab.finish()
+}
+
+#[test]
+fn a_backup_that_was_stopped_does_not_take_over_from_a_master_that_went_on() -> Result<()> {
+    let lab = pair([Kind::Lbd; 2])?;
+    let before = elections(&lab);
+    for _ in 0..5 {
+        lab.directors[1].signal(Signal::SIGSTOP)?;
+        // Many times its patience, and less than the socket has room for.
+        pause(ADVERT * 100)?;
+        lab.directors[1].signal(Signal::SIGCONT)?;
+        // It has read what arrived when it answers, and would have taken over by then.
+        lab.directors[1].status()?;
+        pause(ADVERT * 10)?;
+    }
     assert_eq!(elections(&lab), before, "{}", lab.logs());
     lab.finish()
 }

@@ -15,13 +15,13 @@ use super::IFACE_SLOTS;
     )
 )]
 pub struct Iface {
-    /// Its index; 0 is an empty slot. Its place is [`iface_slot`] of 0 .. [`IFACE_PROBES`].
+    /// Its index; 0 is an empty slot. Its place is [`iface_slot`] of 0 .. [`IFACE_PROBES`](super::IFACE_PROBES).
     pub ifindex: u32,
     /// Its MAC: only frames for it, or for one of `virtual_macs`, are balanced.
     pub mac: [u8; 6],
     /// Reserved.
     pub reserved: [u8; 6],
-    /// The bits [`mac_bloom`] of all MACs in the table of peers, so that only frames that may come
+    /// The bits [`mac_bloom`](super::mac_bloom) of all MACs in the table of peers, so that only frames that may come
     /// from one pay for looking it up. The same on every interface.
     pub peer_bloom: u64,
     /// Reserved.

@@ -267,8 +267,27 @@ pub fn explain(args: &ExplainArgs) -> ExitCode {
         }
         return ExitCode::from(1);
     }
+    if args.all {
+        out.push_str(&counted());
+    }
     print(&out);
     ExitCode::SUCCESS
+}
+
+/// How many keywords there are of each kind, in all blocks.
+fn counted() -> String {
+    let (mut acted, mut without, mut refused) = (0, 0, 0);
+    for k in Block::ALL.iter().flat_map(|block| block.keywords()) {
+        match k.status {
+            Status::Acted | Status::Own | Status::Old(_) => acted += 1,
+            Status::NoEffect | Status::NotNeeded | Status::Removed(_) => without += 1,
+            Status::Unsupported => refused += 1,
+        }
+    }
+    let all = acted + without + refused;
+    format!(
+        "\n{all} keywords: {acted} acted on, {without} known without effect, {refused} refused\n"
+    )
 }
 
 fn explain_one(block: Block, k: &Keyword, out: &mut String) {

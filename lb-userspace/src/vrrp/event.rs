@@ -73,7 +73,7 @@ pub enum Event<'a> {
         /// What came of it.
         outcome: Applied,
     },
-    /// The outcome of an [`Action::RunScript`].
+    /// The outcome of a [`Report::RunScript`].
     ScriptEnded {
         /// Its number.
         run: u64,

@@ -223,7 +223,7 @@ fn list<'a>(lines: &[&'a str], head: &str) -> Vec<&'a str> {
 }
 
 /// A virtual address in keepalived's words.
-fn printed(a: &VirtualAddress, interface: &str) -> String {
+fn printed(a: &VirtualAddress, dev: &str) -> String {
     let mut s = a.addr.to_string();
     let bits = if a.addr.is_ipv4() { 32 } else { 128 };
     if a.prefix_len != bits {
@@ -238,7 +238,7 @@ fn printed(a: &VirtualAddress, interface: &str) -> String {
         };
         s.push_str(&format!(" brd {brd}"));
     }
-    s.push_str(&format!(" dev {}", a.dev.as_deref().unwrap_or(interface)));
+    s.push_str(&format!(" dev {dev}"));
     let scope = match a.scope {
         0 => "global".to_owned(),
         200 => "site".to_owned(),
@@ -275,7 +275,13 @@ fn instance(i: &VrrpInstance, lines: &[&str], text: &str, diff: &mut Vec<String>
         value(lines, "Wantstate"),
         if i.initial_master { "MASTER" } else { "BACKUP" }.to_owned(),
     );
-    same("interface", value(lines, "Interface"), i.interface.clone());
+    let base = &i.interface;
+    let interface = match &i.vmac {
+        None => base.clone(),
+        Some(v) if v.xmit_base => format!("{}, vmac on {base}, xmit base i/f", v.name),
+        Some(v) => format!("{}, vmac on {base}", v.name),
+    };
+    same("interface", value(lines, "Interface"), interface);
     same(
         "virtual_router_id",
         value(lines, "Virtual Router ID"),
@@ -382,7 +388,11 @@ fn instance(i: &VrrpInstance, lines: &[&str], text: &str, diff: &mut Vec<String>
                 .join(" ")
         };
         let theirs: Vec<String> = list(lines, head).into_iter().map(clean).collect();
-        let ours: Vec<String> = ours.iter().map(|a| printed(a, &i.interface)).collect();
+        let dev = |a| match (i.iface_of(a), i.base_of(a)) {
+            (iface, base) if iface == base => base.to_owned(),
+            (vmac, base) => format!("{vmac}@{base}"),
+        };
+        let ours: Vec<String> = ours.iter().map(|a| printed(a, &dev(a))).collect();
         if theirs != ours {
             diff.push(format!(
                 "{}: {head}: keepalived {theirs:?}, lbd {ours:?}",

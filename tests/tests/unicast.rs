@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_tests::clock::{Instant, pause, wait_for};
+use lb_tests::clock::{Instant, long, pause, wait_for};
 use lb_tests::conf::PairConf;
 use lb_tests::director::Kind;
 use lb_tests::events::Event;
@@ -69,8 +69,10 @@ fn agree(version: u8, advert: Duration, kinds: [Kind; 2], lines: &str) -> Result
 
 #[test]
 fn every_pairing_agrees_by_unicast_in_version_2() -> Result<()> {
-    for kinds in EVERY {
-        agree(2, Duration::from_secs(1), kinds, "")?;
+    // Version 3 runs them all, in a twentieth of the time.
+    let some = if long() { &EVERY[..] } else { &EVERY[..1] };
+    for kinds in some {
+        agree(2, Duration::from_secs(1), *kinds, "")?;
     }
     Ok(())
 }

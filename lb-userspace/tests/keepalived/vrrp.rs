@@ -48,9 +48,9 @@ pub(super) fn transport(i: &VrrpInstance, lines: &[&str], diff: &mut Vec<String>
     let ours = if unicast.check_source { "yes" } else { "no" };
     same("check", Some(check), Some(ours));
     if i.family() == Family::V4 {
-        let old = value(lines, "Unicast checksum compatibility").unwrap_or("none");
+        let old = value(lines, "Unicast checksum compatibility").unwrap_or("no");
         let ours = match unicast.old_checksum {
-            OldChecksum::Auto => "none",
+            OldChecksum::Auto => "no",
             OldChecksum::Always => "config",
             OldChecksum::Never => "never",
         };

@@ -12,6 +12,7 @@ mod mail;
 mod pattern;
 mod probes;
 mod process;
+mod routing;
 mod scheduler;
 mod script;
 mod track;
@@ -29,6 +30,7 @@ pub use mail::{Mail, MailServer};
 pub use pattern::{HttpRegex, HttpRegexText, RegexOption};
 pub use probes::{DnsCheck, DnsType, Pattern, SmtpCheck, UdpCheck};
 pub use process::{ParamMatch, TrackProcess};
+pub use routing::{Fate, Hop, Prefix, Route, Routing, Rule, Statics};
 pub use scheduler::{SchedFlags, Scheduler};
 pub use script::{Fifo, Fifos, MiscCheck, Script, User, VrrpNotify};
 use serde::{Deserialize, Serialize};
@@ -53,6 +55,8 @@ pub struct Model {
     pub instances: Vec<VrrpInstance>,
     /// Sync groups; an instance is in at most one.
     pub sync_groups: Vec<SyncGroup>,
+    /// `static_ipaddress`, `static_routes`, `static_rules`.
+    pub statics: Statics,
     /// Virtual servers in the order of the file; (address, port, protocol) is unique.
     pub services: Vec<Service>,
 }
@@ -262,6 +266,15 @@ pub struct VrrpInstance {
     /// `use_vmac`: its addresses are on a macvlan of its own.
     #[serde(default)]
     pub vmac: Option<Vmac>,
+    /// `promote_secondaries`.
+    #[serde(default)]
+    pub promote_secondaries: bool,
+    /// `virtual_routes`.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+    /// `virtual_rules`.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
     /// `track_script` and the like.
     #[serde(default)]
     pub tracks: Tracks,

@@ -2,6 +2,8 @@
 
 #[path = "config_roundtrip/checks.rs"]
 mod checks;
+#[path = "config_roundtrip/routing.rs"]
+mod routing;
 #[path = "config_roundtrip/scripts.rs"]
 mod scripts;
 #[path = "config_roundtrip/services.rs"]
@@ -242,6 +244,7 @@ fn model() -> impl Strategy<Value = Model> {
                     instances,
                     sync_groups,
                     services,
+                    ..Model::default()
                 };
                 inherit_user(&mut model);
                 model
@@ -249,11 +252,33 @@ fn model() -> impl Strategy<Value = Model> {
         )
 }
 
+const ROUTER: &str = "vrrp_instance A {
+  interface eth0
+  virtual_router_id 1
+  virtual_ipaddress {
+    192.0.2.1
+  }
+}
+";
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_model_survives_both_formats(m in model()) {
+        there_and_back(&m);
+    }
+
+    #[test]
+    fn any_routing_survives_both_formats(
+        statics in routing::statics(),
+        routes in vec(routing::route(), 0..4),
+        rules in vec(routing::rule(), 0..4),
+    ) {
+        let files = MemoryFiles::one("a.conf", ROUTER);
+        let loaded = config::load("a.conf", &files, &Options::default());
+        let mut m = loaded.model.expect("a model");
+        (m.statics, m.instances[0].routes, m.instances[0].rules) = (statics, routes, rules);
         there_and_back(&m);
     }
 }

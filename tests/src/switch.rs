@@ -186,6 +186,23 @@ impl Switch {
         Ok((mac, port))
     }
 
+    /// The cable of a host goes, and its interface with it.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn unplug(&self, host: &Host) -> Result<()> {
+        self.ns.delete_link(&host.port.name)
+    }
+
+    /// A new cable for a host without one: another interface of the same name and addresses.
+    ///
+    /// # Errors
+    /// Those of namespaces and netlink.
+    pub fn replug(&mut self, host: &mut Host, xdp: bool) -> Result<()> {
+        (host.mac, host.port) = self.cable(&host.ns, &host.link, &host.addresses, xdp)?;
+        Ok(())
+    }
+
     /// The link light goes out: the port is down and the host loses its carrier.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod mail;
 mod parts;
 mod probes;
 mod process;
+mod routing;
 mod scripts;
 mod server;
 mod service;
@@ -125,6 +126,7 @@ impl Lower {
         self.instances(&walked.acted, &defaults, &mut model);
         self.sync_groups(&walked.acted, &mut model);
         self.ssl(&walked.acted);
+        model.statics = self.statics(&walked.acted, defaults.interface.as_deref());
         self.services(&walked.acted, &mut model);
         self.tracked_services(&mut model);
         model

@@ -3,6 +3,7 @@
 mod http;
 mod keepalived;
 mod probes;
+mod routing;
 mod scripts;
 mod toml;
 mod tracks;

@@ -46,6 +46,7 @@ impl std::fmt::Display for Line {
 pub fn diff(old: &Model, new: &Model) -> Vec<Line> {
     let mut lines = Vec::new();
     fields("global_defs", &old.global, &new.global, &[], &mut lines);
+    fields("static", &old.statics, &new.statics, &[], &mut lines);
     blocks(
         &old.vrrp_scripts,
         &new.vrrp_scripts,
@@ -317,6 +318,9 @@ mod tests {
                 transport: Transport::default(),
                 dont_track_primary: false,
                 vmac: None,
+                promote_secondaries: false,
+                routes: Vec::new(),
+                rules: Vec::new(),
                 tracks: crate::model::Tracks::default(),
                 notify: crate::model::VrrpNotify::default(),
             }],

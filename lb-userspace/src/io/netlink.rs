@@ -7,6 +7,7 @@
 mod control;
 mod links;
 mod macvlan;
+mod routing;
 mod watch;
 
 use std::net::IpAddr;
@@ -14,6 +15,7 @@ use std::net::IpAddr;
 pub use control::Control;
 pub use links::LinkTable;
 pub use macvlan::Setting;
+pub use routing::{PROTOCOL, Set};
 pub use watch::{Changes, Watch};
 
 use crate::vrrp::LinkState;

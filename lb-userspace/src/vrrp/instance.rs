@@ -232,6 +232,7 @@ impl Instance {
             .chain(must_be_up.map(|t| t.name.as_str()))
             .chain(self.vmac())
             .chain(devs)
+            .chain(self.config.routed().filter(|dev| **dev != *self.iface))
     }
 
     /// Whether enough is known to leave INIT.

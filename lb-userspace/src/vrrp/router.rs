@@ -332,7 +332,7 @@ impl Router {
     }
 
     /// Interfaces whose links and addresses must be told: the instances' own, tracked ones and
-    /// those of addresses with `dev`. On the first kind adverts are received.
+    /// those of addresses, routes and rules. On the first kind adverts are received.
     #[must_use]
     pub fn interfaces(&self) -> BTreeSet<Arc<str>> {
         self.instances
@@ -346,6 +346,7 @@ impl Router {
                 let devs = i.vips.iter().map(|v| Arc::clone(&v.address.iface));
                 let vmac = i.vmac().map(Arc::from);
                 tracked
+                    .chain(i.config.routed().map(Arc::from))
                     .chain(devs)
                     .chain(vmac)
                     .chain([Arc::clone(&i.iface)])

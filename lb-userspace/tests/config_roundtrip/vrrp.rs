@@ -92,7 +92,7 @@ pub(crate) fn transport(family: Family) -> impl Strategy<Value = Transport> {
     ]
 }
 
-fn of(family: Family, bits: u32) -> IpAddr {
+pub(crate) fn of(family: Family, bits: u32) -> IpAddr {
     match family {
         Family::V4 => Ipv4Addr::from_bits(bits).into(),
         Family::V6 => Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(bits)).into(),
@@ -181,7 +181,7 @@ fn instance_of(family: Family) -> impl Strategy<Value = VrrpInstance> {
                 option::of(any::<u32>()),
                 transport(family),
                 election(),
-                any::<bool>(),
+                any::<[bool; 2]>(),
                 vmac(),
             ),
             vec(tracked_interface(), 0..3),
@@ -205,7 +205,13 @@ fn instance_of(family: Family) -> impl Strategy<Value = VrrpInstance> {
                     addresses,
                     excluded,
                     garp,
-                    (mcast_src_ip, transport, mut election, v3_checksum_as_v2, mut vmac),
+                    (
+                        mcast_src_ip,
+                        transport,
+                        mut election,
+                        [v3_checksum_as_v2, promote_secondaries],
+                        mut vmac,
+                    ),
                     mut interfaces,
                     dont_track_primary,
                     notify,
@@ -261,6 +267,9 @@ fn instance_of(family: Family) -> impl Strategy<Value = VrrpInstance> {
                     },
                     dont_track_primary,
                     vmac,
+                    promote_secondaries,
+                    routes: Vec::new(),
+                    rules: Vec::new(),
                     notify,
                 }
             },

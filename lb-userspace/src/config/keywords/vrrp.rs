@@ -304,7 +304,7 @@ pub(super) const INSTANCE: &[Keyword] = &[
     k(
         "promote_secondaries",
         "",
-        NoEffect,
+        Acted,
         "off",
         "keep the other addresses of a network when one is removed",
     ),
@@ -343,18 +343,12 @@ pub(super) const INSTANCE: &[Keyword] = &[
         Unsupported,
         "BFD sessions that change the priority: NAME [weight -253..253]",
     ),
-    b(
-        "virtual_routes",
-        "",
-        Lines,
-        NoEffect,
-        "routes of the master",
-    ),
+    b("virtual_routes", "", Lines, Acted, "routes of the master"),
     b(
         "virtual_rules",
         "",
         Lines,
-        NoEffect,
+        Acted,
         "routing rules of the master",
     ),
     k(

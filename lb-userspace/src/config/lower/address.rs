@@ -232,7 +232,7 @@ impl Lower {
     }
 }
 
-fn split(text: &str) -> Option<(IpAddr, Option<&str>)> {
+pub(super) fn split(text: &str) -> Option<(IpAddr, Option<&str>)> {
     let (ip, mask) = match text.split_once('/') {
         Some((ip, mask)) => (ip, Some(mask)),
         None => (text, None),
@@ -246,7 +246,7 @@ fn prefix(mask: &str, addr: IpAddr) -> Option<u8> {
     mask.parse::<u8>().ok().filter(|p| *p <= bits)
 }
 
-fn scope(text: &str) -> Option<u8> {
+pub(super) fn scope(text: &str) -> Option<u8> {
     match text {
         "global" => Some(0),
         "site" => Some(200),

@@ -32,6 +32,8 @@ pub(super) struct Defaults {
     pub(super) check_unicast_src: bool,
     /// Settings that every instance would need: each is unsupported for that reason.
     pub(super) unsupported: Vec<Diagnostic>,
+    /// `default_interface`.
+    pub(super) interface: Option<String>,
     /// `vmac_prefix` and the like.
     pub(super) vmac_prefixes: Prefixes,
 }
@@ -73,6 +75,7 @@ impl Lower {
                         );
                     }
                 }
+                ("default_interface", Some(w)) => defaults.interface = Some(w.text.clone()),
                 ("vrrp_version", Some(w)) => match w.text.as_str() {
                     "2" => defaults.version = Some(VrrpVersion::V2),
                     "3" => defaults.version = Some(VrrpVersion::V3),

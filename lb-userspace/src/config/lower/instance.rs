@@ -193,6 +193,12 @@ impl Lower {
             dont_track_primary: walked.acted.iter().any(|(k, _)| *k == "dont_track_primary"),
             tracks,
             vmac,
+            promote_secondaries: walked
+                .acted
+                .iter()
+                .any(|(k, _)| *k == "promote_secondaries"),
+            routes: self.virtual_routes(&walked),
+            rules: self.virtual_rules(&walked),
             notify,
         })
     }

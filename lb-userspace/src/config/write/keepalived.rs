@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::http::{http_get, ssl, url};
 use super::probes::{Value, file_check, keywords};
+use super::routing;
 use super::scripts::{self, Statement};
 use super::tracks;
 use super::{
@@ -119,6 +120,15 @@ pub fn to_keepalived(model: &Model) -> String {
         w.lines(tls);
         w.close();
     }
+    addresses(&mut w, "static_ipaddress", &model.statics.addresses);
+    w.block(
+        "static_routes",
+        model.statics.routes.iter().map(routing::route),
+    );
+    w.block(
+        "static_rules",
+        model.statics.rules.iter().map(routing::rule),
+    );
     for (name, lines) in groups(&model.services) {
         w.open(&format!("virtual_server_group {}", word(name.as_bytes())));
         for line in lines {
@@ -149,6 +159,16 @@ impl Writer {
         }
         self.line(&format!("{head} {{"));
         self.depth += 1;
+    }
+
+    /// A block of lines; none without a line.
+    fn block(&mut self, head: &str, lines: impl Iterator<Item = String>) {
+        let mut lines = lines.peekable();
+        if lines.peek().is_some() {
+            self.open(head);
+            lines.for_each(|line| self.line(&line));
+            self.close();
+        }
     }
 
     fn close(&mut self) {
@@ -251,6 +271,7 @@ fn instance(w: &mut Writer, i: &VrrpInstance, global: &Global) {
     w.flag("lower_prio_no_advert", e.lower_prio_no_advert);
     w.flag("skip_check_adv_addr", e.skip_check_adv_addr);
     w.flag("dont_track_primary", i.dont_track_primary);
+    w.flag("promote_secondaries", i.promote_secondaries);
     if let Some(vmac) = &i.vmac {
         w.line(&format!("use_vmac {}", word(vmac.name.as_bytes())));
         w.flag("vmac_xmit_base", vmac.xmit_base);
@@ -279,6 +300,8 @@ fn instance(w: &mut Writer, i: &VrrpInstance, global: &Global) {
     w.number("garp_lower_prio_repeat", i.garp_lower_prio_repeat, 5);
     addresses(w, "virtual_ipaddress", &i.addresses);
     addresses(w, "virtual_ipaddress_excluded", &i.excluded);
+    w.block("virtual_routes", i.routes.iter().map(routing::route));
+    w.block("virtual_rules", i.rules.iter().map(routing::rule));
     w.tracks(&i.tracks);
     w.statements(scripts::of_vrrp(&i.notify, global));
     w.close();

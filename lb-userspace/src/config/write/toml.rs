@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::http::{http_get, ssl, url};
 use super::probes::{Value, file_check, keywords};
+use super::routing;
 use super::scripts::{self, Statement};
 use super::tracks;
 use super::{
@@ -19,7 +20,19 @@ use crate::model::{
 #[must_use]
 pub fn to_toml(model: &Model) -> String {
     let mut w = String::new();
-    let g = &model.global;
+    let (g, statics) = (&model.global, &model.statics);
+    // Before the first table.
+    addresses(&mut w, "static_ipaddress", &statics.addresses);
+    list(
+        &mut w,
+        "static_routes",
+        statics.routes.iter().map(routing::route),
+    );
+    list(
+        &mut w,
+        "static_rules",
+        statics.rules.iter().map(routing::rule),
+    );
     if *g != Global::default() {
         head(&mut w, "[global]");
         if let Some(id) = &g.router_id {
@@ -171,6 +184,14 @@ fn number(w: &mut String, name: &str, value: u32, default: u32) {
     }
 }
 
+/// A list of lines as they stand in keepalived.conf; nothing without a line.
+fn list(w: &mut String, name: &str, lines: impl Iterator<Item = String>) {
+    let lines: Vec<String> = lines.collect();
+    if !lines.is_empty() {
+        key(w, name, &strings(&lines));
+    }
+}
+
 fn transport(w: &mut String, transport: &Transport, family: Family) {
     let unicast = match transport {
         Transport::Multicast(group) => {
@@ -231,6 +252,7 @@ fn instance(w: &mut String, i: &VrrpInstance, global: &Global) {
     flag(w, "lower_prio_no_advert", e.lower_prio_no_advert);
     flag(w, "skip_check_adv_addr", e.skip_check_adv_addr);
     flag(w, "dont_track_primary", i.dont_track_primary);
+    flag(w, "promote_secondaries", i.promote_secondaries);
     if let Some(vmac) = &i.vmac {
         key(w, "use_vmac", &string(&vmac.name));
         flag(w, "vmac_xmit_base", vmac.xmit_base);
@@ -267,6 +289,8 @@ fn instance(w: &mut String, i: &VrrpInstance, global: &Global) {
     number(w, "garp_lower_prio_repeat", i.garp_lower_prio_repeat, 5);
     addresses(w, "virtual_ipaddress", &i.addresses);
     addresses(w, "virtual_ipaddress_excluded", &i.excluded);
+    list(w, "virtual_routes", i.routes.iter().map(routing::route));
+    list(w, "virtual_rules", i.rules.iter().map(routing::rule));
     tracks(w, &i.tracks);
     statements(w, scripts::of_vrrp(&i.notify, global));
 }

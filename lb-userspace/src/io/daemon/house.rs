@@ -71,6 +71,7 @@ impl Daemon<'_> {
         self.tell_virtual_macs();
         let summary = self.engine.summary();
         self.manager.status(&summary);
+        self.look_after_routes();
         self.notifier.look_after_readers();
         if turns.is_multiple_of(RESYNC_EVERY) {
             self.resync();

@@ -69,7 +69,10 @@ impl Daemon<'_> {
 
     fn report(&mut self, report: Report) {
         match report {
-            Report::Transition(transition) => tell(&transition),
+            Report::Transition(transition) => {
+                tell(&transition);
+                self.route_by(&transition);
+            }
             Report::LearnedPeer { iface, mac, addr } => {
                 let mac = crate::engine::mac_text(mac);
                 tracing::info!("peer director {addr} ({mac}) on {iface}");

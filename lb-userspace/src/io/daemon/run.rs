@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use super::routing::Routes;
 use super::sweep::Sweeping;
 use super::vmac::Vmacs;
 use super::{load, reload, report, strays};
@@ -106,6 +107,9 @@ pub(super) struct Daemon<'o> {
     /// Interfaces on which the program ran when they were last looked at.
     pub(super) running: BTreeSet<String>,
     pub(super) vmacs: Vmacs,
+    pub(super) routes: Routes,
+    /// Interfaces on which `promote_secondaries` was set, by index.
+    pub(super) promoting: BTreeSet<u32>,
     pub(super) config: ConfigStatus,
     pub(super) started: Time,
     pub(super) stopped: bool,
@@ -250,6 +254,8 @@ async fn serve(
         daemon.turn();
         daemon.manager.turned(now());
     }
+    daemon.remove_routes();
+    daemon.set_back();
     daemon.remove_all_vmacs();
     drop(server);
     let readers = daemon.notifier.close();
@@ -340,6 +346,8 @@ impl<'o> Daemon<'o> {
             said: BTreeSet::new(),
             running: BTreeSet::new(),
             vmacs: Vmacs::new(),
+            routes: Routes::default(),
+            promoting: BTreeSet::new(),
             config: ConfigStatus::default(),
             started: begun,
             stopped: false,
@@ -418,6 +426,7 @@ impl<'o> Daemon<'o> {
         let told = self.links.apply(change);
         if !told.is_empty() {
             self.make_vmacs();
+            self.promote_secondaries();
             self.tell_links();
         }
         if !told.is_empty() {
@@ -470,6 +479,8 @@ impl<'o> Daemon<'o> {
             .collect();
         self.tell_host();
         self.tell_virtual_macs();
+        self.keep_routes();
+        self.promote_secondaries();
         self.resolver.refresh();
         self.untold = true;
     }

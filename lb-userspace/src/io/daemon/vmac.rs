@@ -12,7 +12,7 @@ use super::run::Daemon;
 use crate::io::netlink::{Link, LinkTable, NetlinkError, Setting};
 use crate::model::{Macvlan, Model};
 
-const IPV4: &str = "/proc/sys/net/ipv4/conf";
+pub(super) const IPV4: &str = "/proc/sys/net/ipv4/conf";
 const IPV6: &str = "/proc/sys/net/ipv6/conf";
 /// What is set on the interface under a macvlan: it must not answer for the virtual address with a
 /// MAC of its own, nor ask for a client as the virtual address. (keepalived leaves the last one out;
@@ -249,7 +249,7 @@ fn spread_rp_filter() {
     }
 }
 
-fn read(family: &str, iface: &str, word: &str) -> Option<u32> {
+pub(super) fn read(family: &str, iface: &str, word: &str) -> Option<u32> {
     let text = std::fs::read_to_string(format!("{family}/{iface}/{word}")).ok()?;
     text.trim().parse().ok()
 }

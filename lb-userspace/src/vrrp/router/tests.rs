@@ -62,6 +62,9 @@ fn instance(name: &str, iface: &str, vrid: u8) -> VrrpInstance {
         transport: Transport::default(),
         dont_track_primary: false,
         vmac: None,
+        promote_secondaries: false,
+        routes: Vec::new(),
+        rules: Vec::new(),
         tracks: crate::model::Tracks::default(),
         notify: crate::model::VrrpNotify::default(),
     }

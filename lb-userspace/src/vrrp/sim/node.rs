@@ -107,6 +107,9 @@ pub(super) fn instance(
         transport: Transport::Multicast(family.group()),
         dont_track_primary: false,
         vmac: None,
+        promote_secondaries: false,
+        routes: Vec::new(),
+        rules: Vec::new(),
         tracks: crate::model::Tracks::default(),
         notify: crate::model::VrrpNotify::default(),
     }

@@ -1,0 +1,85 @@
+//! Routes and rules as lines, which both formats have alike.
+
+use crate::model::{Fate, Prefix, Route, Rule};
+
+fn prefix(p: Prefix) -> String {
+    format!("{}/{}", p.addr, p.len)
+}
+
+const fn fate(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Forward => "",
+        Fate::Blackhole => "blackhole ",
+        Fate::Unreachable => "unreachable ",
+        Fate::Prohibit => "prohibit ",
+    }
+}
+
+fn put(line: &mut String, word: &str, value: Option<impl ToString>) {
+    if let Some(value) = value {
+        *line += &format!(" {word} {}", value.to_string());
+    }
+}
+
+/// A line of `virtual_routes`.
+pub(super) fn route(r: &Route) -> String {
+    let mut line = format!("{}to {}", fate(r.fate), prefix(r.to));
+    put(&mut line, "src", r.source);
+    put(&mut line, "table", (r.table != 254).then_some(r.table));
+    put(&mut line, "metric", r.metric);
+    put(&mut line, "scope", r.scope);
+    put(&mut line, "tos", (r.tos != 0).then_some(r.tos));
+    put(&mut line, "mtu", r.mtu);
+    put(&mut line, "advmss", r.advmss);
+    if r.to.addr.is_ipv6() {
+        line += " inet6";
+    }
+    if r.append {
+        line += " append";
+    }
+    if r.no_track {
+        line += " no_track";
+    }
+    for hop in &r.hops {
+        if r.hops.len() > 1 {
+            line += " nexthop";
+        }
+        put(&mut line, "via", hop.via);
+        put(&mut line, "dev", hop.dev.as_ref());
+        put(&mut line, "weight", (hop.weight != 1).then_some(hop.weight));
+        if hop.on_link {
+            line += " onlink";
+        }
+    }
+    line
+}
+
+/// A line of `virtual_rules`.
+pub(super) fn rule(r: &Rule) -> String {
+    let mut line = String::from(if r.is_ipv6 { "inet6" } else { "inet" });
+    if r.not {
+        line += " not";
+    }
+    put(&mut line, "from", r.from.map(prefix));
+    put(&mut line, "to", r.to.map(prefix));
+    put(&mut line, "iif", r.iif.as_ref());
+    put(&mut line, "oif", r.oif.as_ref());
+    put(
+        &mut line,
+        "fwmark",
+        r.mark.map(|(mark, mask)| format!("{mark:#x}/{mask:#x}")),
+    );
+    put(&mut line, "tos", (r.tos != 0).then_some(r.tos));
+    put(&mut line, "preference", r.preference);
+    put(&mut line, "table", (r.table != 0).then_some(r.table));
+    line += match r.fate {
+        Fate::Forward => "",
+        Fate::Blackhole => " blackhole",
+        Fate::Unreachable => " unreachable",
+        Fate::Prohibit => " prohibit",
+    };
+    if r.no_track {
+        line += " no_track";
+    }
+    line
+}

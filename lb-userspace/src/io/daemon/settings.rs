@@ -1,0 +1,56 @@
+//! `promote_secondaries`: what is set on interfaces of instances while the daemon runs.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::run::Daemon;
+use super::vmac::{IPV4, read};
+use crate::io::netlink::Setting;
+
+impl Daemon<'_> {
+    /// Has the kernel keep the other addresses of a network when the first one is removed; where it
+    /// does not already.
+    pub(super) fn promote_secondaries(&mut self) {
+        let model = Arc::clone(self.engine.model());
+        let asking = model.instances.iter().filter(|i| i.promote_secondaries);
+        let names: BTreeSet<&str> = asking.map(|i| i.interface.as_str()).collect();
+        let links = names.iter().filter_map(|name| self.links.by_name(name));
+        let wanted: BTreeSet<(u32, String)> = links.map(|l| (l.index, l.name.clone())).collect();
+        let gone: Vec<u32> = self
+            .promoting
+            .iter()
+            .filter(|index| !wanted.iter().any(|(wanted, _)| wanted == *index))
+            .copied()
+            .collect();
+        for index in gone {
+            self.set_promotion(index, false);
+        }
+        for (index, name) in wanted {
+            if read(IPV4, &name, "promote_secondaries") == Some(0) {
+                self.set_promotion(index, true);
+            }
+        }
+    }
+
+    /// Sets everything back, as the daemon ends.
+    pub(super) fn set_back(&mut self) {
+        for index in std::mem::take(&mut self.promoting) {
+            self.set_promotion(index, false);
+        }
+    }
+
+    fn set_promotion(&mut self, index: u32, on: bool) {
+        if on {
+            self.promoting.insert(index);
+        } else {
+            self.promoting.remove(&index);
+        }
+        let setting = (Setting::PROMOTE_SECONDARIES, u32::from(on));
+        // One that is off because its interface is gone needs nothing.
+        if let Err(error) = self.control.set_ipv4(index, &[setting])
+            && on
+        {
+            self.say_once(format!("promote_secondaries: {error}"));
+        }
+    }
+}

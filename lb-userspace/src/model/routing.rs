@@ -1,0 +1,191 @@
+//! Routes and routing rules: `virtual_routes`, `virtual_rules`, `static_ipaddress`, `static_routes`,
+//! `static_rules`.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Model, VirtualAddress, VrrpInstance};
+
+/// A network: an address and 0..=32 or 0..=128 bits of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prefix {
+    /// The address.
+    pub addr: IpAddr,
+    /// How many bits count.
+    pub len: u8,
+}
+
+/// What becomes of a packet that a route or rule is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// A route: it is sent on. A rule: the table is looked up.
+    #[default]
+    Forward,
+    /// Dropped without a word.
+    Blackhole,
+    /// Dropped, and its sender is told that the destination cannot be reached.
+    Unreachable,
+    /// Dropped, and its sender is told that this is not allowed.
+    Prohibit,
+}
+
+/// Where a route sends packets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hop {
+    /// `via`: the router; absent: the destination itself.
+    pub via: Option<IpAddr>,
+    /// `dev`; absent: by which interface the router is reached.
+    pub dev: Option<String>,
+    /// `onlink`: the router is a neighbour though no network of the interface says so.
+    pub on_link: bool,
+    /// `weight` 1..=256 among several.
+    pub weight: u16,
+}
+
+/// One line of `virtual_routes` or `static_routes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// What becomes of packets.
+    pub fate: Fate,
+    /// To where they go.
+    pub to: Prefix,
+    /// Where they are sent: none for a fate other than `Forward`, several share the load.
+    pub hops: Vec<Hop>,
+    /// `src`: what the host takes as its own address.
+    pub source: Option<IpAddr>,
+    /// `table`; 254 is the main one.
+    pub table: u32,
+    /// `metric`.
+    pub metric: Option<u32>,
+    /// `scope` as the kernel's number; absent: as the way demands.
+    pub scope: Option<u8>,
+    /// `tos`.
+    pub tos: u8,
+    /// `mtu` in bytes.
+    pub mtu: Option<u32>,
+    /// `advmss` in bytes.
+    pub advmss: Option<u32>,
+    /// `append`: after the routes that are there for the same packets, not before them.
+    #[serde(default)]
+    pub append: bool,
+    /// `no_track`: not set again when somebody takes it away, and its interface may be down.
+    pub no_track: bool,
+}
+
+/// One line of `virtual_rules` or `static_rules`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// For IPv6; otherwise for IPv4.
+    pub is_ipv6: bool,
+    /// What becomes of packets.
+    pub fate: Fate,
+    /// `not`: for packets that the rest is not true of.
+    pub not: bool,
+    /// `from`.
+    pub from: Option<Prefix>,
+    /// `to`.
+    pub to: Option<Prefix>,
+    /// `table`: which one is looked up.
+    pub table: u32,
+    /// `preference`; absent: before those that are there.
+    pub preference: Option<u32>,
+    /// `iif`.
+    pub iif: Option<String>,
+    /// `oif`.
+    pub oif: Option<String>,
+    /// `fwmark` and its mask.
+    pub mark: Option<(u32, u32)>,
+    /// `tos`.
+    pub tos: u8,
+    /// `no_track`: as in [`Route`].
+    pub no_track: bool,
+}
+
+impl Route {
+    /// The interfaces that must be up for it.
+    pub fn tracked(&self) -> impl Iterator<Item = &str> {
+        let hops = self.hops.iter().filter(|_| !self.no_track);
+        hops.filter_map(|hop| hop.dev.as_deref())
+    }
+}
+
+impl Rule {
+    /// The interface that must be up for it.
+    #[must_use]
+    pub fn tracked(&self) -> Option<&str> {
+        self.iif.as_deref().filter(|_| !self.no_track)
+    }
+}
+
+/// What is set at the start, whoever is master, and removed at the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Statics {
+    /// `static_ipaddress`; each has its `dev`.
+    pub addresses: Vec<VirtualAddress>,
+    /// `static_routes`.
+    pub routes: Vec<Route>,
+    /// `static_rules`.
+    pub rules: Vec<Rule>,
+}
+
+/// Something of the host's routing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Routing {
+    /// An address.
+    Address(VirtualAddress),
+    /// A route.
+    Route(Route),
+    /// A rule.
+    Rule(Rule),
+}
+
+impl Routing {
+    /// Whether it is set again when somebody takes it away.
+    #[must_use]
+    pub const fn is_kept(&self) -> bool {
+        match self {
+            Routing::Address(_) => true,
+            Routing::Route(route) => !route.no_track,
+            Routing::Rule(rule) => !rule.no_track,
+        }
+    }
+}
+
+impl VrrpInstance {
+    /// The interfaces that must be up for its routes and rules.
+    pub fn routed(&self) -> impl Iterator<Item = &str> {
+        let routes = self.routes.iter().flat_map(Route::tracked);
+        routes.chain(self.rules.iter().filter_map(Rule::tracked))
+    }
+}
+
+impl Model {
+    /// What this host is to have while the instances for which `is_master` says so are master, in the
+    /// order in which it is to be set.
+    #[must_use]
+    pub fn routing(&self, is_master: impl Fn(&str) -> bool) -> Vec<Routing> {
+        let Statics {
+            addresses,
+            routes,
+            rules,
+        } = &self.statics;
+        let addresses = addresses.iter().cloned().map(Routing::Address);
+        let masters: Vec<_> = self
+            .instances
+            .iter()
+            .filter(|i| is_master(&i.name))
+            .collect();
+        let routes = routes.iter().chain(masters.iter().flat_map(|i| &i.routes));
+        let rules = rules.iter().chain(masters.iter().flat_map(|i| &i.rules));
+        addresses
+            .chain(routes.cloned().map(Routing::Route))
+            .chain(rules.cloned().map(Routing::Rule))
+            .collect()
+    }
+}

@@ -15,7 +15,7 @@ pub use backend::*;
 pub use iface::*;
 
 /// Version of this layout. Pinned maps of another version are not adopted but replaced.
-pub const LAYOUT_VERSION: u32 = 5;
+pub const LAYOUT_VERSION: u32 = 6;
 
 /// Names of the maps, of the read-only global and of the programs, as the object file has them.
 pub mod name {
@@ -51,6 +51,9 @@ pub mod name {
     /// Hash: [`peer_key`](super::peer_key) of who has scheduled what it sends here to a `u32` that is
     /// not looked at.
     pub const PEERS: &str = "PEERS";
+    /// Hash: [`refused_key`](super::refused_key) of virtual addresses that this host holds but accepts
+    /// nothing for, to a `u32` that is not looked at.
+    pub const REFUSED: &str = "REFUSED";
     /// Per-CPU array of `u64` by [`Reason`](crate::reason::Reason).
     pub const REASONS: &str = "REASONS";
     /// Per-CPU array of one `u64`: the last tick in which no flow could be moved.
@@ -58,7 +61,7 @@ pub mod name {
     /// Array of one [`Settings`](super::Settings), mapped.
     pub const SETTINGS: &str = "SETTINGS";
     /// Every map, in the order in which they are pinned.
-    pub const ALL: [&str; 18] = [
+    pub const ALL: [&str; 19] = [
         SERVICES,
         SERVICE_CURSOR,
         SCHED,
@@ -74,6 +77,7 @@ pub mod name {
         TEMPLATES,
         IFACES,
         PEERS,
+        REFUSED,
         REASONS,
         CROWDED,
         SETTINGS,
@@ -109,6 +113,8 @@ pub const IFACE_PROBES: u32 = 4;
 pub const MAX_TEMPLATES: u32 = 1 << 18;
 /// Peer directors, and real servers beside this host by service, that may exist at a time.
 pub const MAX_PEERS: u32 = 4096;
+/// Virtual addresses for which nothing is accepted (`no_accept`) that may exist at a time.
+pub const MAX_REFUSED: u32 = 1 << 14;
 /// Datagrams whose fragments may be on their way at a time.
 pub const MAX_FRAGMENTS: u32 = 1 << 14;
 /// Sets of timeouts that may exist at a time; set 0 is the one of all services that have none of
@@ -345,6 +351,17 @@ pub const fn peer_mac(key: u64) -> u64 {
     key & mac_key([0xff; 6])
 }
 
+/// Key of the table of refused addresses: as it stands in the packet, an IPv4 address as the IPv6
+/// address that maps it (RFC 4291, 2.5.5.2).
+pub type RefusedKey = [u32; 4];
+
+/// The key of an IPv4 address (network byte order in memory).
+#[inline(always)]
+#[must_use]
+pub const fn refused_key(addr_be: u32) -> RefusedKey {
+    [0, 0, 0xffff_u32.to_be(), addr_be]
+}
+
 /// The bit of a MAC ([`mac_key`]) in [`Iface::peer_bloom`].
 #[inline(always)]
 #[must_use]
@@ -476,8 +493,10 @@ pub struct Settings {
     pub reserved: u32,
     /// The program's own: the tick in which a flow was last scheduled without an entry; 0: never.
     pub flood_tick: u64,
+    /// How many virtual addresses are refused, so that only hosts that have one pay for looking it up.
+    pub refused: u64,
     /// Reserved.
-    pub reserved2: [u32; 4],
+    pub reserved2: u64,
 }
 
 /// The tick for a kernel with `hz` jiffies per second: the power of two nearest to a second, from

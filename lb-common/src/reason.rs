@@ -80,6 +80,8 @@ reasons! {
     IcmpNoFlow "icmp_no_flow" Pass,
     /// sent here by a peer director, and this host is a real server of the service
     PeerLocal "peer_local" Pass,
+    /// for no service, to a virtual address that is here but not to be talked to (`no_accept`)
+    NotAccepted "not_accepted" Drop,
     /// for a service, and its source is the service's own address
     Land "land" Drop,
     /// for a service, with a source route (IPv4 options LSRR, SSRR; IPv6 routing header type 0)

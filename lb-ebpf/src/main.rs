@@ -34,6 +34,8 @@ mod packet;
 #[cfg(target_arch = "bpf")]
 mod places;
 #[cfg(target_arch = "bpf")]
+mod refused;
+#[cfg(target_arch = "bpf")]
 mod rewrite;
 #[cfg(target_arch = "bpf")]
 mod scan;
@@ -60,7 +62,7 @@ mod entry {
     use aya_ebpf::programs::XdpContext;
 
     use crate::balance::{Verdict, balance as decide};
-    use crate::{clock, maps};
+    use crate::{clock, maps, refused};
 
     /// The balancer.
     #[xdp]
@@ -71,6 +73,7 @@ mod entry {
             Verdict::Redirect(ifindex) => (unsafe { bpf_redirect(ifindex, 0) }) as u32,
             Verdict::Local => XDP_PASS,
             Verdict::Because(reason) => {
+                let reason = refused::check(ctx.ctx, reason);
                 maps::count(reason);
                 if reason.passes() { XDP_PASS } else { XDP_DROP }
             }

@@ -1,14 +1,14 @@
 //! The maps, under the names and with the layout of `lb_common::maps`.
 
-use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use lb_common::flow::{FlowAddrs, FlowBucket};
 use lb_common::maps::{
     Backend, Counters, FLOW_BUCKETS, Flood, FragmentKey, IFACE_SLOTS, Iface, Load, MAX_BACKENDS,
-    MAX_FRAGMENTS, MAX_PEERS, MAX_SERVICES, MAX_TEMPLATES, Params, Remote, SCHED_WORDS,
-    SERVICE_SLOTS, ServiceSlot, Settings, TIMEOUT_SETS, TemplateKey, Timeouts,
+    MAX_FRAGMENTS, MAX_PEERS, MAX_REFUSED, MAX_SERVICES, MAX_TEMPLATES, Params, RefusedKey, Remote,
+    SCHED_WORDS, SERVICE_SLOTS, ServiceSlot, Settings, TIMEOUT_SETS, TemplateKey, Timeouts,
 };
 use lb_common::reason::{REASON_SLOTS, Reason};
 
@@ -47,6 +47,9 @@ pub(crate) static TEMPLATES: LruHashMap<TemplateKey, u64> =
 pub(crate) static IFACES: Array<Iface> = Array::with_max_entries(IFACE_SLOTS, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static PEERS: HashMap<u64, u32> = HashMap::with_max_entries(MAX_PEERS, 0);
+#[map]
+pub(crate) static REFUSED: HashMap<RefusedKey, u32> =
+    HashMap::with_max_entries(MAX_REFUSED, BPF_F_NO_PREALLOC);
 #[map]
 pub(crate) static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(REASON_SLOTS, 0);
 #[map]

@@ -14,13 +14,13 @@ use crate::session::{
 };
 use crate::{fragments, ifaces, services};
 
-const ETHERTYPE_VLAN: u16 = 0x8100u16.to_be();
-const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8u16.to_be();
+pub(crate) const ETHERTYPE_VLAN: u16 = 0x8100u16.to_be();
+pub(crate) const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8u16.to_be();
 /// VLAN tags that are read.
-const TAGS: usize = 2;
+pub(crate) const TAGS: usize = 2;
 
 const ICMP: u8 = 1;
-const ICMP_V6: u8 = 58;
+pub(crate) const ICMP_V6: u8 = 58;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT_HEADER: u8 = 44;

@@ -95,6 +95,8 @@ pub struct Engine {
     attached: bool,
     meter: Meter,
     refused: Vec<Refusal>,
+    /// As in [`Action::RefuseFor`]; what an earlier process told is not known.
+    refused_addresses: Option<BTreeSet<IpAddr>>,
     /// The services whose quorum instances follow: their names to VRRP, the services, and what was
     /// told.
     quorums: Vec<(String, ServiceKey, Option<bool>)>,
@@ -149,6 +151,7 @@ impl Engine {
             attached,
             meter: Meter::default(),
             refused: Vec::new(),
+            refused_addresses: None,
             quorums: tracked_services(&model),
             routed: BTreeMap::new(),
             addresses: BTreeMap::new(),
@@ -421,9 +424,11 @@ impl Engine {
                     self.health.address(*addr, *here, now);
                 }
                 self.addresses.clone_from(addresses);
+                self.tell_refused();
             }
             Report::Configured { priorities } => {
                 self.configuring = self.configuring.saturating_sub(1);
+                self.tell_refused();
                 self.notifier.retain(&self.model);
                 if self.model.global.fifo_states_on_reload {
                     told = self.notifier.states(|name| priorities.get(name).copied());
@@ -539,6 +544,15 @@ impl Engine {
         if self.fellows.as_ref() != Some(&fellows) {
             self.actions.push_back(Action::Fellows(fellows.clone()));
             self.fellows = Some(fellows);
+        }
+    }
+
+    /// Says for which of the addresses that are here nothing is accepted (`no_accept`).
+    fn tell_refused(&mut self) {
+        let refused = desired::refused(&self.model, &self.addresses);
+        if self.refused_addresses.as_ref() != Some(&refused) {
+            self.actions.push_back(Action::RefuseFor(refused.clone()));
+            self.refused_addresses = Some(refused);
         }
     }
 

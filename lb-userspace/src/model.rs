@@ -239,6 +239,9 @@ pub struct VrrpInstance {
     pub v3_checksum_as_v2: bool,
     /// `preempt_delay`, `down_timer_adverts` and the like.
     pub election: Election,
+    /// `accept`, default on: what is for its addresses and for no service is for this host. Never off
+    /// with priority 255.
+    pub accept: bool,
     /// `virtual_ipaddress`, in the order of the file: these go into the advert. All of one family.
     pub addresses: Vec<VirtualAddress>,
     /// `virtual_ipaddress_excluded`: set and removed with the others but not advertised.

@@ -33,6 +33,8 @@ mod output;
 mod peers;
 #[path = "packets/persistence.rs"]
 mod persistence;
+#[path = "packets/refused.rs"]
+mod refused;
 #[path = "packets/row.rs"]
 mod row;
 #[path = "packets/schedulers.rs"]
@@ -63,6 +65,7 @@ fn table() -> Vec<(&'static str, Vec<row::Row>)> {
         ("icmp", icmp::rows()),
         ("hostile", hostile::rows()),
         ("peers", peers::rows()),
+        ("refused", refused::rows()),
         ("tcp_life", tcp_life::rows()),
         ("udp", udp::rows()),
         ("sctp", sctp::rows()),

@@ -19,6 +19,7 @@ mod scripts;
 mod server;
 mod service;
 mod ssl;
+mod strict;
 mod suggest;
 mod track;
 mod transport;

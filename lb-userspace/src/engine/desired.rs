@@ -155,6 +155,16 @@ pub(super) fn fellows(
     fellows
 }
 
+/// The virtual addresses on this host whose packets only services may have (`no_accept`).
+pub(super) fn refused(model: &Model, here: &BTreeMap<IpAddr, bool>) -> BTreeSet<IpAddr> {
+    let instances = model.instances.iter().filter(|i| !i.accept);
+    let addresses = instances.flat_map(|i| i.addresses.iter().chain(&i.excluded));
+    addresses
+        .map(|a| a.addr)
+        .filter(|addr| here.get(addr) == Some(&true))
+        .collect()
+}
+
 /// The real servers of direct routing that are behind a router, with its MAC.
 pub(super) fn routed(
     model: &Model,

@@ -315,6 +315,7 @@ mod tests {
                 mcast_src_ip: None,
                 v3_checksum_as_v2: false,
                 election: Election::default(),
+                accept: true,
                 transport: Transport::default(),
                 dont_track_primary: false,
                 vmac: None,

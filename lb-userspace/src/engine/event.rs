@@ -74,6 +74,8 @@ pub enum Action {
     /// Frames of these MACs for the services of these ids come from real servers to which directors
     /// forward as they do to this host: they were scheduled there.
     Fellows(BTreeSet<([u8; 6], u16)>),
+    /// These virtual addresses are here, but what is for them and for no service is refused.
+    RefuseFor(BTreeSet<IpAddr>),
     /// A change of a service or a real server, to be told.
     Health(health::Transition),
     /// Keep for the daemon after this one what is set by hand: all of it.

@@ -21,6 +21,7 @@ mod by_hand;
 mod large;
 mod notices;
 mod paths;
+mod refused;
 
 const ROOM: usize = 1000;
 
@@ -91,6 +92,7 @@ pub(super) fn model(services: Vec<Service>) -> Arc<Model> {
             mcast_src_ip: None,
             v3_checksum_as_v2: false,
             election: Election::default(),
+            accept: true,
             transport: Transport::default(),
             dont_track_primary: false,
             vmac: None,
@@ -116,6 +118,8 @@ struct Host {
     told: Vec<super::Notification>,
     mails: Vec<super::Message>,
     kept: Vec<crate::health::Kept>,
+    /// As told last.
+    refused: Option<BTreeSet<IpAddr>>,
 }
 
 impl Host {
@@ -145,6 +149,7 @@ impl Host {
             told: Vec::new(),
             mails: Vec::new(),
             kept: Vec::new(),
+            refused: None,
         };
         host.turn();
         host
@@ -212,6 +217,7 @@ impl Host {
             Action::Follow(_) | Action::Peers(_) | Action::Fellows(_) => {}
             Action::Health(t) => self.did.push(t.to_string()),
             Action::Keep(kept) => self.kept = kept,
+            Action::RefuseFor(addresses) => self.refused = Some(addresses),
             Action::Notify(n) => self.told.push(n),
             Action::Mail(m) => self.mails.push(m),
             Action::Refused(r) => self.did.push(r.to_string()),

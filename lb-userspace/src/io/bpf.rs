@@ -20,6 +20,7 @@ mod iface;
 mod kept;
 mod mapped;
 mod object;
+mod refused;
 mod sweep;
 mod sys;
 

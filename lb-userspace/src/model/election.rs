@@ -17,6 +17,9 @@ pub struct Election {
     /// `lower_prio_no_advert`, else `vrrp_lower_prio_no_advert`: a master does not answer an advert of
     /// lower priority with one of its own.
     pub lower_prio_no_advert: bool,
+    /// `higher_prio_send_advert`, else `vrrp_higher_prio_send_advert`, default on (in keepalived off): a
+    /// master that yields sends a last advert, so that the winner announces the addresses once more.
+    pub higher_prio_send_advert: bool,
     /// `skip_check_adv_addr`, else `vrrp_skip_check_adv_addr`: a backup does not compare the addresses
     /// in adverts of the master that it had before.
     pub skip_check_adv_addr: bool,
@@ -28,6 +31,7 @@ impl Default for Election {
             down_timer_adverts: 3,
             preempt_delay: Duration::ZERO,
             lower_prio_no_advert: false,
+            higher_prio_send_advert: true,
             skip_check_adv_addr: false,
         }
     }

@@ -282,7 +282,7 @@ impl Instance {
     }
 
     /// Steps down for a better master: one last advert, which makes the winner announce the
-    /// addresses again, then BACKUP; the addresses linger.
+    /// addresses again (unless `higher_prio_send_advert` is off), then BACKUP; the addresses linger.
     pub(super) fn yield_to(
         &mut self,
         from: IpAddr,
@@ -291,9 +291,13 @@ impl Instance {
         ctx: &mut Ctx<'_>,
     ) {
         self.master = Some((from, priority));
-        self.send_last_advert(ctx);
+        let was_told = matches!(reason, Reason::HigherPriority { .. });
+        let silent = was_told && !self.config.election.higher_prio_send_advert;
+        if !silent {
+            self.send_last_advert(ctx);
+        }
         self.end_raise(ctx);
-        self.linger(false, ctx);
+        self.linger(silent, ctx);
         self.listen(ctx);
         self.report(State::Backup, reason, ctx);
     }

@@ -118,12 +118,13 @@ pub(crate) fn garp_groups() -> impl Strategy<Value = Vec<GarpGroup>> {
 }
 
 pub(crate) fn election() -> impl Strategy<Value = Election> {
-    let flags = (any::<bool>(), any::<bool>());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
     (1u32..=100, secs(999), flags).prop_map(|(adverts, delay, flags)| Election {
         down_timer_adverts: adverts,
         preempt_delay: delay,
         lower_prio_no_advert: flags.0,
         skip_check_adv_addr: flags.1,
+        higher_prio_send_advert: flags.2,
     })
 }
 
@@ -181,7 +182,7 @@ fn instance_of(family: Family) -> impl Strategy<Value = VrrpInstance> {
                 option::of(any::<u32>()),
                 transport(family),
                 election(),
-                any::<[bool; 2]>(),
+                any::<[bool; 3]>(),
                 vmac(),
             ),
             vec(tracked_interface(), 0..3),
@@ -209,7 +210,7 @@ fn instance_of(family: Family) -> impl Strategy<Value = VrrpInstance> {
                         mcast_src_ip,
                         transport,
                         mut election,
-                        [v3_checksum_as_v2, promote_secondaries],
+                        [v3_checksum_as_v2, promote_secondaries, accept],
                         mut vmac,
                     ),
                     mut interfaces,
@@ -261,6 +262,7 @@ fn instance_of(family: Family) -> impl Strategy<Value = VrrpInstance> {
                     transport,
                     v3_checksum_as_v2,
                     election,
+                    accept: accept || priority == 255,
                     tracks: Tracks {
                         interfaces,
                         ..Tracks::default()

@@ -90,6 +90,11 @@ pub(super) fn election(i: &VrrpInstance, lines: &[&str], diff: &mut Vec<String>)
             Some(answers.to_string()),
         ),
         (
+            "accept",
+            value(lines, "Accept").map(|v| v.starts_with("enabled").to_string()),
+            Some(i.accept.to_string()),
+        ),
+        (
             "skip check",
             Some(skipped.to_string()),
             Some(e.skip_check_adv_addr.to_string()),

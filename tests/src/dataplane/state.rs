@@ -1,11 +1,14 @@
 //! The whole state of a loaded program: taken away, set, and read back.
 
+use std::net::IpAddr;
+
 use anyhow::{Context as _, Result};
 use aya::Pod;
 use aya::maps::{HashMap, MapData, PerCpuArray, PerCpuValues};
 use lb_common::flow::{FlowAddrs, FlowBucket, FlowValue};
 use lb_common::maps::{
-    Backend, Flood, FragmentKey, Iface, Load, Remote, ServiceSlot, TemplateKey, Timeouts, name,
+    Backend, Flood, FragmentKey, Iface, Load, RefusedKey, Remote, ServiceSlot, Settings,
+    TemplateKey, Timeouts, name,
 };
 
 use super::Director;
@@ -44,7 +47,30 @@ impl Director {
         floods.set(0, PerCpuValues::try_from(none)?, 0)?;
         self.set_flood_tick(0);
         let peers = self.ebpf.map_mut(name::PEERS).context("no PEERS")?;
-        clear::<u64, u32>(HashMap::try_from(peers)?)
+        clear::<u64, u32>(HashMap::try_from(peers)?)?;
+        self.set_refused(&[])
+    }
+
+    /// Sets the virtual addresses for which nothing but services is accepted.
+    pub fn set_refused(&mut self, addresses: &[IpAddr]) -> Result<()> {
+        let map = self.ebpf.map_mut(name::REFUSED).context("no REFUSED")?;
+        clear::<RefusedKey, u32>(HashMap::try_from(map)?)?;
+        let map = self.ebpf.map_mut(name::REFUSED).context("no REFUSED")?;
+        let mut map: HashMap<_, RefusedKey, u32> = HashMap::try_from(map)?;
+        for addr in addresses {
+            let mapped = match addr {
+                IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                IpAddr::V6(v6) => *v6,
+            };
+            let key: RefusedKey = zerocopy::transmute!(mapped.octets());
+            map.insert(key, 1, 0)?;
+        }
+        let settings = Settings {
+            refused: addresses.len() as u64,
+            ..self.settings.get(0)
+        };
+        self.settings.set(0, settings);
+        Ok(())
     }
 
     /// Sets how many turns of a service have been taken.

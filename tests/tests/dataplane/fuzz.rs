@@ -80,13 +80,15 @@ fn is_reached_by_frames(reason: Reason) -> bool {
         | Reason::FragmentFollowed
         | Reason::IcmpError
         | Reason::Rescheduled => true,
+        // The last of these only for addresses that are refused.
         Reason::FlowBusy
         | Reason::Internal
         | Reason::EvictedClosing
         | Reason::EvictedHalfOpen
         | Reason::EvictedLive
         | Reason::FlowMoved
-        | Reason::FloodHashed => false,
+        | Reason::FloodHashed
+        | Reason::NotAccepted => false,
     }
 }
 

@@ -382,6 +382,7 @@ pub(crate) struct Before {
     flows: Vec<FlowBefore>,
     templates: Vec<(IpAddr, u16, u32)>,
     peers: Vec<[u8; 6]>,
+    refused: Vec<IpAddr>,
     without_iface: bool,
     /// Frames that came before.
     pub(crate) earlier: Vec<Frame>,
@@ -442,6 +443,12 @@ impl Before {
     /// A peer director has this MAC.
     pub(crate) fn peer(mut self, mac: [u8; 6]) -> Before {
         self.peers.push(mac);
+        self
+    }
+
+    /// For this virtual address nothing but services is accepted.
+    pub(crate) fn refused(mut self, addr: IpAddr) -> Before {
+        self.refused.push(addr);
         self
     }
 
@@ -557,6 +564,7 @@ impl Before {
         if !self.without_iface {
             director.set_iface(IFINDEX, OWN, &self.peers)?;
         }
+        director.set_refused(&self.refused)?;
         for (id, service) in (1..).zip(&self.services) {
             for server in &service.servers {
                 assert!(server.index < MAX_SERVERS);

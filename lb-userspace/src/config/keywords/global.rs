@@ -265,9 +265,9 @@ pub(super) const GLOBAL: &[Keyword] = &[
     k(
         "vrrp_higher_prio_send_advert",
         "[BOOL]",
-        NotNeeded,
-        "off",
-        "send an advert when a higher one takes the master role away: always done here",
+        Acted,
+        "on",
+        "send a last advert when a higher one takes the role away",
     ),
     k(
         "vrrp_skip_check_adv_addr",
@@ -293,7 +293,7 @@ pub(super) const GLOBAL: &[Keyword] = &[
     k(
         "vrrp_strict",
         "[BOOL]",
-        Unsupported,
+        Acted,
         "off",
         "follow the RFC to the letter",
     ),

@@ -269,9 +269,9 @@ pub(super) const INSTANCE: &[Keyword] = &[
     k(
         "higher_prio_send_advert",
         "[BOOL]",
-        NotNeeded,
+        Acted,
         "vrrp_higher_prio_send_advert",
-        "send an advert when a higher one takes the role away: always done here",
+        "send a last advert when a higher one takes the role away",
     ),
     k(
         "lower_prio_no_advert",
@@ -283,23 +283,23 @@ pub(super) const INSTANCE: &[Keyword] = &[
     k(
         "strict_mode",
         "[BOOL]",
-        Unsupported,
+        Acted,
         "vrrp_strict",
         "follow the RFC to the letter",
     ),
     k(
         "accept",
         "",
-        NotNeeded,
-        "on",
-        "accept packets for the virtual addresses",
+        Acted,
+        "on; off under strict_mode",
+        "answer what is for the virtual addresses and for no service",
     ),
     k(
         "no_accept",
         "",
-        Unsupported,
-        "off",
-        "drop packets for the virtual addresses unless owner",
+        Acted,
+        "off; on under strict_mode",
+        "drop what is for the virtual addresses and for no service, unless owner",
     ),
     k(
         "promote_secondaries",

@@ -30,6 +30,11 @@ impl Lower {
                 "lower_prio_no_advert",
                 inherited.lower_prio_no_advert,
             ),
+            higher_prio_send_advert: switch(
+                self,
+                "higher_prio_send_advert",
+                inherited.higher_prio_send_advert,
+            ),
             skip_check_adv_addr: switch(self, "skip_check_adv_addr", inherited.skip_check_adv_addr),
         }
     }
@@ -49,6 +54,11 @@ impl Lower {
                 self,
                 "vrrp_lower_prio_no_advert",
                 inherited.lower_prio_no_advert,
+            ),
+            higher_prio_send_advert: switch(
+                self,
+                "vrrp_higher_prio_send_advert",
+                inherited.higher_prio_send_advert,
             ),
             skip_check_adv_addr: switch(
                 self,

@@ -109,6 +109,7 @@ impl Lower {
         walked: &Walked<'_>,
         addresses: &[VirtualAddress],
         transport: &Transport,
+        strict: bool,
     ) {
         let Some(IpAddr::V6(first)) = addresses.first().map(|a| a.addr) else {
             return;
@@ -123,7 +124,11 @@ impl Lower {
             self.push(
                 Diagnostic::new(
                     Code::Incomplete,
-                    Severity::Note,
+                    if strict {
+                        Severity::Warning
+                    } else {
+                        Severity::Note
+                    },
                     "the first virtual address of IPv6 is not link-local",
                 )
                 .at(

@@ -28,6 +28,8 @@ pub(super) struct Defaults {
     pub(super) group4: Option<IpAddr>,
     /// `vrrp_mcast_group6`.
     pub(super) group6: Option<IpAddr>,
+    /// `vrrp_strict`.
+    pub(super) strict: bool,
     /// `vrrp_check_unicast_src`.
     pub(super) check_unicast_src: bool,
     /// Settings that every instance would need: each is unsupported for that reason.
@@ -114,6 +116,9 @@ impl Lower {
                 ("vrrp_check_unicast_src", _) => {
                     defaults.check_unicast_src =
                         self.switch(n).unwrap_or(defaults.check_unicast_src);
+                }
+                ("vrrp_strict", _) => {
+                    defaults.strict = self.switch(n).unwrap_or(defaults.strict);
                 }
                 ("vrrp_min_garp", _) => {
                     defaults.min_garp = self.switch(n).unwrap_or(defaults.min_garp)
@@ -202,14 +207,9 @@ impl Lower {
             .filter(|n| n.whole() == place.span)
             .any(|n| {
                 let value = n.args().first().map(|w| w.text.as_str());
-                match n.keyword() {
-                    "vrrp_strict" => matches!(value, Some("off" | "false" | "no")),
-                    name => {
-                        value.is_some()
-                            && keywords::find(Block::Global, name)
-                                .is_some_and(|k| Some(k.default) == value)
-                    }
-                }
+                value.is_some()
+                    && keywords::find(Block::Global, n.keyword())
+                        .is_some_and(|k| Some(k.default) == value)
             })
     }
 

@@ -71,20 +71,15 @@ impl Lower {
         let mut walked = self.walk(node.children(), Block::Instance);
         let mut unsupported = std::mem::take(&mut walked.unsupported);
         self.default_values(node, &mut unsupported);
-        let strict_off = node.children().iter().any(|n| {
-            n.keyword() == "strict_mode"
-                && n.args()
-                    .first()
-                    .is_some_and(|w| super::values::boolean(&w.text) == Some(false))
-        });
-        for d in &defaults.unsupported {
-            if !(strict_off && d.message.contains("vrrp_strict")) {
-                unsupported.push(d.clone());
-            }
-        }
+        unsupported.extend(defaults.unsupported.iter().cloned());
 
+        let strict = self.is_strict(&walked, defaults);
         let state = self.state(&walked);
         let priority = self.priority(node, &walked, state);
+        let state = match strict {
+            true => self.state_of_owner(&walked, state, priority),
+            false => state,
+        };
         let initial_master = state.unwrap_or(priority == 255);
         let interface = self
             .last(&walked, "interface")
@@ -98,7 +93,8 @@ impl Lower {
         let (mut addresses, mut excluded) =
             self.address_lists(node, name, family, &walked, &mut unsupported)?;
         let version = self.version(&walked, defaults, family);
-        if addresses.is_empty() && unsupported.is_empty() && version == VrrpVersion::V2 {
+        let needs_address = strict || version == VrrpVersion::V3;
+        if addresses.is_empty() && unsupported.is_empty() && !needs_address {
             self.push(
                 Diagnostic::new(
                     Code::Incomplete,
@@ -111,14 +107,20 @@ impl Lower {
                 ),
             );
         }
-        if addresses.is_empty() && unsupported.is_empty() && version == VrrpVersion::V3 {
+        if addresses.is_empty() && unsupported.is_empty() && needs_address {
             self.push(
                 Diagnostic::new(
                     Code::Incomplete,
                     Severity::Error,
                     format!("`vrrp_instance {name}` has no virtual address"),
                 )
-                .at(node.whole(), "version 3 needs at least one")
+                .at(
+                    node.whole(),
+                    match version {
+                        VrrpVersion::V2 => "strict mode needs at least one",
+                        VrrpVersion::V3 => "version 3 needs at least one",
+                    },
+                )
                 .help("add `virtual_ipaddress { ... }`"),
             );
             return None;
@@ -130,7 +132,7 @@ impl Lower {
         let election = self.election(&walked, defaults, initial_master, nopreempt);
         let mcast_src_ip = self.source(&walked, family);
         let transport = self.transport(&walked, defaults, family);
-        self.first_is_link_local(&walked, &addresses, &transport);
+        self.first_is_link_local(&walked, &addresses, &transport, strict);
         let vmac = self.vmac(&walked, &transport, &mut unsupported);
         let is_of_ipv6 = family == Family::V6;
         for list in [&mut addresses, &mut excluded] {
@@ -168,7 +170,8 @@ impl Lower {
         if priority == 255 {
             self.without_weights(&mut tracks, node.whole(), "by the owner of the addresses");
         }
-        Some(VrrpInstance {
+        let accept = self.accept(&walked, strict, priority, version);
+        let mut instance = VrrpInstance {
             name: name.to_owned(),
             interface: interface.text,
             virtual_router_id,
@@ -180,6 +183,7 @@ impl Lower {
             nopreempt,
             v3_checksum_as_v2: self.v3_checksum_as_v2(&walked),
             election,
+            accept,
             addresses,
             excluded,
             garp_master_delay: garp.delay,
@@ -200,10 +204,14 @@ impl Lower {
             routes: self.virtual_routes(&walked),
             rules: self.virtual_rules(&walked),
             notify,
-        })
+        };
+        if strict {
+            self.be_strict(node, &walked, &mut instance);
+        }
+        Some(instance)
     }
 
-    /// Unsupported settings that hold their default anyway, or an empty list, change nothing.
+    /// An unsupported list that is empty changes nothing.
     fn default_values(&mut self, node: &Node, unsupported: &mut Vec<Diagnostic>) {
         unsupported.retain(|d| {
             let Some(at) = &d.primary else { return true };
@@ -211,14 +219,10 @@ impl Lower {
                 .children()
                 .iter()
                 .filter(|n| n.whole() == at.span)
-                .any(|n| {
-                    let value = n.args().first().map(|w| w.text.as_str());
-                    match n.keyword() {
-                        "strict_mode" => value.and_then(super::values::boolean) == Some(false),
-                        "track_script" | "track_file" | "track_process" | "track_bfd"
-                        | "virtual_routes" => n.children().is_empty(),
-                        _ => false,
-                    }
+                .any(|n| match n.keyword() {
+                    "track_script" | "track_file" | "track_process" | "track_bfd"
+                    | "virtual_routes" => n.children().is_empty(),
+                    _ => false,
                 })
         });
     }

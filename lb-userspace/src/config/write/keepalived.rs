@@ -269,7 +269,9 @@ fn instance(w: &mut Writer, i: &VrrpInstance, global: &Global) {
     w.number("down_timer_adverts", e.down_timer_adverts, 3);
     w.time("preempt_delay", e.preempt_delay, Duration::ZERO);
     w.flag("lower_prio_no_advert", e.lower_prio_no_advert);
+    w.flag("higher_prio_send_advert off", !e.higher_prio_send_advert);
     w.flag("skip_check_adv_addr", e.skip_check_adv_addr);
+    w.flag("no_accept", !i.accept);
     w.flag("dont_track_primary", i.dont_track_primary);
     w.flag("promote_secondaries", i.promote_secondaries);
     if let Some(vmac) = &i.vmac {

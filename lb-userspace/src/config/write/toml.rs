@@ -250,7 +250,11 @@ fn instance(w: &mut String, i: &VrrpInstance, global: &Global) {
     number(w, "down_timer_adverts", e.down_timer_adverts, 3);
     time(w, "preempt_delay", e.preempt_delay, Some(Duration::ZERO));
     flag(w, "lower_prio_no_advert", e.lower_prio_no_advert);
+    if !e.higher_prio_send_advert {
+        key(w, "higher_prio_send_advert", "false");
+    }
     flag(w, "skip_check_adv_addr", e.skip_check_adv_addr);
+    flag(w, "no_accept", !i.accept);
     flag(w, "dont_track_primary", i.dont_track_primary);
     flag(w, "promote_secondaries", i.promote_secondaries);
     if let Some(vmac) = &i.vmac {

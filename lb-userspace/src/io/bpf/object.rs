@@ -11,8 +11,9 @@ use aya::{Ebpf, EbpfLoader};
 use lb_common::flow::{FlowAddrs, FlowBucket};
 use lb_common::maps::{
     Backend, Counters, Flood, FragmentKey, IFACE_SLOTS, Iface, LAYOUT_VERSION, Load, MAX_BACKENDS,
-    MAX_FRAGMENTS, MAX_PEERS, MAX_SERVICES, MAX_TEMPLATES, Params, Remote, SCHED_WORDS,
-    SERVICE_SLOTS, ServiceSlot, Settings, TIMEOUT_SETS, TemplateKey, Timeouts, name, tick_shift,
+    MAX_FRAGMENTS, MAX_PEERS, MAX_REFUSED, MAX_SERVICES, MAX_TEMPLATES, Params, RefusedKey, Remote,
+    SCHED_WORDS, SERVICE_SLOTS, ServiceSlot, Settings, TIMEOUT_SETS, TemplateKey, Timeouts, name,
+    tick_shift,
 };
 use lb_common::reason::REASON_SLOTS;
 
@@ -82,6 +83,13 @@ const SHAPES: [Shape; name::ALL.len()] = [
         len: MAX_PEERS,
     },
     Shape {
+        name: name::REFUSED,
+        kind: MapType::Hash,
+        key: size_of::<RefusedKey>() as u32,
+        value: 4,
+        len: MAX_REFUSED,
+    },
+    Shape {
         kind: MapType::PerCpuArray,
         ..array(name::REASONS, 8, REASON_SLOTS)
     },
@@ -110,6 +118,7 @@ pub(super) struct Maps {
     pub(super) reasons: PerCpuArray<MapData, [u64; 1]>,
     pub(super) templates: Arc<HashMap<MapData, TemplateKey, u64>>,
     pub(super) peers: HashMap<MapData, u64, u32>,
+    pub(super) refused: HashMap<MapData, RefusedKey, u32>,
 }
 
 /// What was loaded.
@@ -327,6 +336,7 @@ impl Maps {
             reasons: take(ebpf, name::REASONS)?,
             templates: Arc::new(take(ebpf, name::TEMPLATES)?),
             peers: take(ebpf, name::PEERS)?,
+            refused: take(ebpf, name::REFUSED)?,
         })
     }
 

@@ -8,9 +8,10 @@ use crate::io::netlink::Control;
 use crate::model::Model;
 
 /// The interfaces named on the command line, else those of the VRRP instances and of their
-/// addresses, else those by which the real servers are reached. None without services.
+/// addresses, else those by which the real servers are reached. None without services, unless there is
+/// an address for which nothing is accepted.
 pub(super) fn wanted(model: &Model, named: &[String], control: &mut Control) -> BTreeSet<String> {
-    if model.services.is_empty() {
+    if model.services.is_empty() && model.instances.iter().all(|i| i.accept) {
         return BTreeSet::new();
     }
     if !named.is_empty() {

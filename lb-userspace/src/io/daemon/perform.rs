@@ -46,6 +46,13 @@ impl Daemon<'_> {
                     tracing::error!("{error}");
                 }
             }
+            Action::RefuseFor(addresses) => {
+                if let Some(plane) = &mut self.plane
+                    && let Err(error) = plane.set_refused(&addresses)
+                {
+                    tracing::error!("{error}");
+                }
+            }
             Action::Health(transition) => {
                 if transition.change.is_bad() {
                     tracing::warn!("{transition}");

@@ -59,6 +59,7 @@ fn instance(name: &str, iface: &str, vrid: u8) -> VrrpInstance {
         mcast_src_ip: None,
         v3_checksum_as_v2: false,
         election: Election::default(),
+        accept: true,
         transport: Transport::default(),
         dont_track_primary: false,
         vmac: None,

@@ -104,6 +104,7 @@ pub(super) fn instance(
         mcast_src_ip: None,
         v3_checksum_as_v2: false,
         election: Election::default(),
+        accept: true,
         transport: Transport::Multicast(family.group()),
         dont_track_primary: false,
         vmac: None,

@@ -239,6 +239,19 @@ fn a_yielding_master_says_a_last_word_and_keeps_the_address_until_it_is_answered
 }
 
 #[test]
+fn without_higher_prio_send_advert_it_says_nothing_and_lets_go() {
+    let mut silent = config();
+    silent.election.higher_prio_send_advert = false;
+    let mut host = master(&silent);
+    host.hear(&config(), LOWER_PEER, 150);
+    assert_eq!(host.state(), State::Backup);
+    assert!(host.has(100), "the winner has just begun");
+    host.run(160 * MS);
+    assert!(!host.has(100));
+    assert_eq!(Host::priorities(&host.take()), [0u8; 0]);
+}
+
+#[test]
 fn a_winner_that_never_answers_is_not_trusted_with_the_address() {
     let mut host = master(&config());
     host.hear(&config(), LOWER_PEER, 150);

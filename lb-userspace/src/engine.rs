@@ -211,8 +211,8 @@ impl Engine {
         let order = Order::Configure(Arc::clone(&self.model));
         self.actions.push_back(Action::Vrrp(order));
         self.tell_quorums();
-        for (addr, here) in self.addresses.clone() {
-            self.health.address(addr, here, now);
+        for (addr, here) in &self.addresses {
+            self.health.address(*addr, *here, now);
         }
         self.follow();
         self.due = Due::All;
@@ -582,11 +582,7 @@ fn tracked_services(model: &Model) -> Vec<(String, ServiceKey, Option<bool>)> {
     let instances = model.instances.iter().map(|i| &i.tracks);
     let all = instances.chain(model.sync_groups.iter().map(|g| &g.tracks));
     let keys: BTreeSet<ServiceKey> = all.flat_map(|t| &t.services).map(|t| t.key).collect();
-    let service = |key: ServiceKey| {
-        let mut services = model.services.iter();
-        services.find(|s| s.keys().any(|k| k == key))
-    };
     keys.into_iter()
-        .filter_map(|key| Some((key.to_string(), service(key)?.key, None)))
+        .filter_map(|key| Some((key.to_string(), model.service_at(&key)?.key, None)))
         .collect()
 }

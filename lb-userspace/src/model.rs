@@ -62,6 +62,11 @@ pub struct Model {
 }
 
 impl Model {
+    /// The service one of whose addresses is `key`; a firewall mark is an address too.
+    pub fn service_at(&self, key: &ServiceKey) -> Option<&Service> {
+        self.services.iter().find(|s| s.keys().any(|k| k == *key))
+    }
+
     /// All commands that it names, some more than once.
     pub fn scripts(&self) -> impl Iterator<Item = &Script> {
         let Fifos { all, vrrp, lvs } = &self.global.fifos;

@@ -277,6 +277,15 @@ const WAYS: [Way; 5] = [
     },
 ];
 
+/// Waits until the first address is at the first director alone, or at the second alone.
+fn first_is_master(lab: &Lab, first: bool) -> Result<()> {
+    wait_for("the master", LIMIT, || {
+        let here = |d: usize| lab.directors[d].has_address(VIPS[0]).unwrap_or(false);
+        (here(0) == first && here(1) != first).then_some(())
+    })
+    .with_context(|| lab.logs())
+}
+
 /// What the first director follows becomes bad and good again: what the FIFOs of both were told.
 fn tracked(kind: Kind, way: &Way) -> Result<[Vec<String>; 2]> {
     let mut ears = [Ear::new()?, Ear::new()?];
@@ -290,29 +299,22 @@ fn tracked(kind: Kind, way: &Way) -> Result<[Vec<String>; 2]> {
     let mut spec = Spec::pair(&pair, [kind; 2]);
     spec.confs = [ears[0].tracking(100, way), ears[1].tracking(90, way)];
     let mut lab = Lab::new(&spec)?;
-    let master = |lab: &Lab, first: bool| {
-        wait_for("the master", LIMIT, || {
-            let here = |d: usize| lab.directors[d].has_address(VIPS[0]).unwrap_or(false);
-            (here(0) == first && here(1) != first).then_some(())
-        })
-        .with_context(|| lab.logs())
-    };
     lab.directors[0].start()?;
-    master(&lab, true)?;
+    first_is_master(&lab, true)?;
     lab.directors[1].start()?;
     lab.directors[1].wait_ready(LIMIT)?;
     match way.bad {
         Some(text) => std::fs::write(ears[0].path("flag"), text)?,
         None => std::fs::remove_file(ears[0].path("flag"))?,
     }
-    master(&lab, false)?;
+    first_is_master(&lab, false)?;
     std::fs::write(ears[0].path("flag"), "")?;
-    master(&lab, true)?;
+    first_is_master(&lab, true)?;
     for director in 0..2 {
         lab.directors[director].terminate()?;
         lab.directors[director].wait_stopped(LIMIT)?;
         if director == 0 {
-            master(&lab, false)?;
+            first_is_master(&lab, false)?;
         }
     }
     let mut lines = [Vec::new(), Vec::new()];
@@ -359,21 +361,14 @@ fn a_director_without_living_servers_yields() -> Result<()> {
         std::fs::write(file(director), "0")?;
     }
     let mut lab = Lab::new(&spec)?;
-    let master = |lab: &Lab, first: bool| {
-        wait_for("the master", LIMIT, || {
-            let here = |d: usize| lab.directors[d].has_address(VIPS[0]).unwrap_or(false);
-            (here(0) == first && here(1) != first).then_some(())
-        })
-        .with_context(|| lab.logs())
-    };
     lab.directors[0].start()?;
-    master(&lab, true)?;
+    first_is_master(&lab, true)?;
     lab.directors[1].start()?;
     lab.directors[1].wait_ready(LIMIT)?;
     std::fs::write(file(0), "1")?;
-    master(&lab, false)?;
+    first_is_master(&lab, false)?;
     std::fs::write(file(0), "0")?;
-    master(&lab, true)?;
+    first_is_master(&lab, true)?;
     // When nobody has any, the better one keeps the address.
     std::fs::write(file(1), "1")?;
     wait_for("the second one's servers to be dead", LIMIT, || {
@@ -419,22 +414,15 @@ fn a_process_that_ends_moves_the_address() -> Result<()> {
     }
     let mut processes = [start(0)?, start(1)?];
     let mut lab = Lab::new(&spec)?;
-    let master = |lab: &Lab, first: bool| {
-        wait_for("the master", LIMIT, || {
-            let here = |d: usize| lab.directors[d].has_address(VIPS[0]).unwrap_or(false);
-            (here(0) == first && here(1) != first).then_some(())
-        })
-        .with_context(|| lab.logs())
-    };
     lab.directors[0].start()?;
-    master(&lab, true)?;
+    first_is_master(&lab, true)?;
     lab.directors[1].start()?;
     lab.directors[1].wait_ready(LIMIT)?;
     processes[0].kill()?;
     processes[0].wait()?;
-    master(&lab, false)?;
+    first_is_master(&lab, false)?;
     processes[0] = start(0)?;
-    master(&lab, true)?;
+    first_is_master(&lab, true)?;
     for mut process in processes {
         process.kill()?;
         process.wait()?;

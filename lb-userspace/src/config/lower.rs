@@ -27,6 +27,7 @@ mod values;
 mod vmac;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::diag::{Code, Diagnostic, Severity};
 use super::keywords::{self, Block, Body, Keyword, Status};
@@ -385,6 +386,46 @@ impl Lower {
         }
         self.left_out.push(what.to_owned());
         true
+    }
+
+    /// The blocks `keyword NAME { .. }` in order, each with its name. The second of a name is
+    /// told and left out: keepalived ignores it where `ignored`, else it is an error.
+    fn named<'n>(
+        &mut self,
+        top: &[(&'static str, &'n Node)],
+        keyword: &str,
+        ignored: bool,
+    ) -> Vec<(&'n Word, &'n Node)> {
+        let mut names: HashMap<&str, Span> = HashMap::new();
+        let mut named = Vec::new();
+        for (_, node) in top.iter().filter(|(k, _)| *k == keyword) {
+            let Some(name) = node.args().first() else {
+                continue;
+            };
+            match names.entry(&name.text) {
+                Entry::Vacant(free) => {
+                    free.insert(name.span);
+                    named.push((name, *node));
+                }
+                Entry::Occupied(first) => {
+                    let (severity, here, there) = match ignored {
+                        true => (
+                            self.replaced(),
+                            "this one is ignored, as by keepalived",
+                            "this one counts",
+                        ),
+                        false => (Severity::Error, "again here", "first here"),
+                    };
+                    let title = format!("`{keyword} {}` is defined twice", name.text);
+                    self.push(
+                        Diagnostic::new(Code::Duplicate, severity, title)
+                            .at(name.span, here)
+                            .also(*first.get(), there),
+                    );
+                }
+            }
+        }
+        named
     }
 
     /// The last of several statements of the same name wins; the earlier are named.

@@ -19,9 +19,9 @@ impl Engine {
         addr: IpAddr,
         set: SetServer,
     ) -> Result<ServerReport, String> {
-        let mut services = self.model.services.iter();
-        let service = services
-            .find(|s| s.keys().any(|k| k == *key))
+        let service = self
+            .model
+            .service_at(key)
             .ok_or_else(|| format!("there is no service {key}"))?;
         let server = service
             .real_servers

@@ -5,30 +5,13 @@ use std::collections::HashMap;
 use super::Lower;
 use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::keywords::Block;
-use crate::config::source::Span;
 use crate::config::tree::Node;
 use crate::model::{Model, SyncGroup, VrrpInstance};
 
 impl Lower {
     pub(super) fn sync_groups(&mut self, top: &[(&'static str, &Node)], model: &mut Model) {
-        let mut names: HashMap<&str, Span> = HashMap::new();
         let mut owner: HashMap<String, String> = HashMap::new();
-        for (_, node) in top.iter().filter(|(k, _)| *k == "vrrp_sync_group") {
-            let Some(name) = node.args().first() else {
-                continue;
-            };
-            if let Some(first) = names.insert(&name.text, name.span) {
-                self.push(
-                    Diagnostic::new(
-                        Code::Duplicate,
-                        self.replaced(),
-                        format!("`vrrp_sync_group {}` is defined twice", name.text),
-                    )
-                    .at(name.span, "this one is ignored, as by keepalived")
-                    .also(first, "this one counts"),
-                );
-                continue;
-            }
+        for (name, node) in self.named(top, "vrrp_sync_group", true) {
             let mut walked = self.walk(node.children(), Block::SyncGroup);
             let unsupported = std::mem::take(&mut walked.unsupported);
             let mut members: Vec<String> = Vec::new();

@@ -19,27 +19,9 @@ impl Lower {
         defaults: &Defaults,
         model: &mut Model,
     ) {
-        let mut names: HashMap<&str, Span> = HashMap::new();
         let mut routers: HashMap<(String, u8, Family), Span> = HashMap::new();
         let mut spans: BTreeMap<String, Span> = BTreeMap::new();
-        for (_, n) in top.iter().filter(|(k, _)| *k == "vrrp_instance") {
-            let Some(name) = n.args().first() else {
-                continue;
-            };
-            if let Some(first) = names.get(name.text.as_str()) {
-                let severity = self.replaced();
-                self.push(
-                    Diagnostic::new(
-                        Code::Duplicate,
-                        severity,
-                        format!("`vrrp_instance {}` is defined twice", name.text),
-                    )
-                    .at(name.span, "this one is ignored, as by keepalived")
-                    .also(*first, "this one counts"),
-                );
-                continue;
-            }
-            names.insert(&name.text, name.span);
+        for (name, n) in self.named(top, "vrrp_instance", true) {
             let Some(i) = self.instance(n, &name.text, defaults) else {
                 continue;
             };

@@ -1,45 +1,20 @@
 //! `vrrp_track_process`.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use super::track::{MAX_PRODUCT, Weight};
 use super::{Lower, Walked};
 use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::keywords::Block;
-use crate::config::source::Span;
 use crate::config::tree::Node;
 use crate::model::{Model, ParamMatch, TrackProcess};
 
 impl Lower {
     /// All `vrrp_track_process`; instances and groups refer to them.
     pub(super) fn track_processes(&mut self, top: &[(&'static str, &Node)], model: &mut Model) {
-        let mut names: HashMap<&str, Span> = HashMap::new();
-        for (_, n) in top.iter().filter(|(k, _)| *k == "vrrp_track_process") {
-            let Some(name) = n.args().first() else {
-                continue;
-            };
-            if let Some(first) = names.insert(&name.text, name.span) {
-                self.push(
-                    Diagnostic::new(
-                        Code::Duplicate,
-                        Severity::Error,
-                        format!("`vrrp_track_process {}` is defined twice", name.text),
-                    )
-                    .at(name.span, "again here")
-                    .also(first, "first here"),
-                );
-                continue;
-            }
+        for (name, n) in self.named(top, "vrrp_track_process", false) {
             let walked = self.walk(n.children(), Block::TrackProcess);
-            let one = Weight {
-                value: 1,
-                reverse: false,
-            };
-            let weight = match self.last(&walked, "weight") {
-                Some(n) => self.weight(n, n.args(), one, MAX_PRODUCT),
-                None => one,
-            };
+            let weight = self.block_weight(&walked, Weight::ONE, MAX_PRODUCT);
             self.weights
                 .insert(("track_process", name.text.clone()), weight);
             let process = self.track_process(n, &name.text, &walked);

@@ -1,6 +1,5 @@
 //! `vrrp_script`, `track_file`, and who follows them.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use super::checks::Above;
@@ -32,6 +31,12 @@ pub(super) struct Weight {
 }
 
 impl Weight {
+    /// What a file or a process has that says nothing.
+    pub(super) const ONE: Self = Self {
+        value: 1,
+        reverse: false,
+    };
+
     fn is_plain(self) -> bool {
         self.value == 0 && !self.reverse
     }
@@ -40,23 +45,7 @@ impl Weight {
 impl Lower {
     /// All `vrrp_script`; instances and groups refer to them.
     pub(super) fn vrrp_scripts(&mut self, top: &[(&'static str, &Node)], model: &mut Model) {
-        let mut names: HashMap<&str, Span> = HashMap::new();
-        for (_, n) in top.iter().filter(|(k, _)| *k == "vrrp_script") {
-            let Some(name) = n.args().first() else {
-                continue;
-            };
-            if let Some(first) = names.insert(&name.text, name.span) {
-                self.push(
-                    Diagnostic::new(
-                        Code::Duplicate,
-                        Severity::Error,
-                        format!("`vrrp_script {}` is defined twice", name.text),
-                    )
-                    .at(name.span, "again here")
-                    .also(first, "first here"),
-                );
-                continue;
-            }
+        for (name, n) in self.named(top, "vrrp_script", false) {
             let (script, weight) = self.vrrp_script(n, &name.text);
             // Also one that is wrong is known: who tracks it is not told that it is missing.
             self.weights
@@ -67,10 +56,7 @@ impl Lower {
 
     fn vrrp_script(&mut self, node: &Node, name: &str) -> (Option<VrrpScript>, Weight) {
         let walked = self.walk(node.children(), Block::Script);
-        let weight = match self.last(&walked, "weight") {
-            Some(n) => self.weight(n, n.args(), Weight::default(), MAX_WEIGHT),
-            None => Weight::default(),
-        };
+        let weight = self.block_weight(&walked, Weight::default(), MAX_WEIGHT);
         let time = |l: &mut Self, name: &str| {
             let n = l.last(&walked, name)?;
             let w = n.args().first()?;
@@ -110,6 +96,14 @@ impl Lower {
             init_fail,
         });
         (script, weight)
+    }
+
+    /// The `weight` of the block of what is tracked; `most`: see [`Self::weight`].
+    pub(super) fn block_weight(&mut self, walked: &Walked<'_>, none: Weight, most: i32) -> Weight {
+        match self.last(walked, "weight") {
+            Some(n) => self.weight(n, n.args(), none, most),
+            None => none,
+        }
     }
 
     /// `N [reverse|noreverse]`; `most`: what it is at most, either way.
@@ -315,8 +309,7 @@ impl Lower {
     /// Services that are tracked must be there, and be checked wherever their address is.
     pub(super) fn tracked_services(&mut self, model: &mut Model) {
         for (key, at) in std::mem::take(&mut self.service_tracks) {
-            let mut services = model.services.iter();
-            let problem = match services.find(|s| s.keys().any(|k| k == key)) {
+            let problem = match model.service_at(&key) {
                 Some(s) if s.ha_suspend => Diagnostic::new(
                     Code::Conflict,
                     Severity::Error,
@@ -383,32 +376,9 @@ impl Lower {
 
     /// All `track_file`; instances, groups and checks refer to them.
     pub(super) fn track_files(&mut self, top: &[(&'static str, &Node)], model: &mut Model) {
-        let mut names: HashMap<&str, Span> = HashMap::new();
-        for (_, n) in top.iter().filter(|(k, _)| *k == "track_file") {
-            let Some(name) = n.args().first() else {
-                continue;
-            };
-            if let Some(first) = names.insert(&name.text, name.span) {
-                self.push(
-                    Diagnostic::new(
-                        Code::Duplicate,
-                        Severity::Error,
-                        format!("`track_file {}` is defined twice", name.text),
-                    )
-                    .at(name.span, "again here")
-                    .also(first, "first here"),
-                );
-                continue;
-            }
+        for (name, n) in self.named(top, "track_file", false) {
             let walked = self.walk(n.children(), Block::TrackFile);
-            let one = Weight {
-                value: 1,
-                reverse: false,
-            };
-            let weight = match self.last(&walked, "weight") {
-                Some(n) => self.weight(n, n.args(), one, i32::MAX),
-                None => one,
-            };
+            let weight = self.block_weight(&walked, Weight::ONE, i32::MAX);
             self.weights
                 .insert(("track_file", name.text.clone()), weight);
             let path = self.last(&walked, "file").and_then(|n| n.args().first());

@@ -81,26 +81,16 @@ impl Serving {
     }
 }
 
-fn ip(ns: &Namespace, arguments: &str) -> Result<()> {
-    let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
-    let said = format!("ip {arguments:?} in {}", ns.name());
-    let out = ns.call(move || Command::new("ip").args(arguments).output())?;
-    ensure!(
-        out.status.success(),
-        "{said}: {}",
-        String::from_utf8_lossy(&out.stderr)
-    );
-    Ok(())
-}
-
 /// Gives a real server the virtual addresses, or takes them.
 fn virtual_addresses(real: &Real, there: bool) -> Result<()> {
-    let verb = if there { "add" } else { "del" };
-    ip(&real.host.ns, &format!("addr {verb} {}/32 dev lo", VIPS[0]))?;
-    ip(
-        &real.host.ns,
-        &format!("addr {verb} {}/128 dev lo", VIPS[1]),
-    )
+    for (addr, len) in VIPS.into_iter().zip([32, 128]) {
+        let (ns, addr) = (&real.host.ns, addr.parse::<IpAddr>()?);
+        match there {
+            true => ns.add_address("lo", addr, len)?,
+            false => ns.delete_address("lo", addr)?,
+        }
+    }
+    Ok(())
 }
 
 /// What the DR_PATH_CHECKs of server 1 said, once they are in a state, all other checks pass and the
@@ -182,7 +172,7 @@ fn a_server_without_the_virtual_address_is_found() -> Result<()> {
         ns.allow_ipv6("eth0")?;
         ns.allow_ipv6("lo")?;
         ns.add_address("eth0", addresses(n)[1], 64)?;
-        ip(ns, &format!("addr add {}/128 dev lo", VIPS[1]))?;
+        ns.add_address("lo", VIPS[1].parse::<IpAddr>()?, 128)?;
         serving.push(Serving::start(real, &all(n))?);
     }
     let ping = lab.ping(lab.vip(), Duration::from_millis(5))?;

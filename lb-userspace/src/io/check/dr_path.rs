@@ -18,7 +18,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::socket::{verdict_of, words};
 use crate::health::dr_path::{Asked, Asker, Heard, LONGEST};
@@ -30,6 +30,10 @@ use crate::model;
 
 /// How long a socket is kept that nobody uses.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// How long a probe that was not answered by all keeps its port: an answer on its way must not find it
+/// closed, for the kernel would reset it.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Runs the check once; how long it took counts from the sending.
 pub(super) async fn probe(taps: &Arc<Taps>, probe: &Probe) -> (Verdict, Duration) {
@@ -54,7 +58,7 @@ async fn ask(taps: &Arc<Taps>, probe: &Probe) -> Result<Verdict, Verdict> {
     let asked = probe.services.iter().map(|s| Asked::of(s, check.port));
     let mut open: Vec<Asked> = asked.collect();
     let tcp = open.iter().any(|a| a.protocol == model::Protocol::Tcp);
-    let (_held, from) = hold(&way, tcp).map_err(|e| not_run("port", &e))?;
+    let (held, from) = hold(&way, tcp).map_err(|e| not_run("port", &e))?;
     let asker = Asker {
         from,
         magic: taps.magic,
@@ -93,6 +97,12 @@ async fn ask(taps: &Arc<Taps>, probe: &Probe) -> Result<Verdict, Verdict> {
         });
     }
     open.iter().for_each(farewell);
+    if !open.is_empty() {
+        tokio::spawn(async move {
+            sleep(LINGER).await;
+            drop(held);
+        });
+    }
     let silent = || open.first().map(|one| Verdict::Failed(one.silence()));
     Ok(failed.or_else(silent).unwrap_or(Verdict::Ok))
 }

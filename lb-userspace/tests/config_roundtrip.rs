@@ -2,6 +2,8 @@
 
 #[path = "config_roundtrip/checks.rs"]
 mod checks;
+#[path = "config_roundtrip/keywords.rs"]
+mod keywords;
 #[path = "config_roundtrip/routing.rs"]
 mod routing;
 #[path = "config_roundtrip/scripts.rs"]

@@ -31,10 +31,20 @@ fn running_lab() -> Result<Child> {
         .stderr(Stdio::null())
         .spawn()
         .context("start lab-failover")?;
+    // keepalived's child outlives a parent that dies before it has asked to be told of that, which it
+    // does before it writes its number.
     wait_for("its daemons", LIMIT, || {
-        (daemons(child.id()).len() >= 4).then_some(())
+        (numbers(child.id()) == 2).then_some(())
     })?;
     Ok(child)
+}
+
+/// How many VRRP processes of keepalived have written their numbers in the lab of a process.
+fn numbers(pid: u32) -> usize {
+    let dirs = left(pid).into_iter().filter_map(|d| d.read_dir().ok());
+    dirs.flatten()
+        .filter(|e| e.as_ref().is_ok_and(|e| e.path().join("vrrp.pid").exists()))
+        .count()
 }
 
 /// What the lab of a process has in the file system.

@@ -2,10 +2,9 @@
 //! master and on the backup.
 
 use std::net::IpAddr;
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use lb_tests::clock::wait_for;
 use lb_tests::conf::PairConf;
 use lb_tests::director::{Director, Kind};

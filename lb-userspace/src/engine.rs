@@ -257,6 +257,7 @@ impl Engine {
                 let order = Order::FileRead { name, value };
                 self.actions.push_back(Action::Vrrp(order));
             }
+            Event::Session { name, up } => self.health.session(&name, up, now),
             Event::Processes { name, good } => {
                 let what = vrrp::Followed::Process;
                 let order = Order::Followed { what, name, good };

@@ -16,12 +16,14 @@
 //! [`Health`] is told the configuration, verdicts and the time; it says which probes to start and
 //! which backends each service should have. It does no input or output.
 
+mod bfd;
 pub mod by_hand;
 pub mod checker;
 pub mod dns;
 pub mod dr_path;
 pub mod event;
 mod file;
+mod heard;
 pub mod http;
 pub mod ping;
 pub mod pool;
@@ -109,6 +111,8 @@ pub struct Health {
     left: by_hand::Left,
     /// Values of the files that checks follow.
     files: BTreeMap<String, i64>,
+    /// Whether the BFD sessions that checks follow are up.
+    sessions: BTreeMap<String, bool>,
 }
 
 impl Health {
@@ -152,7 +156,7 @@ impl Health {
         self.dirty.retain(|key| self.by_key.contains_key(key));
         self.say_ended(&before);
         self.index();
-        self.read_again(now);
+        self.hear_again(now);
     }
 
     fn pool(&self, service: &ServiceKey) -> Option<&Pool> {

@@ -1,8 +1,10 @@
 //! The only place with sockets, netlink, BPF, clocks, files and processes. It makes no decisions.
 
 mod fd;
+mod priority;
 
 pub mod arp;
+pub mod bfd;
 pub mod bpf;
 pub mod check;
 pub mod clock;

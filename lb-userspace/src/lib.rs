@@ -20,6 +20,7 @@
     )
 )]
 
+pub mod bfd;
 pub mod config;
 pub mod control;
 pub mod engine;

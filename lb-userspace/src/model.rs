@@ -5,6 +5,7 @@
 //! the same give equal models.
 
 mod address;
+mod bfd;
 mod check;
 mod election;
 mod http;
@@ -23,6 +24,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 pub use address::{Broadcast, VirtualAddress};
+pub use bfd::Bfd;
 pub use check::{Check, CheckKind, FileCheck};
 pub use election::Election;
 pub use http::{Http, HttpDigest, HttpVersion, StatusCodes, Trust, Url};
@@ -50,6 +52,8 @@ pub struct Model {
     pub track_files: Vec<TrackFile>,
     /// `vrrp_track_process`; names are unique.
     pub track_processes: Vec<TrackProcess>,
+    /// `bfd_instance`; names are unique.
+    pub bfd_instances: Vec<Bfd>,
     /// VRRP instances in the order of the file; names are unique, and so is (interface, VRID,
     /// family).
     pub instances: Vec<VrrpInstance>,
@@ -110,6 +114,8 @@ pub struct Global {
     pub startup_delay: Duration,
     /// `vrrp_rt_priority`, 1..=99: real-time priority of the VRRP thread; absent: the least there is.
     pub vrrp_rt_priority: Option<u8>,
+    /// `bfd_rt_priority`, likewise of the thread of BFD.
+    pub bfd_rt_priority: Option<u8>,
     /// `vrrp_garp_interval`, default 0: the pause between gratuitous ARPs on an interface that is in no
     /// group.
     pub garp_interval: Duration,

@@ -221,7 +221,7 @@ const CASES: &[Case] = &[
         "unsupported-service",
         "a.conf",
         &[],
-        "virtual_server 192.0.2.1 80 {\n  lb_algo mh\n  protocol TCP\n  real_server 192.0.2.2 80 {\n    BFD_CHECK {\n      name a\n    }\n  }\n}\nvirtual_server fwmark 5 {\n  lb_algo rr\n  lb_kind TUN\n  protocol TCP\n}\n",
+        "virtual_server 192.0.2.1 80 {\n  lb_algo mh\n  protocol TCP\n  real_server 192.0.2.2 80 {\n  }\n}\nvirtual_server fwmark 5 {\n  lb_algo rr\n  lb_kind TUN\n  protocol TCP\n}\n",
         Code::Unsupported,
     ),
     (

@@ -233,7 +233,7 @@ fn toml_is_known_by_its_first_table_too() {
 
 #[test]
 fn a_typing_error_inside_a_block_without_effect_is_named() {
-    let l = load("bfd_instance f {\n  neighbor_ip 192.0.2.1\n  neighbr_ip 192.0.2.1\n}\n");
+    let l = load("track_group f {\n  group {\n    eth0\n  }\n  grup {\n  }\n}\n");
     assert_eq!(
         codes(&l),
         [

@@ -1,5 +1,7 @@
 //! A model written as keepalived.conf or TOML and read again is the same model.
 
+#[path = "config_roundtrip/bfd.rs"]
+mod bfd;
 #[path = "config_roundtrip/checks.rs"]
 mod checks;
 #[path = "config_roundtrip/keywords.rs"]
@@ -21,6 +23,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
+use bfd::*;
 use scripts::*;
 use services::{service, timeouts};
 use values::*;
@@ -51,6 +54,7 @@ fn model() -> impl Strategy<Value = Model> {
             secs(9),
             garp_groups(),
             option::of(1u8..=99),
+            option::of(1u8..=99),
         ),
         any::<bool>(),
         timeouts(),
@@ -74,6 +78,7 @@ fn model() -> impl Strategy<Value = Model> {
             )| Global {
                 router_id,
                 vrrp_rt_priority: garp.4,
+                bfd_rt_priority: garp.5,
                 startup_delay: garp.0,
                 garp_interval: garp.1,
                 gna_interval: garp.2,
@@ -105,6 +110,7 @@ fn model() -> impl Strategy<Value = Model> {
                 vec(vrrp_script(), 0..3),
                 vec(track_file(), 0..3),
                 vec(track_process(), 0..3),
+                vec(bfd(), 0..4),
             ),
             tracks(),
             tracks(),
@@ -120,7 +126,7 @@ fn model() -> impl Strategy<Value = Model> {
                 grouped,
                 notify,
                 (
-                    (mut vrrp_scripts, mut track_files, mut track_processes),
+                    (mut vrrp_scripts, mut track_files, mut track_processes, bfds),
                     own,
                     of_group,
                     tracking_weight,
@@ -132,6 +138,7 @@ fn model() -> impl Strategy<Value = Model> {
                 track_files.dedup_by(|a, b| a.name == b.name);
                 track_processes.sort_by(|a, b| a.name.cmp(&b.name));
                 track_processes.dedup_by(|a, b| a.name == b.name);
+                let bfd_instances = different(bfds);
                 let mut instances: Vec<VrrpInstance> = Vec::new();
                 for i in all {
                     let clash = |o: &VrrpInstance| {
@@ -195,6 +202,7 @@ fn model() -> impl Strategy<Value = Model> {
                     i.tracks.scripts = tracked(&vrrp_scripts, &own, weighted);
                     i.tracks.files = tracked_files(&track_files, &own, weighted);
                     i.tracks.processes = tracked_processes(&track_processes, &own, weighted);
+                    i.tracks.bfds = tracked_bfds(&bfd_instances, &own, weighted);
                     i.tracks.services = tracked_services(&services, &own, weighted);
                     i.tracks.interfaces.retain(|t| weighted || t.weight == 0);
                 }
@@ -207,6 +215,7 @@ fn model() -> impl Strategy<Value = Model> {
                             scripts: tracked(&vrrp_scripts, &of_group, true),
                             files: tracked_files(&track_files, &of_group, true),
                             processes: tracked_processes(&track_processes, &of_group, true),
+                            bfds: tracked_bfds(&bfd_instances, &of_group, true),
                             services: tracked_services(&services, &of_group, true),
                         },
                         tracking_weight,
@@ -238,11 +247,25 @@ fn model() -> impl Strategy<Value = Model> {
                         .filter(|c| c.kind.name() < "FILE_CHECK");
                     server.checks.insert(at.count(), check);
                 }
+                let sessions = bfd_instances.iter().filter(|b| b.checker);
+                let servers = services.iter_mut().flat_map(|s| {
+                    let alpha = s.alpha;
+                    s.real_servers.iter_mut().map(move |r| (alpha, r))
+                });
+                for ((alpha, server), session) in servers.zip(sessions.cycle()) {
+                    let kind = CheckKind::Bfd(session.name.clone());
+                    let mut check = Check::new(kind, server.addr, 0);
+                    check.alpha = alpha ^ server.inhibit_on_failure;
+                    let before = server.checks.iter();
+                    let at = before.filter(|c| c.kind.name() < "BFD_CHECK").count();
+                    server.checks.insert(at, check);
+                }
                 let mut model = Model {
                     global,
                     vrrp_scripts,
                     track_files,
                     track_processes,
+                    bfd_instances,
                     instances,
                     sync_groups,
                     services,

@@ -38,8 +38,8 @@ impl std::fmt::Display for Kind {
     }
 }
 
-/// keepalived's parent, VRRP child and checker child.
-const PID_FILES: [&str; 3] = ["keepalived.pid", "vrrp.pid", "checkers.pid"];
+/// keepalived's parent, VRRP child, checker child and BFD child.
+const PID_FILES: [&str; 4] = ["keepalived.pid", "vrrp.pid", "checkers.pid", "bfd.pid"];
 
 /// A director and where its files are.
 #[derive(Debug)]
@@ -166,7 +166,7 @@ impl Director {
             Kind::Keepalived => {
                 let mut c = Command::new("keepalived");
                 c.args(["-n", "-l", "-D", "-P", "-f"]).arg(&self.conf);
-                for (flag, name) in ["-p", "-r", "-c"].into_iter().zip(PID_FILES) {
+                for (flag, name) in ["-p", "-r", "-c", "-b"].into_iter().zip(PID_FILES) {
                     c.arg(flag).arg(file(name));
                 }
                 c

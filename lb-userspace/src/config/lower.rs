@@ -1,6 +1,7 @@
 //! Tree to model: defaults, ranges, inheritance, and what keepalived 2.2.7 makes of odd values.
 
 mod address;
+mod bfd;
 mod checks;
 mod dr_path;
 mod election;
@@ -125,6 +126,7 @@ impl Lower {
         self.vrrp_scripts(&walked.acted, &mut model);
         self.track_files(&walked.acted, &mut model);
         self.track_processes(&walked.acted, &mut model);
+        self.bfd_instances(&walked.acted, &mut model);
         self.instances(&walked.acted, &defaults, &mut model);
         self.sync_groups(&walked.acted, &mut model);
         self.ssl(&walked.acted);

@@ -95,6 +95,8 @@ enum What {
     Connections,
     /// VRRP instances: state, master, addresses.
     Vrrp,
+    /// BFD sessions: state, intervals, packets.
+    Bfd,
     /// Health checks, quorum, sorry servers.
     Health,
     /// Why frames were passed to the stack or dropped.
@@ -176,6 +178,8 @@ enum WatchWhat {
     Rate,
     /// VRRP instances.
     Vrrp,
+    /// BFD sessions.
+    Bfd,
     /// Health checks.
     Health,
     /// Why frames were passed or dropped.
@@ -343,6 +347,7 @@ fn show(cli: &Cli, args: &ShowArgs) -> Result<u8, CliError> {
         What::Services if args.thresholds => View::Thresholds,
         What::Services => View::Services,
         What::Vrrp => View::Vrrp,
+        What::Bfd => View::Bfd,
         What::Health => View::Health,
         What::Reasons => View::Reasons { all: args.all },
         What::Status => View::Overview,
@@ -422,6 +427,7 @@ fn watch(cli: &Cli, args: &WatchArgs) -> Result<u8, CliError> {
         WatchWhat::Stats => View::Stats,
         WatchWhat::Rate => View::Rate,
         WatchWhat::Vrrp => View::Vrrp,
+        WatchWhat::Bfd => View::Bfd,
         WatchWhat::Health => View::Health,
         WatchWhat::Reasons => View::Reasons { all: false },
     };

@@ -34,6 +34,12 @@ pub struct Status {
     pub sync_groups: Vec<SyncGroupStatus>,
     /// Health checks in the order of the configuration.
     pub checks: Vec<CheckStatus>,
+    /// BFD sessions in the order of the configuration.
+    #[serde(default)]
+    pub bfd: Vec<BfdStatus>,
+    /// BFD packets that were not accepted.
+    #[serde(default)]
+    pub bfd_refused: Vec<Discarded>,
 }
 
 /// The process.
@@ -420,6 +426,47 @@ pub struct SyncGroupStatus {
     pub state: VrrpState,
     /// Names of its instances.
     pub members: Vec<String>,
+}
+
+/// A BFD session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BfdStatus {
+    /// Its name.
+    pub name: String,
+    /// `neighbor_ip`.
+    pub neighbor: IpAddr,
+    /// `source_ip`.
+    pub source: Option<IpAddr>,
+    /// The state of this side.
+    pub state: crate::bfd::State,
+    /// Why it left the state before.
+    pub diagnostic: String,
+    /// For how long it has been in this state.
+    pub since_ms: u64,
+    /// This side's discriminator.
+    pub discriminator: u32,
+    /// The state of the neighbour, as it said last.
+    pub remote_state: crate::bfd::State,
+    /// Why it left the state before.
+    pub remote_diagnostic: String,
+    /// Its discriminator; 0 while it is not heard.
+    pub remote_discriminator: u32,
+    /// The interval of packets that are sent, before it is spread; none: none are sent.
+    pub interval_us: Option<u64>,
+    /// After how long without a packet the session goes down.
+    pub detection_us: u64,
+    /// How long ago the last packet was accepted.
+    pub last_packet_ms: Option<u64>,
+    /// How instances and checks that follow it see it; none: that is not decided yet.
+    pub counts_as_up: Option<bool>,
+    /// Packets that were sent.
+    pub sent: u64,
+    /// Packets that were accepted.
+    pub received: u64,
+    /// How often it came up.
+    pub came_up: u64,
+    /// How often it went down after it was up.
+    pub went_down: u64,
 }
 
 /// A health check of a real server.

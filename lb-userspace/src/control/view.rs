@@ -3,6 +3,7 @@
 //! [`ipvs`] has the listings in ipvsadm's own shape, for eyes and scripts that are used to it; the
 //! others are tables of this tool's own.
 
+pub mod bfd;
 pub mod health;
 pub mod ipvs;
 pub mod overview;
@@ -18,8 +19,8 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 
 use crate::control::status::{
-    BackendStatus, CheckStatus, Discarded, ReasonStatus, ServiceStatus, Status, SyncGroupStatus,
-    VrrpStatus,
+    BackendStatus, BfdStatus, CheckStatus, Discarded, ReasonStatus, ServiceStatus, Status,
+    SyncGroupStatus, VrrpStatus,
 };
 use crate::health::ByHand;
 
@@ -71,6 +72,8 @@ pub enum View {
     Thresholds,
     /// The VRRP instances.
     Vrrp,
+    /// BFD sessions.
+    Bfd,
     /// Real servers and their checks.
     Health,
     /// Why frames were passed or dropped; `all`: also what never happened.
@@ -91,6 +94,7 @@ pub fn render(view: View, status: &Status, color: Color) -> String {
         View::Rate => ipvs::rate(status),
         View::Thresholds => ipvs::thresholds(status),
         View::Vrrp => vrrp::vrrp(status, color),
+        View::Bfd => bfd::bfd(status, color),
         View::Health => health::health(status, color),
         View::Reasons { all } => reasons::reasons(status, all, color),
         View::Overview => overview::overview(status, color),
@@ -111,6 +115,13 @@ pub enum Part<'a> {
         sync_groups: &'a [SyncGroupStatus],
         /// Packets that belong to none of them.
         unclaimed: &'a [Discarded],
+    },
+    /// Of [`View::Bfd`].
+    Bfd {
+        /// The sessions.
+        sessions: &'a [BfdStatus],
+        /// Packets that were not accepted.
+        refused: &'a [Discarded],
     },
     /// Of [`View::Health`].
     Health {
@@ -136,6 +147,10 @@ pub fn part(view: View, status: &Status) -> Part<'_> {
             instances: &status.vrrp,
             sync_groups: &status.sync_groups,
             unclaimed: &status.vrrp_unclaimed,
+        },
+        View::Bfd => Part::Bfd {
+            sessions: &status.bfd,
+            refused: &status.bfd_refused,
         },
         View::Health => Part::Health {
             services: &status.services,

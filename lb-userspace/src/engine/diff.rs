@@ -76,6 +76,13 @@ pub fn diff(old: &Model, new: &Model) -> Vec<Line> {
         &mut lines,
     );
     blocks(
+        &old.bfd_instances,
+        &new.bfd_instances,
+        |b| format!("bfd_instance {}", b.name),
+        &["name"],
+        &mut lines,
+    );
+    blocks(
         &old.sync_groups,
         &new.sync_groups,
         group_name,

@@ -41,6 +41,13 @@ pub enum Event<'a> {
         /// The number in it; 0 when it is not there.
         value: i64,
     },
+    /// A BFD session counts as up or as down from now on. VRRP hears of it from elsewhere.
+    Session {
+        /// Its name in the configuration.
+        name: String,
+        /// As up.
+        up: bool,
+    },
     /// Tracked processes are as they should be, or not.
     Processes {
         /// Their name in the configuration.

@@ -122,6 +122,8 @@ fn words(kind: &CheckKind, good: bool, why: &str) -> String {
         CheckKind::Misc(_) if good => "MISC CHECK succeeded on service".to_owned(),
         CheckKind::Misc(_) => "MISC CHECK failed on service".to_owned(),
         CheckKind::DrPath => format!("DR_PATH CHECK {ending} on service"),
+        CheckKind::Bfd(name) if good => format!("BFD CHECK {name} succeeded on service"),
+        CheckKind::Bfd(name) => format!("BFD CHECK {name} failed on service"),
         // keepalived has none for files.
         CheckKind::File(_) => format!("FILE CHECK {ending} on service"),
     }

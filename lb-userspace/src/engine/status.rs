@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
+use crate::bfd::{self, SessionStatus};
 use crate::control::status::{
-    AddressStatus, BackendStatus, ConfigStatus, Daemon, DataPlane, Discarded, ReasonStatus,
-    RivalStatus, ServiceStatus, Status, SyncGroupStatus, TransitionStatus, VrrpState, VrrpStatus,
+    AddressStatus, BackendStatus, BfdStatus, ConfigStatus, Daemon, DataPlane, Discarded,
+    ReasonStatus, RivalStatus, ServiceStatus, Status, SyncGroupStatus, TransitionStatus, VrrpState,
+    VrrpStatus,
 };
 use crate::engine::{Engine, Sample};
 use crate::health::Target;
@@ -33,6 +36,10 @@ pub struct Surroundings {
     pub interfaces: BTreeMap<u32, String>,
     /// The VRRP router.
     pub vrrp: RouterStatus,
+    /// BFD sessions.
+    pub bfd: Vec<SessionStatus>,
+    /// BFD packets that were refused.
+    pub bfd_refused: bfd::Counters,
     /// Seconds since 1970.
     pub unix_now: u64,
 }
@@ -106,6 +113,8 @@ impl Engine {
             vrrp_unclaimed: discarded(&around.vrrp.unclaimed),
             sync_groups,
             checks: self.health.report(now),
+            bfd: around.bfd.iter().map(|s| session(s, now)).collect(),
+            bfd_refused: counted(around.bfd_refused.iter().map(|(r, n)| (r.name(), n))),
         }
     }
 
@@ -273,13 +282,42 @@ impl Engine {
 }
 
 fn discarded(counters: &Counters) -> Vec<Discarded> {
-    let counted = counters.iter().filter(|(_, count)| *count > 0);
-    counted
+    counted(counters.iter().map(|(why, count)| (why.name(), count)))
+}
+
+/// Those that are not 0.
+fn counted(all: impl Iterator<Item = (&'static str, u64)>) -> Vec<Discarded> {
+    all.filter(|(_, count)| *count > 0)
         .map(|(why, count)| Discarded {
-            reason: why.name().to_owned(),
+            reason: why.to_owned(),
             count,
         })
         .collect()
+}
+
+fn session(s: &SessionStatus, now: Time) -> BfdStatus {
+    let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+    let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+    BfdStatus {
+        name: s.name.clone(),
+        neighbor: s.neighbor,
+        source: s.source,
+        state: s.state,
+        diagnostic: s.diag.to_string(),
+        since_ms: millis(now.since(s.since)),
+        discriminator: s.discriminator,
+        remote_state: s.remote_state,
+        remote_diagnostic: s.remote_diag.to_string(),
+        remote_discriminator: s.remote_discriminator,
+        interval_us: s.interval.map(micros),
+        detection_us: micros(s.detection),
+        last_packet_ms: s.heard.map(|at| millis(now.since(at))),
+        counts_as_up: s.counts_as_up,
+        sent: s.sent,
+        received: s.received,
+        came_up: s.came_up,
+        went_down: s.went_down,
+    }
 }
 
 fn sent_to(transport: &Transport) -> Vec<IpAddr> {

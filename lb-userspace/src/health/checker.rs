@@ -176,9 +176,9 @@ impl Checker {
             }
     }
 
-    /// Whether it is run when it is due; a file is read when it changes.
+    /// Whether it is run when it is due; a file or a session is heard of when it changes.
     pub(super) fn runs_by_itself(&self) -> bool {
-        !matches!(self.check.kind, CheckKind::File(_))
+        !matches!(self.check.kind, CheckKind::File(_) | CheckKind::Bfd(_))
     }
 
     /// Takes over other timings of the same check (keepalived's `migrate_checkers`).

@@ -1,9 +1,7 @@
 //! `FILE_CHECK`: what the value of a file says of a server.
 
-use std::time::Duration;
-
+use super::Health;
 use super::checker::{Failure, Verdict, Weighs};
-use super::{Health, Place};
 use crate::model::{CheckKind, FileCheck};
 use crate::time::Time;
 
@@ -33,45 +31,13 @@ impl Health {
         }
     }
 
-    /// Gives checks that are new the values that are known.
-    pub(super) fn read_again(&mut self, now: Time) {
-        for (name, value) in std::mem::take(&mut self.files) {
-            if self.take_file(&name, value, now, true) {
-                self.files.insert(name, value);
-            }
-        }
-    }
-
     /// Gives a value to the checks that follow it, or to the new among them; whether there are any.
-    fn take_file(&mut self, name: &str, value: i64, now: Time, new: bool) -> bool {
-        let mut followed = false;
-        for (pool, p) in self.pools.iter_mut().enumerate() {
-            let mut due = Vec::new();
-            for (server, s) in p.servers.iter().enumerate() {
-                for (check, (_, c)) in s.checkers.iter().enumerate() {
-                    if let CheckKind::File(file) = &c.check.kind
-                        && file.file == name
-                    {
-                        followed = true;
-                        let place = Place {
-                            pool,
-                            server,
-                            check,
-                        };
-                        if !(new && c.has_run) {
-                            due.push((place, verdict(file, value)));
-                        }
-                    }
-                }
-            }
-            for (place, verdict) in due {
-                let (took, out) = (Duration::ZERO, &mut self.transitions);
-                if p.verdict(place.server, place.check, &verdict, took, now, out) {
-                    self.dirty.insert(p.key);
-                }
-            }
-        }
-        followed
+    pub(super) fn take_file(&mut self, name: &str, value: i64, now: Time, new: bool) -> bool {
+        let follows = |kind: &CheckKind| match kind {
+            CheckKind::File(file) if file.file == name => Some(verdict(file, value)),
+            _ => None,
+        };
+        self.hear(&follows, now, new)
     }
 }
 

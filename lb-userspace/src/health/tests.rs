@@ -3,6 +3,7 @@
 mod by_hand;
 mod keepalived;
 mod reload;
+mod sessions;
 mod urls;
 
 use std::net::IpAddr;

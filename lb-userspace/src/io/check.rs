@@ -172,8 +172,8 @@ async fn serve(
                 CheckKind::Smtp(smtp) => smtp::probe(check, smtp).await,
                 CheckKind::Misc(misc) => misc::probe(check, misc, &scripts).await,
                 CheckKind::DrPath => dr_path::probe(&taps, &probe).await,
-                // Its file is read when it changes.
-                CheckKind::File(_) => {
+                // Those speak when something changes.
+                CheckKind::Bfd(_) | CheckKind::File(_) => {
                     let why = "it is not run".to_owned();
                     (Verdict::NotRun(NotRun { why }), Duration::ZERO)
                 }

@@ -1,6 +1,7 @@
 //! `lbd`: the shell around the engine. One thread, one loop: everything that has happened is given
 //! to the engine, what it wants done is done, in its order.
 
+mod bfd;
 mod house;
 mod interfaces;
 mod load;

@@ -7,7 +7,6 @@
 //! counted.
 
 mod perform;
-mod priority;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -25,6 +24,7 @@ use super::arp::ArpSocket;
 use super::clock::now;
 use super::ndisc::NdiscSocket;
 use super::netlink::{Change, Changes, Control, LinkTable};
+use super::priority;
 use super::state::{HeldFile, Record, StateFile};
 use super::vrrp::VrrpSockets;
 use crate::model::Model;
@@ -83,7 +83,7 @@ enum Message {
 }
 
 /// The way to the thread. It ends with the process, or after [`Order::Shutdown`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Speaker {
     messages: std_mpsc::SyncSender<Message>,
     wake: Arc<EventFd>,
@@ -240,6 +240,13 @@ impl Desk {
             latest: Duration::ZERO,
             stopped: false,
         })
+    }
+
+    /// As much of the CPU as is allowed.
+    fn take_priority(&mut self) {
+        if let Err(words) = priority::take(self.priority, "VRRP", "its adverts") {
+            self.trouble(words);
+        }
     }
 
     fn run(mut self, inbox: &std_mpsc::Receiver<Message>, rung: &EventFd) {

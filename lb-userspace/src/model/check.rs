@@ -99,6 +99,8 @@ pub enum CheckKind {
     /// lbd's own `DR_PATH_CHECK`: what is addressed to the service and sent to the server's MAC, as
     /// direct routing does, is answered.
     DrPath,
+    /// `BFD_CHECK`: the session of this name ([`super::Bfd`]) is up. It is not run, and has no timings.
+    Bfd(String),
     /// `FILE_CHECK`: a file says so. It is not run, and has no timings.
     File(FileCheck),
 }
@@ -135,6 +137,7 @@ impl CheckKind {
             CheckKind::Smtp(_) => "SMTP_CHECK",
             CheckKind::Misc(_) => "MISC_CHECK",
             CheckKind::DrPath => "DR_PATH_CHECK",
+            CheckKind::Bfd(_) => "BFD_CHECK",
             CheckKind::File(_) => "FILE_CHECK",
         }
     }
@@ -150,7 +153,7 @@ impl CheckKind {
             | CheckKind::Smtp(_)
             | CheckKind::DrPath => 1,
             CheckKind::Dns(_) => 3,
-            CheckKind::Misc(_) | CheckKind::File(_) => 0,
+            CheckKind::Misc(_) | CheckKind::Bfd(_) | CheckKind::File(_) => 0,
         }
     }
 
@@ -164,6 +167,7 @@ impl CheckKind {
             | CheckKind::Smtp(_)
             | CheckKind::Misc(_)
             | CheckKind::DrPath
+            | CheckKind::Bfd(_)
             | CheckKind::File(_) => Duration::from_secs(1),
             CheckKind::Dns(_) => interval,
             CheckKind::Http(_) => Duration::from_secs(3),
@@ -179,7 +183,11 @@ impl CheckKind {
             | CheckKind::Http(_)
             | CheckKind::Dns(_)
             | CheckKind::Smtp(_) => true,
-            CheckKind::Ping | CheckKind::Misc(_) | CheckKind::DrPath | CheckKind::File(_) => false,
+            CheckKind::Ping
+            | CheckKind::Misc(_)
+            | CheckKind::DrPath
+            | CheckKind::Bfd(_)
+            | CheckKind::File(_) => false,
         }
     }
 
@@ -194,7 +202,7 @@ impl CheckKind {
             | CheckKind::Ping
             | CheckKind::Smtp(_)
             | CheckKind::DrPath => true,
-            CheckKind::Misc(_) | CheckKind::File(_) => false,
+            CheckKind::Misc(_) | CheckKind::Bfd(_) | CheckKind::File(_) => false,
         }
     }
 }

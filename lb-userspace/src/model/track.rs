@@ -87,8 +87,8 @@ impl TrackFile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Track {
-    /// Name of an interface, or of a [`VrrpScript`], [`TrackFile`] or [`super::TrackProcess`] that
-    /// exists.
+    /// Name of an interface, or of a [`VrrpScript`], [`TrackFile`], [`super::TrackProcess`] or
+    /// [`super::Bfd`] that exists.
     pub name: String,
     /// -254..=254. Of what is good or bad: above 0 added while it is good; below: subtracted while it
     /// is bad; 0: FAULT while it is bad. A file's value is multiplied by it; 0: FAULT unless it is 0.
@@ -124,6 +124,8 @@ pub struct Tracks {
     pub files: Vec<Track>,
     /// `track_process`.
     pub processes: Vec<Track>,
+    /// `track_bfd`: sessions that instances hear of.
+    pub bfds: Vec<Track>,
     /// lbd's own `track_service`.
     pub services: Vec<ServiceTrack>,
 }
@@ -137,6 +139,7 @@ impl Tracks {
             scripts: [&*self.scripts, &group.scripts].concat(),
             files: [&*self.files, &group.files].concat(),
             processes: [&*self.processes, &group.processes].concat(),
+            bfds: [&*self.bfds, &group.bfds].concat(),
             services: [&*self.services, &group.services].concat(),
         }
     }

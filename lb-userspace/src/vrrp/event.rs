@@ -91,7 +91,7 @@ pub enum Event<'a> {
     },
     /// Something else that instances follow is good or not, as [`Event::FileRead`].
     Followed {
-        /// Its kind: [`Followed::Process`] or [`Followed::Service`].
+        /// Its kind: [`Followed::Process`], [`Followed::Bfd`] or [`Followed::Service`].
         what: Followed,
         /// Its name.
         name: &'a str,
@@ -115,6 +115,8 @@ pub enum Followed {
     File,
     /// `track_process`.
     Process,
+    /// `track_bfd`.
+    Bfd,
     /// `track_service`.
     Service,
 }
@@ -127,6 +129,7 @@ impl Followed {
             Followed::Interface => "interface",
             Followed::File => "file",
             Followed::Process => "process",
+            Followed::Bfd => "BFD session",
             Followed::Service => "service",
         }
     }

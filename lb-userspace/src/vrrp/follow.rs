@@ -86,6 +86,11 @@ impl Following {
             .flat_map(|t| &t.processes)
             .map(|t| t.name.as_str())
             .collect();
+        let bfds: BTreeSet<&str> = tracks
+            .iter()
+            .flat_map(|t| &t.bfds)
+            .map(|t| t.name.as_str())
+            .collect();
         let services: BTreeSet<String> = tracks
             .iter()
             .flat_map(|t| &t.services)
@@ -94,6 +99,7 @@ impl Following {
         self.others.retain(|(what, name), _| match what {
             Followed::Service => services.contains(name),
             Followed::Process => processes.contains(name.as_str()),
+            Followed::Bfd => bfds.contains(name.as_str()),
             Followed::File | Followed::Interface => false,
         });
     }
@@ -140,17 +146,19 @@ impl Following {
             let effect = value(self.files.get(&t.name).copied(), t);
             (effect, Followed::File, t.name.clone())
         };
-        let process = |t: &'t Track| {
-            let now = self.other(Followed::Process, t.name.clone());
-            let effect = standing(now, t.weight, t.reverse);
-            (effect, Followed::Process, t.name.clone())
+        let named = move |t: &'t Track, what: Followed| {
+            let now = self.other(what, t.name.clone());
+            (standing(now, t.weight, t.reverse), what, t.name.clone())
         };
+        let process = move |t| named(t, Followed::Process);
+        let bfd = move |t| named(t, Followed::Bfd);
         let service = |t: &'t ServiceTrack| (self.service(t), Followed::Service, t.key.to_string());
         let interfaces = tracks.interfaces.iter().filter(|t| !must_be_up(t));
         interfaces
             .map(interface)
             .chain(tracks.files.iter().map(file))
             .chain(tracks.processes.iter().map(process))
+            .chain(tracks.bfds.iter().map(bfd))
             .chain(tracks.services.iter().map(service))
     }
 

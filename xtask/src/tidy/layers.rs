@@ -7,6 +7,7 @@ const PURE: &[&str] = &[
     "config",
     "model",
     "vrrp",
+    "bfd",
     "health",
     "plan",
     "realserver",

@@ -3,7 +3,7 @@
 
 use super::Block;
 use super::Body::Block as Of;
-use super::Status::{self, Acted, NoEffect, NotNeeded, Old, Own};
+use super::Status::{self, Acted, NotNeeded, Old, Own};
 use super::{Keyword, b, k};
 
 // Words that several checkers share, with the same meaning and default.
@@ -325,8 +325,8 @@ pub(super) const MISC_CHECK: &[Keyword] = &[
 ];
 
 pub(super) const BFD_CHECK: &[Keyword] = &[
-    k("name", "NAME", NoEffect, "", "the bfd_instance"),
-    alpha(NoEffect),
+    k("name", "NAME", Acted, "", "the bfd_instance"),
+    alpha(Acted),
 ];
 
 pub(super) const UDP_CHECK: &[Keyword] = connecting![

@@ -73,7 +73,7 @@ pub(super) const TOP: &[Keyword] = &[
         "bfd_instance",
         "NAME",
         Of(Block::Bfd),
-        NoEffect,
+        Acted,
         "a BFD session (RFC 5880)",
     ),
     b(
@@ -792,9 +792,9 @@ pub(super) const GLOBAL: &[Keyword] = &[
     k(
         "bfd_rt_priority",
         "1..99",
-        NotNeeded,
-        "",
-        "real-time priority of the BFD process",
+        Acted,
+        "1",
+        "real-time priority of the BFD thread",
     ),
     k(
         "vrrp_cpu_affinity",

@@ -418,7 +418,7 @@ pub(super) const REAL_SERVER: &[Keyword] = &[
         "BFD_CHECK",
         "",
         Of(Block::BfdCheck),
-        Unsupported,
+        Acted,
         "a BFD session must be up",
     ),
     b(

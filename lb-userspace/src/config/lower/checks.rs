@@ -75,6 +75,7 @@ impl Lower {
             "PING_CHECK" => Block::PingCheck,
             "SMTP_CHECK" => Block::SmtpCheck,
             "MISC_CHECK" => Block::MiscCheck,
+            "BFD_CHECK" => return Vec::from_iter(self.bfd_check(node, above)),
             "FILE_CHECK" => return Vec::from_iter(self.file_check(node, above)),
             _ => return Vec::new(),
         };

@@ -136,6 +136,12 @@ impl Lower {
                         .and_then(|p| u8::try_from(p).ok())
                         .or(global.vrrp_rt_priority);
                 }
+                ("bfd_rt_priority", Some(w)) => {
+                    let given = self.number(n, w, 1, 99, "keepalived ignores this line");
+                    global.bfd_rt_priority = given
+                        .and_then(|p| u8::try_from(p).ok())
+                        .or(global.bfd_rt_priority);
+                }
                 ("checker_log_all_failures", _) => {
                     self.log_all_failures = self.switch(n).unwrap_or(self.log_all_failures);
                 }

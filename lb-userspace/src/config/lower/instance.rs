@@ -52,7 +52,6 @@ impl Lower {
     fn instance(&mut self, node: &Node, name: &str, defaults: &Defaults) -> Option<VrrpInstance> {
         let mut walked = self.walk(node.children(), Block::Instance);
         let mut unsupported = std::mem::take(&mut walked.unsupported);
-        self.default_values(node, &mut unsupported);
         unsupported.extend(defaults.unsupported.iter().cloned());
 
         let strict = self.is_strict(&walked, defaults);
@@ -191,22 +190,6 @@ impl Lower {
             self.be_strict(node, &walked, &mut instance);
         }
         Some(instance)
-    }
-
-    /// An unsupported list that is empty changes nothing.
-    fn default_values(&mut self, node: &Node, unsupported: &mut Vec<Diagnostic>) {
-        unsupported.retain(|d| {
-            let Some(at) = &d.primary else { return true };
-            !node
-                .children()
-                .iter()
-                .filter(|n| n.whole() == at.span)
-                .any(|n| match n.keyword() {
-                    "track_script" | "track_file" | "track_process" | "track_bfd"
-                    | "virtual_routes" => n.children().is_empty(),
-                    _ => false,
-                })
-        });
     }
 
     /// Without a `priority`, `state MASTER` makes an instance the owner of its addresses: 255.

@@ -14,7 +14,7 @@ use crate::model::{
 };
 
 /// A weight is at most this, either way.
-const MAX_WEIGHT: i32 = 253;
+pub(super) const MAX_WEIGHT: i32 = 253;
 /// The shortest interval and timeout of a script; keepalived counts in whole seconds.
 const SHORTEST: Duration = Duration::from_millis(10);
 /// keepalived's timers end here.
@@ -159,6 +159,7 @@ impl Lower {
             scripts: self.track_lines(walked, "track_script", None),
             files: self.track_lines(walked, "track_file", None),
             processes: self.track_lines(walked, "track_process", None),
+            bfds: self.track_lines(walked, "track_bfd", None),
             services: self.track_services(walked),
         }
     }
@@ -190,6 +191,7 @@ impl Lower {
             "track_script" => (Some("vrrp_script"), MAX_WEIGHT),
             "track_file" => (Some("track_file"), MAX_PRODUCT),
             "track_process" => (Some("vrrp_track_process"), MAX_PRODUCT),
+            "track_bfd" => (Some("bfd_instance"), MAX_WEIGHT),
             _ => (None, MAX_WEIGHT),
         };
         let mut out: Vec<Track> = Vec::new();
@@ -202,6 +204,11 @@ impl Lower {
                 let default = match (known.copied(), kind) {
                     (Some(weight), _) => weight,
                     (None, None) => Weight::default(),
+                    (None, Some("bfd_instance")) => {
+                        let d = self.no_session(name, "BFD_CHECK", "vrrp");
+                        self.push(d.help("keepalived runs without it"));
+                        continue;
+                    }
                     (None, Some(kind)) => {
                         self.push(
                             Diagnostic::new(
@@ -348,9 +355,10 @@ impl Lower {
             scripts,
             files,
             processes,
+            bfds,
             services,
         } = tracks;
-        for list in [interfaces, scripts, files, processes] {
+        for list in [interfaces, scripts, files, processes, bfds] {
             list.retain(|t| {
                 if t.weight != 0 {
                     left.push(t.name.clone());

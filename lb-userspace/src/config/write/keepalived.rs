@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::http::{http_get, ssl, url};
-use super::probes::{Value, file_check, keywords};
+use super::probes::{Value, keywords, own_statements};
 use super::routing;
 use super::scripts::{self, Statement};
 use super::tracks;
@@ -32,6 +32,9 @@ pub fn to_keepalived(model: &Model) -> String {
         w.time("vrrp_startup_delay", g.startup_delay, Duration::ZERO);
         if let Some(priority) = g.vrrp_rt_priority {
             w.line(&format!("vrrp_rt_priority {priority}"));
+        }
+        if let Some(priority) = g.bfd_rt_priority {
+            w.line(&format!("bfd_rt_priority {priority}"));
         }
         w.time("vrrp_garp_interval", g.garp_interval, Duration::ZERO);
         w.time("vrrp_gna_interval", g.gna_interval, Duration::ZERO);
@@ -97,6 +100,11 @@ pub fn to_keepalived(model: &Model) -> String {
     for p in &model.track_processes {
         w.open(&format!("vrrp_track_process {}", word(p.name.as_bytes())));
         w.statements(tracks::of_process(p));
+        w.close();
+    }
+    for b in &model.bfd_instances {
+        w.open(&format!("bfd_instance {}", word(b.name.as_bytes())));
+        w.statements(tracks::of_bfd(b));
         w.close();
     }
     for s in &model.sync_groups {
@@ -440,8 +448,8 @@ fn server(addr: std::net::IpAddr, port: u16) -> String {
 
 fn check(w: &mut Writer, c: &Check, s: &Service, addr: std::net::IpAddr, port: u16, hoisted: bool) {
     w.open(c.kind.name());
-    if let CheckKind::File(file) = &c.kind {
-        w.statements(file_check(file));
+    if let Some(all) = own_statements(c, s.alpha) {
+        w.statements(all);
         w.close();
         return;
     }

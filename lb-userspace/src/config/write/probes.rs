@@ -2,7 +2,9 @@
 
 use super::scripts::Statement;
 use crate::config::command;
-use crate::model::{CheckKind, DnsCheck, FileCheck, MiscCheck, Pattern, SmtpCheck, UdpCheck};
+use crate::model::{
+    Check, CheckKind, DnsCheck, FileCheck, MiscCheck, Pattern, SmtpCheck, UdpCheck,
+};
 
 /// The value of a keyword.
 pub(super) enum Value {
@@ -19,11 +21,13 @@ pub(super) enum Value {
 /// The keywords of a kind of check, without those that have their default.
 pub(super) fn keywords(kind: &CheckKind) -> Vec<(&'static str, Value)> {
     match kind {
-        // Those of HTTP_GET are in `http`, those of FILE_CHECK in `file_check`.
+        // Those of HTTP_GET are in `http`, those of BFD_CHECK and FILE_CHECK in
+        // `own_statements`.
         CheckKind::Tcp
         | CheckKind::Http(_)
         | CheckKind::Ping
         | CheckKind::DrPath
+        | CheckKind::Bfd(_)
         | CheckKind::File(_) => Vec::new(),
         CheckKind::Udp(udp) => udp_check(udp),
         CheckKind::Dns(dns) => dns_check(dns),
@@ -87,8 +91,30 @@ fn misc_check(misc: &MiscCheck) -> Vec<(&'static str, Value)> {
     out
 }
 
-/// All of a `FILE_CHECK`: it has nothing in common with the others.
-pub(super) fn file_check(check: &FileCheck) -> Vec<Statement> {
+/// All of a check that has nothing in common with the others; none for those. `alpha`: what the check
+/// would inherit.
+pub(super) fn own_statements(check: &Check, alpha: bool) -> Option<Vec<Statement>> {
+    match &check.kind {
+        CheckKind::File(file) => Some(file_check(file)),
+        CheckKind::Bfd(name) => {
+            let mut out = vec![("name", vec![name.clone()])];
+            if check.alpha != alpha {
+                out.push(("alpha", vec![check.alpha.to_string()]));
+            }
+            Some(out)
+        }
+        CheckKind::Tcp
+        | CheckKind::Udp(_)
+        | CheckKind::Http(_)
+        | CheckKind::Dns(_)
+        | CheckKind::Ping
+        | CheckKind::Smtp(_)
+        | CheckKind::Misc(_)
+        | CheckKind::DrPath => None,
+    }
+}
+
+fn file_check(check: &FileCheck) -> Vec<Statement> {
     let mut weight = vec![check.weight.to_string()];
     if check.reverse {
         weight.push("reverse".to_owned());

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::http::{http_get, ssl, url};
-use super::probes::{Value, file_check, keywords};
+use super::probes::{Value, keywords, own_statements};
 use super::routing;
 use super::scripts::{self, Statement};
 use super::tracks;
@@ -43,6 +43,9 @@ pub fn to_toml(model: &Model) -> String {
         if let Some(priority) = g.vrrp_rt_priority {
             key(&mut w, "vrrp_rt_priority", &priority.to_string());
         }
+        if let Some(priority) = g.bfd_rt_priority {
+            key(&mut w, "bfd_rt_priority", &priority.to_string());
+        }
         time(&mut w, "vrrp_garp_interval", g.garp_interval, none);
         time(&mut w, "vrrp_gna_interval", g.gna_interval, none);
         flag(&mut w, "log_unknown_vrids", g.log_unknown_vrids);
@@ -79,6 +82,11 @@ pub fn to_toml(model: &Model) -> String {
         head(&mut w, "[[vrrp_track_process]]");
         key(&mut w, "name", &string(&p.name));
         statements(&mut w, tracks::of_process(p));
+    }
+    for b in &model.bfd_instances {
+        head(&mut w, "[[bfd_instance]]");
+        key(&mut w, "name", &string(&b.name));
+        statements(&mut w, tracks::of_bfd(b));
     }
     for s in &model.sync_groups {
         head(&mut w, "[[vrrp_sync_group]]");
@@ -404,8 +412,8 @@ fn port(w: &mut String, port: u16) {
 fn check(w: &mut String, c: &Check, s: &Service, addr: std::net::IpAddr, port: u16, hoisted: bool) {
     let name = c.kind.name().to_ascii_lowercase();
     head(w, &format!("[[virtual_server.real_server.{name}]]"));
-    if let CheckKind::File(file) = &c.kind {
-        statements(w, file_check(file));
+    if let Some(all) = own_statements(c, s.alpha) {
+        statements(w, all);
         return;
     }
     if c.kind.connects() {

@@ -1,7 +1,11 @@
 //! What is followed, as lines: `NAME [weight N [reverse]]`.
 
+use std::time::Duration;
+
 use super::seconds;
-use crate::model::{InitFile, ParamMatch, ServiceTrack, Track, TrackFile, TrackProcess, Tracks};
+use crate::model::{
+    Bfd, InitFile, ParamMatch, ServiceTrack, Track, TrackFile, TrackProcess, Tracks,
+};
 
 /// A line of a block, as words.
 pub(super) type Line = Vec<String>;
@@ -39,6 +43,7 @@ pub(super) fn blocks(tracks: &Tracks) -> Vec<(&'static str, Vec<Line>)> {
         scripts,
         files,
         processes,
+        bfds,
         services,
     } = tracks;
     let all = [
@@ -49,6 +54,7 @@ pub(super) fn blocks(tracks: &Tracks) -> Vec<(&'static str, Vec<Line>)> {
         ("track_script", scripts.iter().map(named).collect()),
         ("track_file", files.iter().map(named).collect()),
         ("track_process", processes.iter().map(named).collect()),
+        ("track_bfd", bfds.iter().map(named).collect()),
         ("track_service", services.iter().map(service).collect()),
     ];
     let all: Vec<(&str, Vec<Line>)> = all.into();
@@ -102,5 +108,65 @@ pub(super) fn of_process(process: &TrackProcess) -> Vec<(&'static str, Line)> {
             out.push((name, vec![seconds(*delay)]));
         }
     }
+    out
+}
+
+/// Milliseconds, to the microsecond.
+fn millis(time: Duration) -> String {
+    let micros = time.as_micros();
+    match micros % 1000 {
+        0 => (micros / 1000).to_string(),
+        part => format!("{}.{part:03}", micros / 1000),
+    }
+}
+
+/// The statements of a `bfd_instance`.
+pub(super) fn of_bfd(bfd: &Bfd) -> Vec<(&'static str, Line)> {
+    let Bfd {
+        name: _,
+        neighbor,
+        source,
+        min_rx,
+        min_tx,
+        idle_tx,
+        multiplier,
+        passive,
+        ttl,
+        max_hops,
+        vrrp,
+        checker,
+    } = bfd;
+    let mut out = vec![("neighbor_ip", vec![neighbor.to_string()])];
+    out.extend(source.map(|ip| ("source_ip", vec![ip.to_string()])));
+    for (name, time, usual) in [
+        ("min_rx", min_rx, Bfd::INTERVAL),
+        ("min_tx", min_tx, Bfd::INTERVAL),
+        ("idle_tx", idle_tx, Bfd::IDLE),
+    ] {
+        if *time != usual {
+            out.push((name, vec![millis(*time)]));
+        }
+    }
+    let hops = if neighbor.is_ipv4() {
+        "ttl"
+    } else {
+        "hoplimit"
+    };
+    for (name, number, usual) in [
+        ("multiplier", *multiplier, Bfd::MULTIPLIER),
+        (hops, *ttl, Bfd::ttl(*neighbor)),
+        ("max_hops", *max_hops, 0),
+    ] {
+        if number != usual {
+            out.push((name, vec![number.to_string()]));
+        }
+    }
+    let only = [
+        ("passive", *passive),
+        ("vrrp", *vrrp && !*checker),
+        ("checker", *checker && !*vrrp),
+    ];
+    let only = only.into_iter().filter(|(_, on)| *on);
+    out.extend(only.map(|(name, _)| (name, Vec::new())));
     out
 }

@@ -157,6 +157,51 @@ fn instance(name: &str, state: VrrpState) -> VrrpStatus {
     }
 }
 
+fn sessions() -> Vec<BfdStatus> {
+    use crate::bfd::State;
+    let up = BfdStatus {
+        name: "router".into(),
+        neighbor: [10, 0, 0, 254].into(),
+        source: None,
+        state: State::Up,
+        diagnostic: "no diagnostic".into(),
+        since_ms: 93_000,
+        discriminator: 0x1234_5678,
+        remote_state: State::Up,
+        remote_diagnostic: "no diagnostic".into(),
+        remote_discriminator: 7,
+        interval_us: Some(10_000),
+        detection_us: 16_565,
+        last_packet_ms: Some(4),
+        counts_as_up: Some(true),
+        sent: 12_345,
+        received: 12_340,
+        came_up: 2,
+        went_down: 1,
+    };
+    let down = BfdStatus {
+        name: "rs1".into(),
+        neighbor: "fd00::11".parse().unwrap(),
+        state: State::Down,
+        diagnostic: "control detection time expired".into(),
+        remote_state: State::Down,
+        remote_discriminator: 0,
+        interval_us: Some(1_000_000),
+        last_packet_ms: None,
+        counts_as_up: Some(false),
+        ..up.clone()
+    };
+    let held = BfdStatus {
+        name: "rs2".into(),
+        state: State::Down,
+        remote_state: State::AdminDown,
+        diagnostic: "neighbor signaled session down".into(),
+        interval_us: None,
+        ..up.clone()
+    };
+    vec![up, down, held]
+}
+
 fn sample() -> Status {
     let (web, tls, turn) = (
         key(1, 80, Protocol::Tcp),
@@ -323,6 +368,11 @@ fn sample() -> Status {
             name: "G1".into(),
             state: VrrpState::Master,
             members: vec!["VI_1".into(), "VI_3".into()],
+        }],
+        bfd: sessions(),
+        bfd_refused: vec![Discarded {
+            reason: "ttl".into(),
+            count: 3,
         }],
         checks: vec![
             unborn,
@@ -556,6 +606,11 @@ fn vrrp() {
 }
 
 #[test]
+fn bfd() {
+    insta::assert_snapshot!(render(View::Bfd, &sample(), Color::Off));
+}
+
+#[test]
 fn health() {
     insta::assert_snapshot!(render(View::Health, &sample(), Color::Off));
 }
@@ -572,6 +627,7 @@ fn colour_changes_no_letter() {
     for view in [
         View::Overview,
         View::Vrrp,
+        View::Bfd,
         View::Health,
         View::Reasons { all: true },
     ] {
@@ -597,6 +653,7 @@ fn nothing_configured_is_said_in_words() {
     let empty = Status::default();
     for view in [
         View::Vrrp,
+        View::Bfd,
         View::Health,
         View::Reasons { all: true },
         View::Overview,
@@ -615,6 +672,9 @@ fn json_has_the_parts() {
     assert_eq!(services[2]["protocol"], "tcp");
     assert_eq!(services[2]["backends"][0]["effective_weight"], 3);
     assert_eq!(json(View::Vrrp)["instances"][0]["state"], "MASTER");
+    let bfd = json(View::Bfd);
+    assert_eq!(bfd["sessions"][2]["remote_state"], "admin_down");
+    assert_eq!(bfd["refused"][0]["count"], 3);
     assert_eq!(json(View::Health)["checks"].as_array().unwrap().len(), 5);
     let whole = json(View::Overview);
     assert_eq!(serde_json::from_value::<Status>(whole).unwrap(), s);

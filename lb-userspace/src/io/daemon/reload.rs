@@ -91,6 +91,7 @@ impl Daemon<'_> {
         self.engine.reload(model, now(), &mut || RealFiles.random());
         self.files.configure(self.engine.model(), false);
         self.processes.configure(self.engine.model());
+        self.configure_bfd();
         self.resync();
         self.check_attached();
         self.config.reloads += 1;

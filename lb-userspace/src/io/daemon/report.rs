@@ -171,6 +171,7 @@ impl Daemon<'_> {
             .and_then(|h| h.into_string().ok());
         let router_id = self.engine.model().global.router_id.clone().or(host);
         let uptime = now().since(self.started);
+        let bfd = self.bfd.status();
         Surroundings {
             daemon: status::Daemon {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -189,6 +190,8 @@ impl Daemon<'_> {
                 .map(|l| (l.index, l.name.clone()))
                 .collect(),
             vrrp: self.speaker.status().unwrap_or_default(),
+            bfd: bfd.sessions,
+            bfd_refused: bfd.refused,
             unix_now: unix_now(),
         }
     }

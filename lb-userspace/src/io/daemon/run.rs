@@ -18,6 +18,7 @@ use crate::config::FileSource as _;
 use crate::control::protocol::SOCKET_GROUP;
 use crate::control::status::{ConfigStatus, LeftOut};
 use crate::engine::{Alarm, Engine, Event, Start};
+use crate::io::bfd::BfdThread;
 use crate::io::bpf::{self, DataPlane, PinLock};
 use crate::io::check::{Finished, Prober};
 use crate::io::clock::now;
@@ -97,6 +98,7 @@ pub(super) struct Daemon<'o> {
     pub(super) mailer: Mailer,
     pub(super) files: Files,
     pub(super) processes: Processes,
+    pub(super) bfd: BfdThread,
     pub(super) scripts: Scripts,
     /// Takes what came of tracked scripts.
     pub(super) ended: mpsc::Sender<Ran>,
@@ -173,13 +175,14 @@ async fn serve(
     let state = StateFile::open(&options.state_dir)?;
     let mut held = HeldFile::open(&options.state_dir);
     let (speaker, seat, mut heard) = Speaker::new()?;
+    let (bfd, mut sessions) = BfdThread::new(speaker.clone());
     let mut daemon = Daemon::start(
         (options, log),
         Arc::clone(&model),
         read,
         (refs, prober, speaker),
         (runner.scripts(), ended),
-        (&mut held, files, processes),
+        (&mut held, files, processes, bfd),
     )?;
     // The tables are true before the program runs, and it runs before an address may come.
     daemon.turn();
@@ -225,6 +228,11 @@ async fn serve(
             Some((name, good)) = seen.recv() => {
                 daemon.engine.handle(Event::Processes { name, good }, now());
             }
+            news = sessions.recv() => match news {
+                Some(news) => daemon.hear_session(news),
+                // Whoever follows a session would believe it for ever; a restart mends it.
+                None => anyhow::bail!("the thread of BFD is gone"),
+            },
             Some((name, value)) = read_files.recv() => {
                 daemon.engine.handle(Event::FileRead { name, value }, now());
             }
@@ -249,6 +257,9 @@ async fn serve(
         }
         while let Ok(told) = heard.try_recv() {
             daemon.hear(told);
+        }
+        while let Ok(news) = sessions.try_recv() {
+            daemon.hear_session(news);
         }
         daemon.follow_servers();
         daemon.turn();
@@ -282,7 +293,7 @@ impl<'o> Daemon<'o> {
         read: &load::Read,
         (refs, prober, speaker): (mpsc::Sender<Refs>, Prober, Speaker),
         (scripts, ended): (Scripts, mpsc::Sender<Ran>),
-        (held, mut files, mut processes): (&mut HeldFile, Files, Processes),
+        (held, mut files, mut processes, bfd): (&mut HeldFile, Files, Processes, BfdThread),
     ) -> anyhow::Result<Self> {
         let mut control = Control::open()?;
         let mut plane = None;
@@ -340,6 +351,7 @@ impl<'o> Daemon<'o> {
             mailer,
             files,
             processes,
+            bfd,
             scripts,
             ended,
             refs,
@@ -352,6 +364,7 @@ impl<'o> Daemon<'o> {
             started: begun,
             stopped: false,
         };
+        daemon.configure_bfd();
         daemon.in_force(read);
         Ok(daemon)
     }

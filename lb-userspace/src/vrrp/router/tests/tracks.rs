@@ -268,3 +268,42 @@ fn the_quorum_of_a_service_and_interfaces_count_by_their_weights() {
     tell(&mut host, true);
     assert_eq!(state(&host), State::Backup);
 }
+
+#[test]
+fn a_bfd_session_counts_by_its_weight_and_is_forgotten_when_nobody_follows_it() {
+    let tell = |host: &mut Host, good| {
+        let (what, name) = (Followed::Bfd, "b");
+        host.router
+            .handle(Event::Followed { what, name, good }, host.now);
+        host.work();
+    };
+    let bfds = |weight| Tracks {
+        bfds: vec![track("b", weight)],
+        ..Tracks::default()
+    };
+    let mut host = following(bfds(-30));
+    assert_eq!(state(&host), State::Init);
+    tell(&mut host, false);
+    assert_eq!((state(&host), priority(&host)), (State::Backup, 70));
+    tell(&mut host, true);
+    assert_eq!(priority(&host), 100);
+    // Without a weight its end is the instance's.
+    let mut host = following(bfds(0));
+    tell(&mut host, true);
+    pass(&mut host, SECOND);
+    assert_eq!(state(&host), State::Master);
+    tell(&mut host, false);
+    assert_eq!(state(&host), State::Fault);
+    let why = &host.router.status()[0].reason;
+    assert_eq!(why.to_string(), "tracked BFD session b");
+    let alone = |tracks| {
+        let instance = VrrpInstance { tracks, ..v3(100) };
+        model(&[instance], &[], &Global::default())
+    };
+    host.router.reconfigure(&alone(Tracks::default()), host.now);
+    host.work();
+    assert_eq!(state(&host), State::Backup);
+    host.router.reconfigure(&alone(bfds(0)), host.now);
+    host.work();
+    assert_ne!(state(&host), State::Fault, "it waits to be told");
+}

@@ -140,6 +140,17 @@ fn an_instance_follows_its_session_whoever_speaks_with_whom() -> Result<()> {
     )
 }
 
+/// The real-time priority of a thread of a process (field 40 of its `stat`).
+fn real_time_priority(pid: u32, thread: &str) -> Option<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    tasks.flatten().find_map(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+        let (name, fields) = stat.split_once('(')?.1.rsplit_once(')')?;
+        let field = fields.split_whitespace().nth(40 - 3)?;
+        (name == thread).then(|| field.parse().ok()).flatten()
+    })
+}
+
 /// Other intervals while the session is up: keepalived is asked, and the session goes on.
 #[test]
 fn a_reload_keeps_the_session_and_changes_its_intervals() -> Result<()> {
@@ -159,13 +170,17 @@ fn a_reload_keeps_the_session_and_changes_its_intervals() -> Result<()> {
         }
     };
     let before = director.wait_status("the session", LIMIT, up(50_000, 150_000))?;
+    let pid = director.pid().context("its process")?;
+    assert_eq!(real_time_priority(pid, "bfd"), Some(1));
     let slower = spec.confs[0]
+        .replace("global_defs {", "global_defs {\n  bfd_rt_priority 7")
         .replace("min_tx 50", "min_tx 120.5")
         .replace("min_rx 50", "min_rx 80");
     director.write_conf(&slower)?;
     director.signal(Signal::SIGHUP)?;
     let after = director.wait_status("slower", LIMIT, up(120_500, 240_000))?;
     assert_eq!(after.discriminator, before.discriminator);
+    assert_eq!(real_time_priority(pid, "bfd"), Some(7));
     director.write_conf(&spec.confs[0])?;
     director.signal(Signal::SIGHUP)?;
     let after = director.wait_status("as before", LIMIT, up(50_000, 150_000))?;

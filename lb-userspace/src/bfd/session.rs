@@ -465,7 +465,7 @@ fn spread(interval: Duration, multiplier: u8, random: u64) -> Duration {
     let most = if multiplier == 1 { 90 } else { 100 };
     let nanos = interval.as_nanos();
     let (least, most) = (nanos * 75 / 100, nanos * most / 100);
-    let picked = least + ((most - least) * u128::from(random) >> 64);
+    let picked = least + (((most - least) * u128::from(random)) >> 64);
     Duration::from_nanos(u64::try_from(picked).unwrap_or(u64::MAX))
 }
 

@@ -301,7 +301,8 @@ fn longer_intervals_wait_until_the_neighbour_knows() {
         min_rx: ms(5),
         ..bfd()
     };
-    t.sessions.configure(&[slower.clone()], t.now, &mut || 5);
+    t.sessions
+        .configure(std::slice::from_ref(&slower), t.now, &mut || 5);
     assert_eq!(t.discriminator(), own, "the session goes on");
     let status = |t: &Test| {
         let s = t.sessions.status().remove(0);
@@ -496,6 +497,14 @@ fn what_is_wrong_is_counted_under_its_reason_and_changes_nothing() {
     let before = t.sessions.status()[0].received;
     t.hear_raw(&longer(7), 255);
     assert_eq!(t.sessions.status()[0].received, before + 1);
+}
+
+#[test]
+fn every_reason_has_its_name_everywhere() {
+    for reject in Reject::ALL {
+        let json = serde_json::to_string(reject).unwrap();
+        assert_eq!(json, format!("\"{}\"", reject.name()));
+    }
 }
 
 #[test]

@@ -26,6 +26,12 @@ const KINDS: &[Kind] = &[
         explained: advert_row,
     },
     Kind {
+        source: "lb-userspace/src/bfd/reject.rs",
+        defined: refused,
+        document: "docs/counters.md",
+        explained: bfd_row,
+    },
+    Kind {
         source: "lb-userspace/src/config/codes.rs",
         defined: code,
         document: "docs/diagnostics.md",
@@ -107,6 +113,12 @@ fn reject(line: &str) -> Option<&str> {
         .map(|(name, _)| name)
 }
 
+/// `Length = "length";`
+fn refused(line: &str) -> Option<&str> {
+    let name = line.trim().split_once(" = \"")?.1.strip_suffix("\";")?;
+    (!name.contains('"')).then_some(name)
+}
+
 /// `Code::CannotRead => "LB0001",`
 fn code(line: &str) -> Option<&str> {
     let name = line
@@ -131,6 +143,12 @@ fn frame_row(line: &str) -> Option<&str> {
 fn advert_row(line: &str) -> Option<&str> {
     let (name, _) = line.strip_prefix("| `")?.split_once("` | ")?;
     frame_row(line).is_none().then_some(name)
+}
+
+/// ``| BFD `length` | ... |``
+fn bfd_row(line: &str) -> Option<&str> {
+    let (name, _) = line.strip_prefix("| BFD `")?.split_once("` | ")?;
+    Some(name)
 }
 
 /// `## LB0001: a file cannot be read`
@@ -193,6 +211,10 @@ mod tests {
             None
         );
         assert_eq!(advert_row("| `ttl` | TTL is not 255 |"), Some("ttl"));
+        assert_eq!(refused("    Length = \"length\";"), Some("length"));
+        assert_eq!(refused("    Ttl = \"ttl\", \"TTL is not 255\";"), None);
+        assert_eq!(advert_row("| BFD `ttl` | too many hops |"), None);
+        assert_eq!(bfd_row("| BFD `ttl` | too many hops |"), Some("ttl"));
         assert_eq!(
             code_heading("### LB0010 an unknown keyword"),
             Some("LB0010")

@@ -1,9 +1,11 @@
-//! ARP: gratuitous requests for virtual addresses, and asking for a neighbour.
+//! ARP: gratuitous ones for virtual addresses, and asking for a neighbour.
 
 use std::io;
 use std::net::Ipv4Addr;
 
 use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
+
+use crate::model::is_virtual_mac;
 
 /// What goes wrong; the daemon counts it and goes on.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,8 @@ pub enum ArpError {
 
 const BROADCAST: [u8; 6] = [0xff; 6];
 const FRAME: usize = 14 + 28;
+const REQUEST: u8 = 1;
+const REPLY: u8 = 2;
 
 /// Sends ARP requests on any interface; receives nothing.
 #[derive(Debug)]
@@ -44,12 +48,20 @@ impl ArpSocket {
     }
 
     /// Broadcasts a gratuitous ARP request as keepalived does: sender and target address are
-    /// `addr`, the target's MAC is all ones.
+    /// `addr`, the target's MAC is all ones. From a virtual MAC it is a reply: a predecessor that has
+    /// the address still would answer a request from that same MAC, and switches would go on looking
+    /// for it there. (All others know the MAC already.)
     ///
     /// # Errors
     /// When the kernel does not take the frame. It is never waited for.
     pub fn send_garp(&self, index: u32, mac: [u8; 6], addr: Ipv4Addr) -> Result<(), ArpError> {
-        self.send(index, &request(mac, addr, BROADCAST, addr), addr)
+        let (operation, target) = if is_virtual_mac(mac) {
+            // Linux takes it for gratuitous only with its own MAC as the target's.
+            (REPLY, mac)
+        } else {
+            (REQUEST, BROADCAST)
+        };
+        self.send(index, &frame(operation, mac, addr, target, addr), addr)
     }
 
     /// Broadcasts a request for `target` (RFC 826).
@@ -63,7 +75,7 @@ impl ArpSocket {
         source: Ipv4Addr,
         target: Ipv4Addr,
     ) -> Result<(), ArpError> {
-        self.send(index, &request(mac, source, [0; 6], target), target)
+        self.send(index, &frame(REQUEST, mac, source, [0; 6], target), target)
     }
 
     fn send(&self, index: u32, frame: &[u8; FRAME], addr: Ipv4Addr) -> Result<(), ArpError> {
@@ -79,7 +91,13 @@ impl ArpSocket {
     }
 }
 
-fn request(mac: [u8; 6], source: Ipv4Addr, target_mac: [u8; 6], target: Ipv4Addr) -> [u8; FRAME] {
+fn frame(
+    operation: u8,
+    mac: [u8; 6],
+    source: Ipv4Addr,
+    target_mac: [u8; 6],
+    target: Ipv4Addr,
+) -> [u8; FRAME] {
     let mut frame = [0; FRAME];
     let mut at = 0;
     let mut put = |bytes: &[u8]| {
@@ -89,8 +107,8 @@ fn request(mac: [u8; 6], source: Ipv4Addr, target_mac: [u8; 6], target: Ipv4Addr
     put(&BROADCAST);
     put(&mac);
     put(&(libc::ETH_P_ARP as u16).to_be_bytes());
-    // Ethernet, IPv4, lengths 6 and 4, request.
-    put(&[0, 1, 8, 0, 6, 4, 0, 1]);
+    // Ethernet, IPv4, lengths 6 and 4.
+    put(&[0, 1, 8, 0, 6, 4, 0, operation]);
     put(&mac);
     put(&source.octets());
     put(&target_mac);
@@ -126,7 +144,8 @@ mod tests {
 
     #[test]
     fn a_gratuitous_arp_is_what_keepalived_sends() {
-        let frame = request(
+        let frame = frame(
+            REQUEST,
             [2, 0, 0, 0, 0, 1],
             [10, 77, 0, 100].into(),
             BROADCAST,

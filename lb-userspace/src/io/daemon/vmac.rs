@@ -84,8 +84,10 @@ impl Daemon<'_> {
             &[
                 // Answers only for its own addresses.
                 (Setting::ARP_IGNORE, 1),
-                // Hears directors that have the same MAC, and clients whose way back is the interface.
-                (Setting::ACCEPT_LOCAL, 1),
+                // With it the kernel of a director that still has the address would answer the gratuitous
+                // ARP of its successor, and switches would look for the virtual MAC here.
+                (Setting::ACCEPT_LOCAL, 0),
+                // Hears clients whose way back is the interface.
                 (Setting::RP_FILTER, 0),
                 (Setting::PROMOTE_SECONDARIES, 1),
             ],

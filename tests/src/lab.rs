@@ -295,7 +295,6 @@ impl Lab {
         since: Instant,
         limit: Duration,
     ) -> Result<()> {
-        let mac = self.directors[director].host.mac;
         let window = advert * 3 + advert / 2;
         let what = format!("{} alone to advertise", self.directors[director].name());
         self.recorder
@@ -309,9 +308,23 @@ impl Lab {
                 let early = recent
                     .peek()
                     .is_some_and(|f| f.at.since(start) <= advert + advert / 4);
-                (early && recent.all(|f| f.src == mac)).then_some(())
+                (early && recent.all(|f| self.sender(f) == Some(director))).then_some(())
             })
             .with_context(|| self.logs())
+    }
+
+    /// Which director sent an advert: by its MAC, or by its address when that is a virtual one.
+    #[must_use]
+    pub fn sender(&self, frame: &Frame) -> Option<usize> {
+        let What::Advert { from, .. } = frame.what else {
+            return None;
+        };
+        let by_address = || {
+            self.directors
+                .iter()
+                .position(|d| IpAddr::V4(d.host.address()) == from)
+        };
+        self.director_of(frame.src).or_else(by_address)
     }
 
     /// Waits until both directors advertise, each a second time after `since`.
@@ -319,17 +332,16 @@ impl Lab {
     /// # Errors
     /// When it takes more than `limit`; with the logs of both daemons.
     pub fn wait_both_advertise(&self, since: Instant, limit: Duration) -> Result<()> {
-        let macs = [self.directors[0].host.mac, self.directors[1].host.mac];
         self.recorder
             .wait("both directors to advertise", since, limit, |frames| {
-                let twice = |mac| {
+                let twice = |director| {
                     frames
                         .iter()
-                        .filter(|f| advertises(f, None) && f.src == mac)
+                        .filter(|f| advertises(f, None) && self.sender(f) == Some(director))
                         .count()
                         >= 2
                 };
-                macs.into_iter().all(twice).then_some(())
+                [0, 1].into_iter().all(twice).then_some(())
             })
             .with_context(|| self.logs())
     }
@@ -471,6 +483,7 @@ impl Lab {
 }
 
 /// Whether a frame says that its sender is master of the virtual router (of any when `None`).
-fn advertises(frame: &Frame, vrid: Option<u8>) -> bool {
+#[must_use]
+pub fn advertises(frame: &Frame, vrid: Option<u8>) -> bool {
     matches!(frame.what, What::Advert { vrid: v, priority, .. } if priority > 0 && vrid.is_none_or(|w| w == v))
 }

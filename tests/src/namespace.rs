@@ -474,11 +474,12 @@ impl Namespace {
     ///
     /// # Errors
     /// Those of netlink.
-    pub fn forget_neighbour(&self, addr: Ipv4Addr) -> Result<()> {
+    pub fn forget_neighbour(&self, addr: impl Into<IpAddr>) -> Result<()> {
+        let addr = addr.into();
         let all: Vec<_> = self.netlink("neighbours", |h| async move {
             h.neighbours().get().execute().try_collect().await
         })?;
-        let wanted = NeighbourAttribute::Destination(NeighbourAddress::Inet(addr));
+        let wanted = destination(addr);
         for message in all.into_iter().filter(|m| m.attributes.contains(&wanted)) {
             self.netlink(format!("forget {addr}"), |h| async move {
                 h.neighbours().del(message).execute().await
@@ -492,10 +493,7 @@ impl Namespace {
     /// # Errors
     /// Those of netlink.
     pub fn neighbour(&self, addr: impl Into<IpAddr>) -> Result<Option<Mac>> {
-        let addr = NeighbourAttribute::Destination(match addr.into() {
-            IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
-            IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
-        });
+        let addr = destination(addr.into());
         let all: Vec<_> = self.netlink("neighbours", |h| async move {
             h.neighbours().get().execute().try_collect().await
         })?;
@@ -511,6 +509,13 @@ impl Namespace {
                 })
             }))
     }
+}
+
+fn destination(addr: IpAddr) -> NeighbourAttribute {
+    NeighbourAttribute::Destination(match addr {
+        IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
+        IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
+    })
 }
 
 /// IPv6 addresses have no `IFA_LOCAL`.

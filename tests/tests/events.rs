@@ -1,4 +1,5 @@
-//! What happens to directors and real servers, one thing after another.
+//! What happens to real servers, to addresses, and between directors that point at each other. What happens
+//! to directors is the matrix's.
 
 use std::time::Duration;
 
@@ -6,97 +7,12 @@ use anyhow::{Context as _, Result};
 use lb_tests::clock::{Instant, pause, wait_for};
 use lb_tests::conf::PairConf;
 use lb_tests::director::Kind;
-use lb_tests::events::Event;
 use lb_tests::lab::{Lab, Spec};
 use lb_tests::load;
-use lb_tests::measure::Bench;
-use lb_tests::outage::spread;
-use lb_tests::random::Random;
 use lb_userspace::model::Protocol;
 
 const LIMIT: Duration = Duration::from_secs(20);
 const FAST: Duration = Duration::from_millis(50);
-
-/// The longest outage of some runs, in ms: the median.
-fn median(values: &[Duration]) -> f64 {
-    let ms: Vec<_> = values.iter().map(|d| d.as_secs_f64() * 1e3).collect();
-    spread(&ms).map_or(f64::NAN, |s| s.median)
-}
-
-#[test]
-fn the_backup_takes_over_within_the_timers_whatever_the_master_suffers() -> Result<()> {
-    let seed = Random::any_seed();
-    println!("seed {seed}");
-    let mut bench = Bench::new([Kind::Lbd; 2], FAST, seed)?;
-    // Three intervals and the skew of priority 99 (0.61 intervals).
-    let timers = FAST.mul_f64(3.62);
-    for event in [
-        Event::PowerLoss,
-        Event::LinkDownSwitch,
-        Event::LinkDownLocal,
-    ] {
-        let mut lost = Vec::new();
-        for _ in 0..3 {
-            let (cost, back) = bench.event(event)?;
-            println!(
-                "{}: {:?}, return {:?}",
-                event.words(),
-                cost.ping.longest,
-                back.ping.longest
-            );
-            lost.push(cost.ping.longest);
-            assert!(
-                back.ping.longest < Duration::from_millis(100),
-                "return after {}: {back:?}",
-                event.words()
-            );
-        }
-        let median = median(&lost);
-        assert!(
-            median <= timers.as_secs_f64() * 1e3 + 20.0,
-            "{}: median {median} ms",
-            event.words()
-        );
-    }
-    bench.finish()
-}
-
-#[test]
-fn a_clean_stop_hands_over_before_it_lets_go() -> Result<()> {
-    let advert = Duration::from_secs(1);
-    let mut bench = Bench::new([Kind::Lbd; 2], advert, Random::any_seed())?;
-    let mut lost = Vec::new();
-    for _ in 0..3 {
-        let (cost, back) = bench.event(Event::CleanStop)?;
-        println!("{:?}, return {:?}", cost.ping.longest, back.ping.longest);
-        lost.push(cost.ping.longest);
-        assert!(back.ping.longest < Duration::from_millis(100), "{back:?}");
-    }
-    let median = median(&lost);
-    assert!(median <= 20.0, "median {median} ms of {lost:?}");
-    assert_eq!(bench.director_resets(), 0);
-    bench.finish()
-}
-
-#[test]
-fn after_a_partition_heals_the_client_reaches_the_one_master_at_once() -> Result<()> {
-    let mut bench = Bench::new([Kind::Lbd; 2], FAST, Random::any_seed())?;
-    for _ in 0..5 {
-        let cost = bench.heal()?;
-        println!("{:?}", cost.ping.longest);
-        assert!(cost.ping.longest <= Duration::from_millis(50), "{cost:?}");
-    }
-    bench.finish()
-}
-
-#[test]
-fn two_that_start_at_once_leave_the_client_with_the_master_s_mac() -> Result<()> {
-    let mut bench = Bench::new([Kind::Lbd; 2], FAST, Random::any_seed())?;
-    for run in 0..5 {
-        assert!(bench.cold_start()?, "start {run}\n{}", bench.lab.logs());
-    }
-    bench.finish()
-}
 
 #[test]
 fn a_dead_real_server_leaves_and_comes_back() -> Result<()> {

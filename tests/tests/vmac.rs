@@ -1,4 +1,4 @@
-//! `use_vmac`: virtual routers with a MAC of their own, ours and keepalived's in every pairing.
+//! `use_vmac`: virtual routers with a MAC of their own. (That every pairing agrees, the matrix shows.)
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -161,14 +161,6 @@ fn agree(kinds: [Kind; 2], lines: &str) -> Result<()> {
     assert_eq!(strangers, [], "{}", lab.logs());
     drop(ping);
     lab.finish()
-}
-
-#[test]
-fn every_pairing_agrees_and_the_mac_never_changes() -> Result<()> {
-    for kinds in EVERY {
-        agree(kinds, "  use_vmac\n")?;
-    }
-    Ok(())
 }
 
 #[test]

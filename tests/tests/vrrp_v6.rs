@@ -1,6 +1,6 @@
-//! Virtual routers of IPv6: ours and keepalived's in every pairing.
+//! Virtual routers of IPv6, by unicast and beside one of IPv4. (That every pairing agrees by multicast, the
+//! matrix shows.)
 
-use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -11,21 +11,16 @@ use lb_tests::events::Event;
 use lb_tests::lab::{Lab, Spec};
 use lb_tests::prober::Prober;
 use lb_tests::recorder::What;
+use lb_tests::six::{self, LINK_LOCAL, VIP, global};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const PING: Duration = Duration::from_millis(2);
 const ADVERT: Duration = Duration::from_millis(50);
-const VIP: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100);
-const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x100);
 const EVERY: [[Kind; 2]; 3] = [
     [Kind::Lbd, Kind::Keepalived],
     [Kind::Keepalived, Kind::Lbd],
     [Kind::Lbd, Kind::Lbd],
 ];
-
-const fn global(host: u16) -> Ipv6Addr {
-    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host)
-}
 
 /// An instance of IPv6 alone; `lines` for each director.
 fn conf(director: usize, lines: &str) -> String {
@@ -43,18 +38,7 @@ fn lab(kinds: [Kind; 2], confs: [String; 2]) -> Result<Lab> {
     let mut spec = Spec::pair(&PairConf::http(3, ADVERT), kinds);
     spec.confs = confs;
     let lab = Lab::new(&spec)?;
-    let hosts = lab.directors.iter().map(|d| &d.host).chain([&lab.client]);
-    for (host, number) in hosts.zip([1, 2, 9]) {
-        host.ns.allow_ipv6(&host.link)?;
-        host.ns.add_address(&host.link, global(number), 64)?;
-        let link_local = || {
-            let all = host.ns.v6_addresses(&host.link).ok()?;
-            all.iter()
-                .any(|(a, _)| a.is_unicast_link_local())
-                .then_some(())
-        };
-        wait_for("a link-local address", LIMIT, link_local)?;
-    }
+    six::speak(&lab)?;
     Ok(lab)
 }
 
@@ -116,20 +100,6 @@ fn agree(lab: &mut Lab, ping: &Prober) -> Result<()> {
         lab.settle(0, None, ADVERT, ping, LIMIT)
             .with_context(|| format!("return after {}", event.words()))?;
         holds(lab, 0)?;
-    }
-    Ok(())
-}
-
-#[test]
-fn every_pairing_agrees_over_ipv6() -> Result<()> {
-    for kinds in EVERY {
-        println!("{kinds:?}");
-        let mut lab = lab(kinds, [conf(0, ""), conf(1, "")])?;
-        lab.start_directors()?;
-        let ping = lab.ping(VIP, PING)?;
-        agree(&mut lab, &ping)?;
-        drop(ping);
-        lab.finish()?;
     }
     Ok(())
 }

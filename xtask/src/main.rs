@@ -43,6 +43,8 @@ enum Task {
     Bench(run::PassThrough),
     /// Measure failover beside keepalived in the lab
     Failover(run::PassThrough),
+    /// Every kind of advert, pair and event: who is master, and the outage beside keepalived's pair
+    Matrix(run::PassThrough),
     /// Debian's kernel 6.1 in a virtual machine: the packet tests, or IPVS's own choices
     Guest(guest::Args),
     /// Make a tarball that is unpacked over / to install
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::main(),
         Task::Bench(args) => run::bench(&args),
         Task::Failover(args) => run::failover(&args),
+        Task::Matrix(args) => run::matrix(&args),
         Task::Guest(args) => guest::main(&args),
         Task::Dist => dist::main(),
     };

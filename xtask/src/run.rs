@@ -1,4 +1,4 @@
-//! `run`, `bench`, `failover`: build, then become the program that does it.
+//! `run`, `bench`, `failover`, `matrix`: build, then become the program that does it.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,7 @@ pub(crate) struct Args {
 /// Arguments that are handed on as they are.
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
+#[derive(Default)]
 pub(crate) struct PassThrough {
     /// Handed to the program as they are; --help shows its own
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -82,6 +83,11 @@ pub(crate) fn bench(args: &PassThrough) -> Result<()> {
 /// The task `failover`.
 pub(crate) fn failover(args: &PassThrough) -> Result<()> {
     lab_program(Profile::Release, "lab-failover", &args.args, "failover")
+}
+
+/// The task `matrix`.
+pub(crate) fn matrix(args: &PassThrough) -> Result<()> {
+    lab_program(Profile::Release, "lab-matrix", &args.args, "matrix")
 }
 
 fn lab_program(profile: Profile, name: &str, args: &[String], task: &str) -> Result<()> {

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::build::{self, Profile};
-use crate::run::need_root;
+use crate::run::{self, need_root};
 use crate::{setup, sh};
 
 #[derive(clap::Args)]
@@ -29,6 +29,8 @@ enum Part {
     Lab,
 }
 
+/// With this variable set everything is measured that a proof wants: the whole matrix too.
+const LONG: &str = "LB_LONG";
 /// The package whose tests need root.
 const LAB: &str = "lb-tests";
 /// Compiled for the BPF target by lb-userspace's build script, not for this machine.
@@ -68,6 +70,9 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             // for the tests of their own package.)
             build::daemon(Profile::Dev)?;
             run_tests(nextest, &["--package", LAB], &args.rest, true)?;
+            if std::env::var_os(LONG).is_some() && args.rest.is_empty() {
+                run::matrix(&run::PassThrough::default())?;
+            }
         }
         // nextest runs the lab's tests one by one in the same run, see .config/nextest.toml.
         Part::All if nextest => {

@@ -67,8 +67,8 @@ pub struct Start<'a> {
     /// The addresses of this host, as in [`Event::HostAddresses`]: the first plan must not take a
     /// real server that is this host for another one.
     pub own: BTreeSet<IpAddr>,
-    /// Whether the program is attached.
-    pub attached: bool,
+    /// As in [`Event::Attached`].
+    pub attached: vrrp::Forwarding,
 }
 
 /// The one owner of the daemon's state.
@@ -92,7 +92,7 @@ pub struct Engine {
     hidden_peers: BTreeSet<IpAddr>,
     /// As in [`Action::Fellows`]; what an earlier process told is not known.
     fellows: Option<BTreeSet<([u8; 6], u16)>>,
-    attached: bool,
+    attached: vrrp::Forwarding,
     meter: Meter,
     refused: Vec<Refusal>,
     /// As in [`Action::RefuseFor`]; what an earlier process told is not known.
@@ -104,8 +104,6 @@ pub struct Engine {
     routed: BTreeMap<IpAddr, [u8; 6]>,
     /// As the router told last.
     addresses: BTreeMap<IpAddr, bool>,
-    /// What the router was told last.
-    ready: bool,
     /// Configurations that the router has still to take over: until then nothing leaves the maps that
     /// only the one before had.
     configuring: u32,
@@ -155,7 +153,6 @@ impl Engine {
             quorums: tracked_services(&model),
             routed: BTreeMap::new(),
             addresses: BTreeMap::new(),
-            ready: attached || model.services.is_empty(),
             configuring: 0,
             transitions: BTreeMap::new(),
             notifier: Notifier::default(),
@@ -179,11 +176,14 @@ impl Engine {
         &self.model
     }
 
-    /// Whether this host can forward, as [`Order::Ready`] says it to the router. A director without
+    /// Where this host can forward, as [`Order::Ready`] says it to the router. A director without
     /// services has nothing to forward and may be MASTER without the program.
     #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.attached || self.model.services.is_empty()
+    pub fn forwarding(&self) -> vrrp::Forwarding {
+        match self.model.services.is_empty() {
+            true => vrrp::Forwarding::Everywhere,
+            false => self.attached.clone(),
+        }
     }
 
     /// The books of the data plane.
@@ -394,12 +394,11 @@ impl Engine {
         }
     }
 
-    /// Says to the router whether this host can forward, when that changed.
+    /// Says to the router where this host can forward. Also when nothing changed here: it forgets
+    /// what it knows of an interface that was gone for a moment.
     fn tell_ready(&mut self) {
-        let ready = self.is_ready();
-        if std::mem::replace(&mut self.ready, ready) != ready {
-            self.actions.push_back(Action::Vrrp(Order::Ready(ready)));
-        }
+        let order = Order::Ready(self.forwarding());
+        self.actions.push_back(Action::Vrrp(order));
     }
 
     /// What the router tells.

@@ -245,6 +245,13 @@ pub struct VrrpInstance {
 }
 
 impl VrrpInstance {
+    /// The interfaces by which packets for its addresses come.
+    pub fn ingress(&self) -> impl Iterator<Item = &str> {
+        let addresses = self.addresses.iter().chain(&self.excluded);
+        let devs = addresses.filter_map(|a| a.dev.as_deref());
+        devs.chain([self.interface.as_str()])
+    }
+
     /// That of the first virtual address; all that stand in the adverts are of it.
     #[must_use]
     pub fn family(&self) -> Family {

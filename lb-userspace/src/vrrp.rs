@@ -23,6 +23,7 @@ mod config;
 mod election;
 mod event;
 mod follow;
+mod forwarding;
 mod garp;
 mod hold;
 mod instance;
@@ -47,6 +48,7 @@ pub use event::{
     Action, Address, Applied, Event, Followed, InstanceId, LinkState, Notice, Reason, State,
     Transition,
 };
+pub use forwarding::Forwarding;
 pub use numbers::Limit;
 pub use report::{Order, Report};
 pub use router::Router;

@@ -15,8 +15,8 @@ use crate::{health, plan, vrrp};
 pub enum Event<'a> {
     /// What the VRRP router tells.
     Vrrp(vrrp::Report),
-    /// Whether the program is attached to every interface that it is to run on.
-    Attached(bool),
+    /// On which interfaces the program runs. Told from time to time, and when that changes.
+    Attached(vrrp::Forwarding),
     /// How real servers are reached now. One that is absent is reached as before: whether it is
     /// dead is for its checks to say.
     Neighbours(BTreeMap<IpAddr, Link>),

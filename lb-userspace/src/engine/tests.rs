@@ -133,11 +133,11 @@ impl Host {
             dump: &dump,
             by_hand: &[],
             own: BTreeSet::new(),
-            attached,
+            attached: attached.into(),
         };
         let now = Time::from_nanos(1_000_000_000);
         let engine = Engine::new(start, now, &mut || 0);
-        let ready = engine.is_ready();
+        let ready = engine.forwarding();
         let router = Router::new(&model, Policy::default(), ready, &BTreeMap::new(), now);
         let mut host = Host {
             engine,
@@ -332,7 +332,7 @@ fn without_the_program_nobody_is_master_unless_there_is_nothing_to_forward() {
         host.turn();
     }
     assert!(!host.states.contains(&State::Master), "{:?}", host.states);
-    host.engine.handle(Event::Attached(true), host.now);
+    host.engine.handle(Event::Attached(true.into()), host.now);
     host.run_until("MASTER");
 
     let mut host = Host::start(model(Vec::new()), false);

@@ -25,11 +25,14 @@ use super::clock::now;
 use super::ndisc::NdiscSocket;
 use super::netlink::{Change, Changes, Control, LinkTable};
 use super::priority;
-use super::state::{HeldFile, Record, StateFile};
+use super::state::{Held, HeldFile, Record, StateFile};
 use super::vrrp::VrrpSockets;
 use crate::model::Model;
 use crate::time::Time;
-use crate::vrrp::{Command, Event, Limit, Order, Policy, Report, Resume, Router, RouterStatus};
+use crate::vrrp::{
+    Command, Event, Forwarding, Limit, LinkState, Order, Policy, Report, Resume, Router,
+    RouterStatus,
+};
 
 /// Reports that may wait for the engine: minutes of the worst flapping.
 const REPORTS: usize = 16_384;
@@ -50,7 +53,7 @@ pub struct Start {
     /// The configuration.
     pub model: Arc<Model>,
     /// As in [`crate::vrrp::Event::Ready`].
-    pub ready: bool,
+    pub ready: Forwarding,
     /// The state file, and what the predecessor left in it.
     pub state: (StateFile, BTreeMap<String, Record>),
     /// The addresses that the daemon put on interfaces.
@@ -187,6 +190,8 @@ struct Desk {
     links: LinkTable,
     state: StateFile,
     held: HeldFile,
+    /// Addresses that are gone and still noted as held.
+    gone: BTreeSet<Held>,
     /// Instances whose last advert was not taken by the kernel.
     mute: BTreeSet<Arc<str>>,
     /// Errors that were said and are not repeated.
@@ -231,6 +236,7 @@ impl Desk {
             links: LinkTable::default(),
             state,
             held: start.held,
+            gone: BTreeSet::new(),
             mute: BTreeSet::new(),
             said: BTreeSet::new(),
             reports,
@@ -366,17 +372,25 @@ impl Desk {
 
     /// A change of the host's network.
     fn network(&mut self, change: &Change) {
-        let told = self.links.apply(change);
-        if !told.is_empty() {
-            let interfaces = self.router.interfaces();
-            for (name, state) in told {
-                if interfaces.contains(name.as_str()) {
-                    self.open_sockets();
-                    let event = Event::Link {
-                        iface: &name,
-                        state,
-                    };
-                    self.router.handle(event, now());
+        for (iface, state) in self.links.apply(change) {
+            if !self.router.interfaces().contains(iface.as_str()) {
+                continue;
+            }
+            let is_gone = state == LinkState::Gone;
+            if !is_gone {
+                self.open_sockets();
+            }
+            let event = Event::Link {
+                iface: &iface,
+                state,
+            };
+            self.router.handle(event, now());
+            if is_gone {
+                // One that was renamed still carries the last words of its instances.
+                self.perform();
+                self.open_sockets();
+                if let Change::Link(renamed) = change {
+                    self.strip(&iface, renamed.index);
                 }
             }
         }
@@ -449,6 +463,7 @@ impl Desk {
         }
         for (name, listen) in &wanted {
             let Some(index) = self.links.by_name(name).map(|l| l.index) else {
+                self.sockets.close(name);
                 continue;
             };
             if let Err(error) = self.sockets.open(name, index, listen) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::forwarding::Forwarding;
 use super::packet::Reject;
 use super::report::Report;
 use crate::model::Broadcast;
@@ -98,9 +99,9 @@ pub enum Event<'a> {
         /// As good.
         good: bool,
     },
-    /// Whether this host can forward: the program is attached, or there are no services. While it
-    /// is false no instance is MASTER.
-    Ready(bool),
+    /// Where this host can forward. An instance whose packets come by another interface is not
+    /// MASTER. It holds until an interface is gone; told again is harmless.
+    Ready(&'a Forwarding),
     /// The process is asked to stop: hand over, then let go. Done when [`super::Router::is_stopped`].
     Shutdown,
 }

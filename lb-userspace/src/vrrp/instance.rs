@@ -9,6 +9,7 @@ use super::by_hand::Raised;
 use super::config::{Policy, Resume};
 use super::event::{Action, Address, InstanceId, LinkState, Reason, State, Transition};
 use super::follow::{Following, must_be_up};
+use super::forwarding::Forwarding;
 use super::garp::Schedule;
 use super::hold::HoldState;
 use super::net::Net;
@@ -247,7 +248,12 @@ impl Instance {
     }
 
     /// Why this instance itself cannot take part.
-    pub(super) fn cause(&self, net: &Net, following: &Following, ready: bool) -> Option<Reason> {
+    pub(super) fn cause(
+        &self,
+        net: &Net,
+        following: &Following,
+        forwarding: &Forwarding,
+    ) -> Option<Reason> {
         if let Some(reason) = self.without_peers() {
             return Some(reason);
         }
@@ -281,7 +287,7 @@ impl Instance {
         if let Some(reason) = following.fault(&self.tracks, net) {
             return Some(reason);
         }
-        if !ready {
+        if !self.config.ingress().all(|iface| forwarding.has(iface)) {
             return Some(Reason::NotReady);
         }
         None

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{Event, Followed, Notice, Transition};
+use super::forwarding::Forwarding;
 use super::router::Router;
 use crate::model::{Model, Script};
 use crate::time::Time;
@@ -15,7 +16,7 @@ use crate::time::Time;
 #[derive(Clone, Debug)]
 pub enum Order {
     /// As [`Event::Ready`].
-    Ready(bool),
+    Ready(Forwarding),
     /// Take over this configuration, then give [`Report::Configured`].
     Configure(Arc<Model>),
     /// The outcome of a [`Report::RunScript`].
@@ -140,7 +141,7 @@ impl Router {
     /// Does what is asked at `now`.
     pub fn obey(&mut self, order: &Order, now: Time) {
         match order {
-            Order::Ready(ready) => self.handle(Event::Ready(*ready), now),
+            Order::Ready(ready) => self.handle(Event::Ready(ready), now),
             Order::Configure(model) => {
                 self.reconfigure(model, now);
                 self.configured = true;

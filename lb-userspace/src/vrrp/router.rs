@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::config::{Policy, Resume};
 use super::event::{Action, Address, Applied, Event, Followed, InstanceId, LinkState, Reason};
 use super::follow::Following;
+use super::forwarding::Forwarding;
 use super::hold::HoldState;
 use super::instance::{Ctx, Instance, Proto, Vip};
 use super::net::Net;
@@ -57,7 +58,7 @@ pub struct Router {
     following: Following,
     pub(super) net: Net,
     pub(super) pace: Pace,
-    ready: bool,
+    forwarding: Forwarding,
     stopping: bool,
     next_id: u32,
     pub(super) actions: VecDeque<Action>,
@@ -95,7 +96,7 @@ impl Router {
     pub fn new(
         model: &Model,
         policy: Policy,
-        ready: bool,
+        ready: impl Into<Forwarding>,
         resume: &BTreeMap<String, Resume>,
         now: Time,
     ) -> Self {
@@ -110,7 +111,7 @@ impl Router {
             following: Following::default(),
             net: Net::default(),
             pace: Pace::default(),
-            ready,
+            forwarding: ready.into(),
             stopping: false,
             next_id: 0,
             actions: VecDeque::new(),
@@ -147,6 +148,10 @@ impl Router {
             } => self.on_packet(iface, packet, src_mac, now),
             Event::Link { iface, state } => {
                 self.net.set_link(iface, state);
+                match state {
+                    LinkState::Up | LinkState::Down => {}
+                    LinkState::Gone => self.forwarding.forget(iface),
+                }
                 self.addresses_stale = true;
                 self.follow(now);
             }
@@ -216,8 +221,8 @@ impl Router {
                     self.follow(now);
                 }
             }
-            Event::Ready(ready) => {
-                self.ready = ready;
+            Event::Ready(forwarding) => {
+                self.forwarding.clone_from(forwarding);
                 self.evaluate(now);
             }
             Event::Shutdown => {
@@ -265,6 +270,11 @@ impl Router {
             .chain(self.pace.deadline())
             .chain(scripts)
             .min()
+    }
+
+    /// What is to be done as far as it is known, in order.
+    pub fn actions(&self) -> impl Iterator<Item = &Action> {
+        self.actions.iter()
     }
 
     /// The next thing to do, in order.

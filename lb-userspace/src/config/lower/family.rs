@@ -11,8 +11,9 @@ use crate::model::{Family, Transport, VirtualAddress};
 
 /// An advert carries at most this many addresses: the number has 8 bits.
 const MAX_ADDRESSES: usize = 255;
-/// As many IPv6 addresses as have room behind 40 + 8 bytes in a frame of 1500.
-const MAX_V6_ADDRESSES: usize = 90;
+/// As many IPv6 addresses as keepalived has room for in a frame of 1500: one more would fit, but all
+/// directors must advertise the same.
+const MAX_V6_ADDRESSES: usize = 89;
 
 /// What the first word of the file says that has a family, as in keepalived; IPv4 when none has.
 pub(super) fn family(walked: &Walked<'_>) -> Family {
@@ -33,7 +34,7 @@ pub(super) fn family(walked: &Walked<'_>) -> Family {
 }
 
 impl Lower {
-    /// `virtual_ipaddress` and `virtual_ipaddress_excluded`; `None` when the instance cannot be had.
+    /// `virtual_ipaddress` and `virtual_ipaddress_excluded`.
     pub(super) fn address_lists(
         &mut self,
         node: &Node,
@@ -41,7 +42,7 @@ impl Lower {
         family: Family,
         walked: &Walked<'_>,
         unsupported: &mut Vec<Diagnostic>,
-    ) -> Option<(Vec<VirtualAddress>, Vec<VirtualAddress>)> {
+    ) -> (Vec<VirtualAddress>, Vec<VirtualAddress>) {
         let mut addresses = Vec::new();
         let mut excluded = Vec::new();
         for (list, into) in [
@@ -92,15 +93,20 @@ impl Lower {
             self.push(
                 Diagnostic::new(
                     Code::OutOfRange,
-                    Severity::Error,
+                    self.replaced(),
                     format!("`{name}` has {} virtual addresses", addresses.len()),
                 )
-                .at(node.whole(), format!("{holds} carries at most {max}"))
+                .at(
+                    node.whole(),
+                    format!("{holds} carries {max}: the others are not in it, as with keepalived"),
+                )
                 .help("put the others into `virtual_ipaddress_excluded`"),
             );
-            return None;
+            let mut rest = addresses.split_off(max);
+            rest.append(&mut excluded);
+            excluded = rest;
         }
-        Some((addresses, excluded))
+        (addresses, excluded)
     }
 
     /// RFC 5798 section 5.2.9, for adverts to a group; keepalived says it too.

@@ -72,7 +72,7 @@ impl Lower {
         });
         let family = family(&walked);
         let (mut addresses, mut excluded) =
-            self.address_lists(node, name, family, &walked, &mut unsupported)?;
+            self.address_lists(node, name, family, &walked, &mut unsupported);
         let version = self.version(&walked, defaults, family);
         let needs_address = strict || version == VrrpVersion::V3;
         if addresses.is_empty() && unsupported.is_empty() && !needs_address {

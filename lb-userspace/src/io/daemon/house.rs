@@ -26,14 +26,18 @@ impl Daemon<'_> {
                 if let Err(error) = plane.refresh_iface(name) {
                     tracing::warn!("{error}");
                 }
-            } else {
-                if self.running.contains(name) {
-                    tracing::warn!("the XDP program was taken off {name}, putting it back");
-                }
+                continue;
+            }
+            let link = self.links.by_name(name);
+            let still = |a: &Attachment| link.is_some_and(|l| l.index == a.ifindex);
+            // One that is gone, or made anew, took it along.
+            if self.running.contains(name) && plane.attachments().iter().any(still) {
+                tracing::warn!("the XDP program was taken off {name}, putting it back");
             }
         }
         // Put back before the router hears of it: only an interface without the program is a fault.
-        let attached = interfaces::attach(plane, &wanted, &mut self.said);
+        let all = interfaces::attach(plane, &wanted, &mut self.said);
+        let attached = interfaces::forwarding(plane, &wanted, &self.options.iface, all);
         let ports = self
             .links
             .iter()

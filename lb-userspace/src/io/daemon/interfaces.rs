@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::io::bpf::DataPlane;
 use crate::io::netlink::Control;
 use crate::model::Model;
+use crate::vrrp::Forwarding;
 
 /// The interfaces named on the command line, else those of the VRRP instances and of their
 /// addresses, else those by which the real servers are reached. None without services, unless there is
@@ -19,9 +20,7 @@ pub(super) fn wanted(model: &Model, named: &[String], control: &mut Control) -> 
     }
     let mut wanted = BTreeSet::new();
     for instance in &model.instances {
-        wanted.insert(instance.interface.clone());
-        let addresses = instance.addresses.iter().chain(&instance.excluded);
-        wanted.extend(addresses.filter_map(|a| a.dev.clone()));
+        wanted.extend(instance.ingress().map(str::to_owned));
     }
     if wanted.is_empty() {
         let names = control.links().unwrap_or_default();
@@ -66,6 +65,21 @@ pub(super) fn attach(
         }
     }
     all
+}
+
+/// Where the host can forward, after [`attach`] with this outcome. A missing interface is the
+/// fault of its instances alone, unless the operator named it.
+pub(super) fn forwarding(
+    plane: &DataPlane,
+    wanted: &BTreeSet<String>,
+    named: &[String],
+    all: bool,
+) -> Forwarding {
+    if !named.is_empty() {
+        return all.into();
+    }
+    let running = wanted.iter().filter(|name| plane.is_attached(name));
+    Forwarding::On(running.cloned().collect())
 }
 
 fn say_once(said: &mut BTreeSet<String>, text: String) {

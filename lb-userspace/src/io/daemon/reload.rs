@@ -116,7 +116,8 @@ impl Daemon<'_> {
         self.sweeping = Some(Sweeping::start(plane.sweeper())?);
         let plane = self.plane.insert(plane);
         let wanted = interfaces::wanted(model, &self.options.iface, &mut self.control);
-        let attached = interfaces::attach(plane, &wanted, &mut self.said);
+        let all = interfaces::attach(plane, &wanted, &mut self.said);
+        let attached = interfaces::forwarding(plane, &wanted, &self.options.iface, all);
         self.engine.handle(Event::Observed(&dump), now());
         self.engine.handle(Event::Attached(attached), now());
         Ok(())

@@ -191,7 +191,7 @@ async fn serve(
     daemon.turn();
     seat.spawn(speaker::Start {
         model,
-        ready: daemon.engine.is_ready(),
+        ready: daemon.engine.forwarding(),
         state,
         held,
     })?;
@@ -326,7 +326,7 @@ impl<'o> Daemon<'o> {
             dump: &dump,
             by_hand: &by_hand,
             own: addresses.iter().map(|a| a.addr).collect(),
-            attached: false,
+            attached: false.into(),
         };
         let begun = now();
         let engine = Engine::new(start, begun, &mut || RealFiles.random());

@@ -47,7 +47,7 @@ pub(super) fn take_away(
                 }
             }
         }
-        if let Err(error) = held.note(stray, false) {
+        if let Err(error) = held.note([stray], false) {
             tracing::warn!("{error}");
         }
     }

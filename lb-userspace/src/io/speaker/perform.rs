@@ -11,6 +11,7 @@ use crate::vrrp::{Action, Address, Applied, Event, Report, State};
 impl Desk {
     /// Does everything that is to be done, in its order. What fails is said; nothing stops the thread.
     pub(super) fn perform(&mut self) {
+        self.note_coming();
         while let Some(action) = self.router.poll_action() {
             match action {
                 Action::SendAdvert {
@@ -45,6 +46,21 @@ impl Desk {
                 Action::Report(report) => self.report(report),
             }
         }
+        let gone = std::mem::take(&mut self.gone);
+        self.note_held(gone, false);
+    }
+
+    /// Notes the addresses before they come, so that whoever follows a killed daemon knows of them.
+    fn note_coming(&mut self) {
+        let coming = self.router.actions().filter_map(|action| match action {
+            Action::AddAddress { address, .. } => Some(held(address)),
+            Action::DelAddress { .. }
+            | Action::SendAdvert { .. }
+            | Action::Announce { .. }
+            | Action::Report(_) => None,
+        });
+        let coming: Vec<Held> = coming.collect();
+        self.note_held(coming, true);
     }
 
     /// One gratuitous ARP or neighbour advertisement. One that is not sent is as good as one that is
@@ -94,8 +110,9 @@ impl Desk {
     fn address(&mut self, address: &Address, add: bool) {
         let index = self.links.by_name(&address.iface).map(|l| l.index);
         if add {
-            // Before it comes, so that whoever follows a killed daemon knows of it.
-            self.note_address(address, true);
+            // Noted already, unless it was asked for since.
+            self.note_held([held(address)], true);
+            self.gone.remove(&held(address));
         }
         let outcome = match index {
             None if add => Applied::Failed,
@@ -113,7 +130,7 @@ impl Desk {
             }
         };
         if matches!(outcome, Applied::Removed | Applied::NotThere) {
-            self.note_address(address, false);
+            self.gone.insert(held(address));
         }
         let event = Event::Applied {
             iface: &address.iface,
@@ -124,13 +141,21 @@ impl Desk {
         self.router.handle(event, now());
     }
 
-    fn note_address(&mut self, address: &Address, here: bool) {
-        let held = Held {
-            iface: address.iface.to_string(),
-            addr: address.addr,
-            prefix_len: address.prefix_len,
-        };
-        if let Err(error) = self.held.note(held, here) {
+    /// An interface has another name now and still the addresses that it had for its instances.
+    pub(super) fn strip(&mut self, name: &str, index: u32) {
+        let held = self.held.held().iter().filter(|h| h.iface == name);
+        let all: Vec<Held> = held.cloned().collect();
+        for address in &all {
+            let (addr, prefix_len) = (address.addr, address.prefix_len);
+            if let Err(error) = self.control.del_address(index, addr, prefix_len) {
+                self.trouble(error.to_string());
+            }
+        }
+        self.note_held(all, false);
+    }
+
+    fn note_held(&mut self, addresses: impl IntoIterator<Item = Held>, here: bool) {
+        if let Err(error) = self.held.note(addresses, here) {
             self.trouble(error.to_string());
         }
     }
@@ -140,5 +165,13 @@ impl Desk {
         if let Err(error) = self.state.note(name, record) {
             self.trouble(error.to_string());
         }
+    }
+}
+
+fn held(address: &Address) -> Held {
+    Held {
+        iface: address.iface.to_string(),
+        addr: address.addr,
+        prefix_len: address.prefix_len,
     }
 }

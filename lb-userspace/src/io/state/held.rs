@@ -44,16 +44,23 @@ impl HeldFile {
         &self.held
     }
 
-    /// Notes that an address is about to come (`here`), or is gone.
+    /// Notes that addresses are about to come (`here`), or are gone. The file is written once for
+    /// all of them: a virtual router may have hundreds, which change hands together.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn note(&mut self, address: Held, here: bool) -> Result<(), StateError> {
-        let changed = if here {
-            self.held.insert(address)
-        } else {
-            self.held.remove(&address)
-        };
+    pub fn note(
+        &mut self,
+        addresses: impl IntoIterator<Item = Held>,
+        here: bool,
+    ) -> Result<(), StateError> {
+        let mut changed = false;
+        for address in addresses {
+            changed |= match here {
+                true => self.held.insert(address),
+                false => self.held.remove(&address),
+            };
+        }
         if !changed {
             return Ok(());
         }
@@ -105,9 +112,8 @@ mod tests {
             held("eth0", "192.0.2.1", 32),
             held("eth1", "2001:db8::1", 64),
         );
-        file.note(a.clone(), true).unwrap();
-        file.note(b.clone(), true).unwrap();
-        file.note(a, false).unwrap();
+        file.note([a.clone(), b.clone()], true).unwrap();
+        file.note([a], false).unwrap();
         assert_eq!(HeldFile::open(dir.path()).held(), &BTreeSet::from([b]));
     }
 

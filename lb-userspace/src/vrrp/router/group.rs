@@ -113,7 +113,7 @@ impl Router {
     fn evaluate_group(&mut self, name: Option<&Arc<str>>, fellows: &[usize], now: Time) {
         let causes: Vec<Option<Reason>> = fellows
             .iter()
-            .map(|f| self.instances[*f].cause(&self.net, &self.following, self.ready))
+            .map(|f| self.instances[*f].cause(&self.net, &self.following, &self.forwarding))
             .collect();
         let known = fellows
             .iter()

@@ -10,6 +10,7 @@ use crate::vrrp::{Hold, Notice, State, Transition};
 
 mod by_hand;
 mod election;
+mod forwarding;
 mod groups;
 mod pace;
 mod reloads;

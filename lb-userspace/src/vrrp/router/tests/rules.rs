@@ -613,10 +613,10 @@ fn a_virtual_address_is_never_the_primary_one() {
 #[test]
 fn not_ready_is_no_master() {
     let mut host = Host::one(config());
-    host.handle(Event::Ready(false));
+    host.handle(Event::Ready(&false.into()));
     host.run(Duration::from_secs(10));
     assert_eq!(host.state(), State::Fault);
-    host.handle(Event::Ready(true));
+    host.handle(Event::Ready(&true.into()));
     host.run(DOWN);
     assert_eq!(host.state(), State::Master);
 }

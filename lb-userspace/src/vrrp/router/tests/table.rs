@@ -94,7 +94,7 @@ fn apply(host: &mut Host, input: Input) {
             addr: OWN,
             prefix_len: 24,
         }),
-        Input::NotReady => host.handle(Event::Ready(false)),
+        Input::NotReady => host.handle(Event::Ready(&false.into())),
         Input::Shutdown => host.handle(Event::Shutdown),
     }
 }
@@ -191,7 +191,7 @@ fn whatever_happens_in_any_order_nothing_breaks() {
         for _ in 0..60 {
             match next(6) {
                 0 => host.run(Duration::from_millis(next(4000) as u64)),
-                1 => host.handle(Event::Ready(true)),
+                1 => host.handle(Event::Ready(&true.into())),
                 2 => {
                     host.present.insert(("eth0".into(), OWN, 24));
                     host.link("eth0", LinkState::Up);
@@ -202,7 +202,7 @@ fn whatever_happens_in_any_order_nothing_breaks() {
             assert_eq!(host.state() == State::Master, host.hold() == Hold::Owned);
         }
         host.present.insert(("eth0".into(), OWN, 24));
-        host.handle(Event::Ready(true));
+        host.handle(Event::Ready(&true.into()));
         host.link("eth0", LinkState::Up);
         host.snapshot("eth0");
         host.run(Duration::from_secs(10));

@@ -1,0 +1,185 @@
+//! Interfaces that come late, go, come back, are renamed or replaced while the daemon runs.
+
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use lb_tests::clock::{Instant, wait_for};
+use lb_tests::conf::PairConf;
+use lb_tests::director::Kind;
+use lb_tests::lab::{Lab, Spec};
+use lb_tests::load;
+use lb_userspace::control::status::VrrpState;
+use lb_userspace::model::Protocol;
+
+const LIMIT: Duration = Duration::from_secs(20);
+const ADVERT: Duration = Duration::from_millis(100);
+const REQUESTS: u32 = 20;
+
+fn ip(lab: &Lab, director: usize, arguments: &str) -> Result<()> {
+    let path = lab.directors[director].host.ns.path();
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={path}")).arg("ip");
+    let out = command.args(arguments.split(' ')).output()?;
+    ensure!(out.status.success(), "ip {arguments}: {out:?}");
+    Ok(())
+}
+
+fn conf(lines: &str) -> PairConf {
+    let mut conf = PairConf::http(3, ADVERT);
+    conf.instance_lines = lines.to_owned();
+    conf
+}
+
+/// On which links of a director the virtual address is.
+fn places(lab: &Lab, director: usize) -> Result<Vec<String>> {
+    let ns = &lab.directors[director].host.ns;
+    let mut places = Vec::new();
+    for link in ns.links()? {
+        if ns.addresses(&link)?.iter().any(|(a, _)| *a == lab.vip()) {
+            places.push(link);
+        }
+    }
+    Ok(places)
+}
+
+/// A director alone has the virtual address, on this link, and forwards to every real server.
+fn wait_sole(lab: &Lab, director: usize, link: &str) -> Result<()> {
+    let what = format!("the address on {link} of {director} alone");
+    wait_for(&what, LIMIT, || {
+        let both = places(lab, director).and_then(|a| Ok((a, places(lab, 1 - director)?)));
+        match both {
+            Ok((here, there)) => (here == [link] && there.is_empty()).then_some(Ok(())),
+            Err(error) => Some(Err(error)),
+        }
+    })
+    .with_context(|| format!("{:?} {:?}\n{}", places(lab, 0), places(lab, 1), lab.logs()))??;
+    if lab.directors[director].kind == Kind::Lbd {
+        let to = lab.service(Protocol::Tcp)?;
+        let all = || {
+            let got = load::requests(&lab.client.ns, to, REQUESTS, Duration::from_millis(300));
+            (got.answered() == u64::from(REQUESTS)).then_some(())
+        };
+        wait_for("every request to be answered", LIMIT, all).with_context(|| lab.logs())?;
+        ensure!(lab.director_resets(Instant(0)).is_empty(), "{}", lab.logs());
+    }
+    Ok(())
+}
+
+/// `lbd` says that its first instance is in FAULT, for a reason with these words.
+fn wait_fault(lab: &Lab, director: usize, words: &str) -> Result<()> {
+    lab.directors[director].wait_status(words, LIMIT, |status| {
+        let first = status.vrrp.first()?;
+        (first.state == VrrpState::Fault && first.last_transition.as_ref()?.reason.contains(words))
+            .then_some(())
+    })
+}
+
+#[test]
+fn an_interface_that_comes_late_and_is_replaced() -> Result<()> {
+    for (kinds, lines, link) in [
+        ([Kind::Lbd, Kind::Lbd], "", "eth0"),
+        ([Kind::Lbd, Kind::Keepalived], "", "eth0"),
+        ([Kind::Lbd, Kind::Lbd], "  use_vmac\n", "vrrp.62"),
+    ] {
+        let mut lab = Lab::new(&Spec::pair(&conf(lines), kinds))?;
+        lab.switch.unplug(&lab.directors[0].host)?;
+        lab.start_directors()?;
+        wait_fault(&lab, 0, "eth0")?;
+        wait_sole(&lab, 1, link)?;
+        for _ in 0..2 {
+            lab.switch.replug(&mut lab.directors[0].host, true)?;
+            wait_sole(&lab, 0, link)?;
+            // Gone for long, and for no time at all.
+            lab.switch.unplug(&lab.directors[0].host)?;
+            wait_sole(&lab, 1, link)?;
+            lab.switch.replug(&mut lab.directors[0].host, true)?;
+            wait_sole(&lab, 0, link)?;
+            lab.switch.unplug(&lab.directors[0].host)?;
+        }
+        lab.switch.replug(&mut lab.directors[0].host, true)?;
+        wait_sole(&lab, 0, link)?;
+        assert!(
+            !lab.directors[0].log().contains("taken off"),
+            "{}",
+            lab.logs()
+        );
+        lab.finish()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_renamed_interface_is_gone_and_keeps_nothing() -> Result<()> {
+    let mut lab = Lab::new(&Spec::pair(&conf(""), [Kind::Lbd, Kind::Keepalived]))?;
+    lab.start_directors()?;
+    wait_sole(&lab, 0, "eth0")?;
+    for _ in 0..2 {
+        ip(&lab, 0, "link set eth0 name old0")?;
+        wait_fault(&lab, 0, "eth0")?;
+        wait_sole(&lab, 1, "eth0")?;
+        ip(&lab, 0, "link set old0 name eth0")?;
+        wait_sole(&lab, 0, "eth0")?;
+    }
+    // And back before anybody has looked.
+    ip(&lab, 0, "link set eth0 name old0")?;
+    ip(&lab, 0, "link set old0 name eth0")?;
+    wait_sole(&lab, 0, "eth0")?;
+    // Another one has the name.
+    ip(&lab, 0, "link set eth0 name old0")?;
+    ip(&lab, 0, "link add eth0 type veth peer name other")?;
+    ip(&lab, 0, "link set eth0 up")?;
+    wait_sole(&lab, 1, "eth0")?;
+    wait_fault(&lab, 0, "eth0")?;
+    ip(&lab, 0, "link del eth0")?;
+    ip(&lab, 0, "link set old0 name eth0")?;
+    wait_sole(&lab, 0, "eth0")?;
+    lab.finish()
+}
+
+#[test]
+fn an_interface_that_is_missing_is_the_fault_of_its_instance_alone() -> Result<()> {
+    const SIDE: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 100);
+    let mut spec = Spec::pair(&conf(""), [Kind::Lbd; 2]);
+    let second = format!(
+        "\nvrrp_instance SIDE {{\n  interface side\n  virtual_router_id 7\n  version 3\n  advert_int 0.1\n  \
+         virtual_ipaddress {{\n    {SIDE}\n  }}\n}}\n"
+    );
+    spec.confs[0] += &second;
+    let mut lab = Lab::new(&spec)?;
+    let director = 0;
+    lab.directors[director].start()?;
+    wait_sole(&lab, 0, "eth0")?;
+    let states = |lab: &Lab, wanted: [VrrpState; 2]| {
+        lab.directors[director].wait_status(&format!("{wanted:?}"), LIMIT, |status| {
+            let found: Vec<_> = status.vrrp.iter().map(|v| v.state).collect();
+            (found == wanted).then(|| status.clone())
+        })
+    };
+    let before = states(&lab, [VrrpState::Master, VrrpState::Fault])?;
+    for _ in 0..2 {
+        ip(&lab, 0, "link add side type veth peer name other")?;
+        ip(&lab, 0, "address add 10.88.0.1/24 dev side")?;
+        ip(&lab, 0, "link set other up")?;
+        ip(&lab, 0, "link set side up")?;
+        let status = states(&lab, [VrrpState::Master, VrrpState::Master])?;
+        let on = status.data_plane.interfaces.iter();
+        let on: Vec<_> = on
+            .filter(|i| i.program_id != 0)
+            .map(|i| i.name.as_str())
+            .collect();
+        assert_eq!(on, ["eth0", "side"], "MASTER only with the program");
+        ip(&lab, 0, "link del side")?;
+        states(&lab, [VrrpState::Master, VrrpState::Fault])?;
+    }
+    let after = states(&lab, [VrrpState::Master, VrrpState::Fault])?;
+    assert_eq!(
+        before.vrrp[0].became_master,
+        after.vrrp[0].became_master,
+        "the other one is untouched\n{}",
+        lab.logs()
+    );
+    wait_sole(&lab, 0, "eth0")?;
+    lab.finish()
+}

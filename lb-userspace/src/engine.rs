@@ -44,12 +44,13 @@ use desired::{Due, Index, View};
 use notify::Notifier;
 use ways::{Known, Waiting};
 
+pub use crate::vrrp::mac_text;
 pub use alarm::{Alarm, Watched};
 pub use event::{Action, Event};
 pub use mail::Message;
 pub use meter::{Meter, Sample};
 pub use notify::{Notification, Side};
-pub use status::{Surroundings, mac_text};
+pub use status::Surroundings;
 
 /// How many probes are started at a time; the next ones follow in the same turn of the loop, after
 /// what has arrived meanwhile.
@@ -403,6 +404,7 @@ impl Engine {
 
     /// What the router tells.
     fn hear(&mut self, report: Report, now: Time) {
+        let report = self.with_server(report);
         let mut told = Vec::new();
         match &report {
             Report::LearnedPeer { mac, addr, .. } => {

@@ -7,6 +7,7 @@ pub mod arp;
 pub mod bfd;
 pub mod bpf;
 pub mod check;
+mod claims;
 pub mod clock;
 pub mod control;
 pub mod daemon;

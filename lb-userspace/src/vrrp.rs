@@ -19,6 +19,7 @@
 //!   no peer can have taken over.
 
 mod by_hand;
+mod claim;
 mod config;
 mod election;
 mod event;
@@ -46,7 +47,7 @@ pub use by_hand::Command;
 pub use config::{Policy, Resume};
 pub use event::{
     Action, Address, Applied, Event, Followed, InstanceId, LinkState, Notice, Reason, State,
-    Transition,
+    Transition, mac_text,
 };
 pub use forwarding::Forwarding;
 pub use numbers::Limit;

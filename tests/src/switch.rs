@@ -247,6 +247,20 @@ impl Switch {
             })
     }
 
+    /// Whether multicast frames leave by a port; off as on a switch that nobody told of the group.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn flood_multicast(&self, port: &Port, on: bool) -> Result<()> {
+        let message = LinkBridgePort::new(port.index)
+            .append_info_data(InfoBridgePort::MulticastFlood(on))
+            .build();
+        self.ns.netlink(
+            format!("flood multicast to {} {on}", port.name),
+            |h| async move { h.link().set_port(message).execute().await },
+        )
+    }
+
     /// Isolated ports reach all others but not each other.
     ///
     /// # Errors

@@ -365,8 +365,22 @@ pub struct VrrpStatus {
     /// Another master that refuses this one's adverts as this one does its.
     #[serde(default)]
     pub rival: Option<RivalStatus>,
+    /// Others that answer for its addresses while it is master.
+    #[serde(default)]
+    pub claims: Vec<ClaimStatus>,
     /// Its addresses.
     pub addresses: Vec<AddressStatus>,
+}
+
+/// Another host that answers for a virtual address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimStatus {
+    /// The address.
+    pub address: IpAddr,
+    /// Its MAC.
+    pub mac: String,
+    /// Which real server it is, if it is one.
+    pub server: Option<IpAddr>,
 }
 
 /// Another master of the same virtual router, which this host does not accept.

@@ -7,6 +7,7 @@ use super::desired;
 use super::{Action, Engine};
 use crate::model::is_virtual_mac;
 use crate::plan::Link;
+use crate::vrrp::{Notice, Report};
 
 impl Engine {
     /// A director was heard for the first time. One that advertises with the MAC of the virtual router
@@ -33,6 +34,24 @@ impl Engine {
         if self.peers.len() != before {
             self.actions.push_back(Action::Peers(self.peers.clone()));
         }
+    }
+
+    /// The real server that has a MAC.
+    pub(super) fn server_of(&self, mac: [u8; 6]) -> Option<IpAddr> {
+        let is_server = |addr: &IpAddr| !self.index.at(addr).is_empty();
+        let mut links = self.neighbours.iter().filter(|(addr, _)| is_server(addr));
+        let found = links.find(|(_, link)| link.on_link && link.dmac == mac);
+        found.map(|(addr, _)| *addr)
+    }
+
+    /// A report as the router gave it, with the real server in it whose MAC it names.
+    pub(super) fn with_server(&self, mut report: Report) -> Report {
+        if let Report::Notice { notice, .. } = &mut report
+            && let Notice::Claimed { mac, server, .. } = notice
+        {
+            *server = self.server_of(*mac);
+        }
+        report
     }
 
     /// Says whose MACs are to be found out.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::bfd::{self, SessionStatus};
 use crate::control::status::{
-    AddressStatus, BackendStatus, BfdStatus, ConfigStatus, Daemon, DataPlane, Discarded,
+    AddressStatus, BackendStatus, BfdStatus, ClaimStatus, ConfigStatus, Daemon, DataPlane, Discarded,
     ReasonStatus, RivalStatus, ServiceStatus, Status, SyncGroupStatus, TransitionStatus, VrrpState,
     VrrpStatus,
 };
@@ -15,7 +15,7 @@ use crate::health::Target;
 use crate::model::{Service, ServiceKey, Transport, VrrpInstance, VrrpVersion};
 use crate::time::Time;
 use crate::vrrp::packet::Counters;
-use crate::vrrp::{self, InstanceStatus, RouterStatus};
+use crate::vrrp::{self, InstanceStatus, RouterStatus, mac_text};
 
 /// What the engine does not know itself and a [`Status`] has all the same.
 #[derive(Clone, Debug, Default)]
@@ -42,12 +42,6 @@ pub struct Surroundings {
     pub bfd_refused: bfd::Counters,
     /// Seconds since 1970.
     pub unix_now: u64,
-}
-
-/// `aa:bb:cc:dd:ee:ff`.
-#[must_use]
-pub fn mac_text(mac: [u8; 6]) -> String {
-    mac.map(|b| format!("{b:02x}")).join(":")
 }
 
 impl Engine {
@@ -266,6 +260,15 @@ impl Engine {
                 reason: reason.name().to_owned(),
                 compare: reason.disagreement().unwrap_or_default().to_owned(),
             }),
+            claims: seen
+                .claims
+                .iter()
+                .map(|(addr, mac)| ClaimStatus {
+                    address: *addr,
+                    mac: mac_text(*mac),
+                    server: self.server_of(*mac),
+                })
+                .collect(),
             discarded: discarded(&seen.rejected),
             addresses: seen
                 .addresses

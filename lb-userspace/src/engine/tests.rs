@@ -169,7 +169,7 @@ impl Host {
                 self.perform(action);
             }
             match next {
-                None | Some(vrrp::Action::Announce { .. }) => {}
+                None | Some(vrrp::Action::Announce { .. } | vrrp::Action::AskFor { .. }) => {}
                 Some(vrrp::Action::AddAddress { address, .. }) => {
                     self.did.push("address+".into());
                     self.applied(&address, Applied::Present);

@@ -1,4 +1,5 @@
-//! Unsolicited neighbour advertisements for virtual addresses (RFC 4861 section 7.2.6).
+//! Unsolicited neighbour advertisements for virtual addresses (RFC 4861 section 7.2.6), and asking who
+//! else has one.
 
 use std::io;
 use std::net::Ipv6Addr;
@@ -30,9 +31,11 @@ pub enum NdiscError {
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 const ICMPV6: u8 = 58;
+const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 const FLAG_ROUTER: u8 = 0x80;
 const FLAG_OVERRIDE: u8 = 0x20;
+const OPTION_SOURCE_MAC: u8 = 1;
 const OPTION_TARGET_MAC: u8 = 2;
 const HEADERS: usize = 14 + 40;
 const MESSAGE: usize = 32;
@@ -78,6 +81,29 @@ impl NdiscSocket {
     }
 }
 
+impl NdiscSocket {
+    /// Asks the link who has `addr` (RFC 4861 section 4.3), from this host's own address `from`.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn ask(
+        &self,
+        index: u32,
+        mac: [u8; 6],
+        from: Ipv6Addr,
+        addr: Ipv6Addr,
+    ) -> Result<(), NdiscError> {
+        let to = link_address(index, libc::ETH_P_IPV6 as u16);
+        let sent = self.0.send_to(&solicitation(mac, from, addr), &to);
+        let fail = |source| NdiscError::Send {
+            addr,
+            index,
+            source,
+        };
+        sent.map(drop).map_err(fail)
+    }
+}
+
 /// Whether the host forwards what comes in at an interface.
 #[must_use]
 pub fn is_router(iface: &str) -> bool {
@@ -86,24 +112,46 @@ pub fn is_router(iface: &str) -> bool {
 }
 
 fn advertisement(mac: [u8; 6], addr: Ipv6Addr, router: bool) -> [u8; FRAME] {
+    let flags = FLAG_OVERRIDE | if router { FLAG_ROUTER } else { 0 };
+    let kind = [NEIGHBOUR_ADVERTISEMENT, flags, OPTION_TARGET_MAC];
+    frame(ALL_NODES_MAC, mac, [addr, ALL_NODES], kind, addr)
+}
+
+/// To the group of all addresses that end alike (RFC 4291 section 2.7.1).
+fn solicitation(mac: [u8; 6], from: Ipv6Addr, addr: Ipv6Addr) -> [u8; FRAME] {
+    let [.., a, b, c] = addr.octets();
+    let [high, low] = [0xff00 | u16::from(a), u16::from_be_bytes([b, c])];
+    let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, high, low);
+    let kind = [NEIGHBOUR_SOLICITATION, 0, OPTION_SOURCE_MAC];
+    frame([0x33, 0x33, 0xff, a, b, c], mac, [from, group], kind, addr)
+}
+
+/// A message of neighbour discovery about `target`: type, flags and the kind of its option, which has
+/// this host's MAC.
+fn frame(
+    to_mac: [u8; 6],
+    mac: [u8; 6],
+    [from, to]: [Ipv6Addr; 2],
+    [kind, flags, option]: [u8; 3],
+    target: Ipv6Addr,
+) -> [u8; FRAME] {
     let mut frame = [0; FRAME];
     let mut at = 0;
     let mut put = |bytes: &[u8]| {
         frame[at..at + bytes.len()].copy_from_slice(bytes);
         at += bytes.len();
     };
-    put(&ALL_NODES_MAC);
+    put(&to_mac);
     put(&mac);
     put(&(libc::ETH_P_IPV6 as u16).to_be_bytes());
     // Hop limit 255: whoever gets it knows that no router was between.
     put(&[0x60, 0, 0, 0, 0, MESSAGE as u8, ICMPV6, 255]);
-    put(&addr.octets());
-    put(&ALL_NODES.octets());
-    let flags = FLAG_OVERRIDE | if router { FLAG_ROUTER } else { 0 };
-    put(&[NEIGHBOUR_ADVERTISEMENT, 0, 0, 0, flags, 0, 0, 0]);
-    put(&addr.octets());
+    put(&from.octets());
+    put(&to.octets());
+    put(&[kind, 0, 0, 0, flags, 0, 0, 0]);
+    put(&target.octets());
     // In units of 8 bytes.
-    put(&[OPTION_TARGET_MAC, 1]);
+    put(&[option, 1]);
     put(&mac);
     let checksum = checksum(&frame[14 + 8..]);
     frame[HEADERS + 2..HEADERS + 4].copy_from_slice(&checksum.to_be_bytes());

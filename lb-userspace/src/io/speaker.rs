@@ -21,6 +21,7 @@ use nix::sys::time::{TimeSpec, TimeValLike as _};
 use tokio::sync::mpsc;
 
 use super::arp::ArpSocket;
+use super::claims::Claims;
 use super::clock::now;
 use super::ndisc::NdiscSocket;
 use super::netlink::{Change, Changes, Control, LinkTable};
@@ -42,6 +43,8 @@ const ORDERS: usize = 1024;
 const DRAIN: usize = 256;
 /// How often links and addresses are read again, whatever events say.
 const RESYNC: Duration = Duration::from_secs(30);
+/// How often it is looked who else claims an address, at most, and only when the thread is awake anyway.
+const CLAIMS: Duration = Duration::from_secs(1);
 /// How often it is said that adverts are late, at most.
 const LATE_GAP: Duration = Duration::from_secs(10);
 /// How long an answer of the thread may take.
@@ -185,6 +188,7 @@ struct Desk {
     sockets: VrrpSockets,
     arp: ArpSocket,
     ndisc: NdiscSocket,
+    claims: Claims,
     control: Control,
     changes: Changes,
     links: LinkTable,
@@ -231,6 +235,7 @@ impl Desk {
             sockets: VrrpSockets::new()?,
             arp: ArpSocket::open()?,
             ndisc: NdiscSocket::open()?,
+            claims: Claims::default(),
             control: Control::open()?,
             changes,
             links: LinkTable::default(),
@@ -266,6 +271,7 @@ impl Desk {
     fn serve(&mut self, inbox: &std_mpsc::Receiver<Message>, rung: &EventFd) -> anyhow::Result<()> {
         self.resync();
         let mut resync_at = now() + RESYNC;
+        let mut claims_at = now();
         let mut behind = false;
         // What is read arrived after everything had been read, whatever its stamp says.
         let mut floor = now();
@@ -312,6 +318,10 @@ impl Desk {
             }
             self.router.tick_heard(at, until);
             self.perform();
+            if claims_at <= at {
+                self.hear_claims();
+                claims_at = at + CLAIMS;
+            }
             self.tell_lost();
         }
         Ok(())

@@ -411,25 +411,38 @@ fn host_address(index: u32, to: IpAddr) -> SockAddr {
     }
 }
 
-const fn op(code: u32, jt: u8, jf: u8, k: u32) -> SockFilter {
+pub(super) const fn op(code: u32, jt: u8, jf: u8, k: u32) -> SockFilter {
     SockFilter::new(code as u16, jt, jf, k)
 }
 
 const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
-const RETURN_NOTHING: SockFilter = op(RETURN, 0, 0, 0);
-const RETURN_ALL: SockFilter = op(RETURN, 0, 0, u32::MAX);
+pub(super) const RETURN_NOTHING: SockFilter = op(RETURN, 0, 0, 0);
+pub(super) const RETURN_ALL: SockFilter = op(RETURN, 0, 0, u32::MAX);
+pub(super) const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
+pub(super) const LOAD_WORD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+const IF_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+/// linux/filter.h: `SKF_AD_OFF + SKF_AD_PKTTYPE`.
+const PACKET_TYPE: u32 = (-0x1000_i32 + 4) as u32;
+/// linux/if_packet.h.
+const PACKET_OUTGOING: u32 = 4;
+
+/// Goes so many instructions on when what was loaded equals `k`, else so many.
+pub(super) const fn equal(yes: u8, no: u8, k: u32) -> SockFilter {
+    op(IF_EQUAL, yes, no, k)
+}
+
+/// Leaves out what this host sends.
+pub(super) const NOT_OUTGOING: [SockFilter; 3] = [
+    op(LOAD_BYTE, 0, 0, PACKET_TYPE),
+    equal(0, 1, PACKET_OUTGOING),
+    RETURN_NOTHING,
+];
 
 /// Classic BPF on the IP packet: not sent by this host, protocol 112 (over IPv4 in AH too), to this host
 /// or to one of the groups.
 fn filter(family: Family, groups: &BTreeSet<IpAddr>) -> Vec<SockFilter> {
-    const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
-    const LOAD_WORD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
-    const IF_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-    /// linux/filter.h: `SKF_AD_OFF + SKF_AD_PKTTYPE`.
-    const PACKET_TYPE: u32 = (-0x1000_i32 + 4) as u32;
     /// linux/if_packet.h.
     const PACKET_HOST: u32 = 0;
-    const PACKET_OUTGOING: u32 = 4;
     const LOAD_HEADER_LEN: u32 = libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH;
     const LOAD_BEHIND_HEADER: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_IND;
     let is_vrrp = u32::from(PROTOCOL);
@@ -477,7 +490,7 @@ fn filter(family: Family, groups: &BTreeSet<IpAddr>) -> Vec<SockFilter> {
     program
 }
 
-fn words(addr: IpAddr) -> Vec<u32> {
+pub(super) fn words(addr: IpAddr) -> Vec<u32> {
     match addr {
         IpAddr::V4(v4) => vec![v4.to_bits()],
         IpAddr::V6(v6) => [96, 64, 32, 0]

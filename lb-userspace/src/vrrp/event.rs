@@ -99,6 +99,15 @@ pub enum Event<'a> {
         /// As good.
         good: bool,
     },
+    /// Another host says by ARP, or in a neighbour advertisement, that an address is its own.
+    Claimed {
+        /// Where it was heard.
+        iface: &'a str,
+        /// The address.
+        addr: IpAddr,
+        /// Its MAC, none of this host's.
+        mac: [u8; 6],
+    },
     /// Where this host can forward. An instance whose packets come by another interface is not
     /// MASTER. It holds until an interface is gone; told again is harmless.
     Ready(&'a Forwarding),
@@ -218,6 +227,16 @@ pub enum Action {
         iface: Arc<str>,
         /// The virtual address.
         addr: IpAddr,
+    },
+    /// Ask on `iface` who else has `addr`: by an ARP probe (RFC 5227), or for IPv6 by a neighbour
+    /// solicitation. The answer is [`Event::Claimed`].
+    AskFor {
+        /// Outgoing interface.
+        iface: Arc<str>,
+        /// The virtual address.
+        addr: IpAddr,
+        /// This host's own address there, which solicitations come from; none: it has none.
+        from: Option<IpAddr>,
     },
     /// Something for the rest of the daemon.
     Report(Report),
@@ -384,6 +403,12 @@ impl fmt::Display for Reason {
     }
 }
 
+/// `02:00:00:00:00:01`.
+#[must_use]
+pub fn mac_text(mac: [u8; 6]) -> String {
+    mac.map(|b| format!("{b:02x}")).join(":")
+}
+
 /// Something that an operator wants to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -423,6 +448,24 @@ pub enum Notice {
     RivalGone {
         /// Who.
         from: IpAddr,
+    },
+    /// Another host answers for a virtual address while this one is master; told once.
+    Claimed {
+        /// Where.
+        iface: Arc<str>,
+        /// The address.
+        addr: IpAddr,
+        /// The other's MAC.
+        mac: [u8; 6],
+        /// The real server of this MAC. The engine, which knows, fills it in.
+        server: Option<IpAddr>,
+    },
+    /// It does no longer.
+    ClaimGone {
+        /// The address.
+        addr: IpAddr,
+        /// The other's MAC.
+        mac: [u8; 6],
     },
     /// A master heard an advert with a lower priority and answers it; limited as above.
     LowerPriority {
@@ -478,6 +521,31 @@ impl fmt::Display for Notice {
                     f,
                     "{from} no longer advertises this virtual router as another master"
                 )
+            }
+            Notice::Claimed {
+                iface,
+                addr,
+                mac,
+                server: Some(server),
+            } => write!(
+                f,
+                "real server {server} ({}) answers for {addr} on {iface} too, so clients may bypass this host: \
+                 set arp_ignore 1 and arp_announce 2 there",
+                mac_text(*mac)
+            ),
+            Notice::Claimed {
+                iface,
+                addr,
+                mac,
+                server: None,
+            } => write!(
+                f,
+                "TWO MASTERS or a duplicate address: {} answers for {addr} on {iface} too, and no advert of it is \
+                 heard; does a switch or firewall drop adverts, or has another host this address?",
+                mac_text(*mac)
+            ),
+            Notice::ClaimGone { addr, mac } => {
+                write!(f, "{} no longer answers for {addr}", mac_text(*mac))
             }
             Notice::LowerPriority { from, priority } => {
                 write!(

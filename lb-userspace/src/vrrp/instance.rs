@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::by_hand::Raised;
+use super::claim::Claims;
 use super::config::{Policy, Resume};
 use super::event::{Action, Address, InstanceId, LinkState, Reason, State, Transition};
 use super::follow::{Following, must_be_up};
@@ -130,6 +131,8 @@ pub(super) struct Instance {
     pub(super) limits: Limits,
     /// Another master, whose adverts are refused.
     pub(super) rival: Option<Rival>,
+    /// Who else claims its addresses.
+    pub(super) claims: Claims,
     /// It is no longer configured and goes away when its addresses are gone.
     pub(super) removed: bool,
 }
@@ -186,6 +189,7 @@ impl Instance {
             numbers: Numbers::default(),
             limits: Limits::default(),
             rival: None,
+            claims: Claims::default(),
             removed: false,
         };
         instance.set_config(config);
@@ -453,6 +457,7 @@ impl Instance {
             .chain(self.hold.deadline())
             .chain(retries)
             .chain(self.rival_deadline())
+            .chain(self.claims.deadline())
             .min()
     }
 }

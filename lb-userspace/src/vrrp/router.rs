@@ -22,6 +22,7 @@ use super::transport::Listen;
 use crate::model::Model;
 use crate::time::Time;
 
+mod claims;
 mod group;
 mod reload;
 
@@ -221,6 +222,7 @@ impl Router {
                     self.follow(now);
                 }
             }
+            Event::Claimed { iface, addr, mac } => self.on_claimed(iface, addr, mac, now),
             Event::Ready(forwarding) => {
                 self.forwarding.clone_from(forwarding);
                 self.evaluate(now);
@@ -254,6 +256,7 @@ impl Router {
             let effect = self.instances[at].tick_proto(heard, &mut ctx!(self, now));
             self.instances[at].tick_hold(&mut ctx!(self, now));
             self.instances[at].tick_rival(&mut ctx!(self, now));
+            self.instances[at].tick_claims(&mut ctx!(self, now));
             self.apply_effect(at, effect, now);
         }
         self.send_paced(now);

@@ -88,6 +88,8 @@ pub struct InstanceStatus {
     pub rejected: Counters,
     /// Another master whose adverts are refused, and why.
     pub rival: Option<(IpAddr, Reject)>,
+    /// Which of its addresses others claim while it is master, and by which MAC.
+    pub claims: Vec<(IpAddr, [u8; 6])>,
 }
 
 impl Instance {
@@ -136,6 +138,7 @@ impl Instance {
                 .rival
                 .filter(Rival::is_certain)
                 .map(|r| (r.from, r.reason)),
+            claims: self.claims.told(),
         }
     }
 }

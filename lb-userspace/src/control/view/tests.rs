@@ -105,6 +105,21 @@ fn instance(name: &str, state: VrrpState) -> VrrpStatus {
             reason: "auth_data".into(),
             compare: "authentication".into(),
         }),
+        claims: match name {
+            "outside-4" => vec![
+                ClaimStatus {
+                    address: "192.0.2.1".parse().unwrap(),
+                    mac: "02:00:00:00:00:09".into(),
+                    server: None,
+                },
+                ClaimStatus {
+                    address: "192.0.2.1".parse().unwrap(),
+                    mac: "02:00:00:00:00:0a".into(),
+                    server: Some("192.0.2.11".parse().unwrap()),
+                },
+            ],
+            _ => Vec::new(),
+        },
         name: name.into(),
         interface: "eth0".into(),
         vrid: 51,

@@ -106,6 +106,18 @@ fn notes(v: &VrrpStatus, table: &mut Table) {
             Tone::Bad,
         );
     }
+    for c in &v.claims {
+        let (address, mac) = (c.address, &c.mac);
+        let text = match c.server {
+            Some(server) => format!(
+                "real server {server} ({mac}) answers for {address}: set arp_ignore 1, arp_announce 2"
+            ),
+            None => format!(
+                "TWO MASTERS or a duplicate address: {mac} answers for {address}, its adverts are not heard"
+            ),
+        };
+        table.note(text, Tone::Bad);
+    }
     if let Some(t) = &v.last_transition {
         table.note(
             format!("{} to {}: {}", t.from.name(), t.to.name(), t.reason),

@@ -126,10 +126,13 @@ impl Daemon<'_> {
                 Notice::NewMaster { .. }
                 | Notice::LowerPriority { .. }
                 | Notice::OldChecksum { .. }
-                | Notice::RivalGone { .. } => {
+                | Notice::RivalGone { .. }
+                | Notice::ClaimGone { .. } => {
                     tracing::info!("({name}) {notice}");
                 }
-                Notice::Rival { .. } => tracing::error!("({name}) {notice}"),
+                Notice::Rival { .. } | Notice::Claimed { .. } => {
+                    tracing::error!("({name}) {notice}")
+                }
                 Notice::AddressTakenAway { .. }
                 | Notice::AddressFailed { .. }
                 | Notice::AdvertRejected { .. }

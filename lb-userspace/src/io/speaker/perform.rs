@@ -43,6 +43,7 @@ impl Desk {
                 Action::AddAddress { address, .. } => self.address(&address, true),
                 Action::DelAddress { address, .. } => self.address(&address, false),
                 Action::Announce { iface, addr, .. } => self.announce(&iface, addr),
+                Action::AskFor { iface, addr, from } => self.ask_for(&iface, addr, from),
                 Action::Report(report) => self.report(report),
             }
         }
@@ -78,6 +79,42 @@ impl Desk {
                 let _ = self.ndisc.send(index, mac, addr, ndisc::is_router(iface));
             }
         }
+    }
+
+    /// Asks who else has an address. As with announcements, more follow.
+    fn ask_for(&self, iface: &str, addr: IpAddr, from: Option<IpAddr>) {
+        let link = self.links.by_name(iface);
+        let Some((index, mac)) = link.and_then(|l| Some((l.index, l.mac?))) else {
+            return;
+        };
+        match (addr, from) {
+            (IpAddr::V4(addr), _) => {
+                let nobody = std::net::Ipv4Addr::UNSPECIFIED;
+                let _ = self.arp.send_request(index, mac, nobody, addr);
+            }
+            (IpAddr::V6(addr), Some(IpAddr::V6(from))) => {
+                let _ = self.ndisc.ask(index, mac, from, addr);
+            }
+            (IpAddr::V6(_), _) => {}
+        }
+    }
+
+    /// Hears who claims the addresses of masters.
+    pub(super) fn hear_claims(&mut self) {
+        let guarded = self.router.guarded();
+        let index_of = |name: &str| self.links.by_name(name).map(|l| l.index);
+        if let Err(error) = self.claims.listen(&guarded, index_of) {
+            self.trouble(format!("listening for ARP: {error}"));
+        }
+        for (iface, addr, mac) in self.claims.drain() {
+            // Another interface of this host on the same segment may answer as well.
+            if self.links.iter().all(|l| l.mac != Some(mac)) {
+                let iface = &*iface;
+                self.router
+                    .handle(Event::Claimed { iface, addr, mac }, now());
+            }
+        }
+        self.perform();
     }
 
     fn report(&mut self, report: Report) {

@@ -9,6 +9,7 @@ use crate::vrrp::packet::{Advert, Envelope};
 use crate::vrrp::{Hold, Notice, State, Transition};
 
 mod by_hand;
+mod claims;
 mod election;
 mod forwarding;
 mod groups;
@@ -218,7 +219,10 @@ impl Host {
                     assert_eq!(known.unwrap_or(State::Init), t.from, "{t:?}");
                     continue;
                 }
-                Action::SendAdvert { .. } | Action::Announce { .. } | Action::Report(_) => continue,
+                Action::SendAdvert { .. }
+                | Action::Announce { .. }
+                | Action::AskFor { .. }
+                | Action::Report(_) => continue,
             };
             let event = Event::Applied {
                 iface: &iface,

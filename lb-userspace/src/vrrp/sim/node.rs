@@ -347,6 +347,8 @@ impl Node {
                 self.sent.push(Frame::Advert(packet));
                 None
             }
+            // Nobody there answers.
+            Action::AskFor { .. } => None,
             Action::Announce { .. } => {
                 assert!(
                     self.has_vip,

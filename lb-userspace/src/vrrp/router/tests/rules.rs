@@ -22,7 +22,7 @@ fn the_first_advert_goes_out_before_the_address_and_the_arps_after_it() {
             Action::AddAddress { .. } => "add",
             Action::Announce { .. } => "garp",
             Action::Report(Report::Transition(t)) => t.to.name(),
-            Action::DelAddress { .. } | Action::Report(_) => "other",
+            Action::DelAddress { .. } | Action::AskFor { .. } | Action::Report(_) => "other",
         })
         .collect();
     assert_eq!(

@@ -73,6 +73,13 @@ impl Model {
         self.services.iter().find(|s| s.keys().any(|k| k == *key))
     }
 
+    /// Whether there is anything for the XDP program: a service, or an address for which nothing is
+    /// accepted.
+    #[must_use]
+    pub fn needs_program(&self) -> bool {
+        !self.services.is_empty() || self.instances.iter().any(|i| !i.accept)
+    }
+
     /// All commands that it names, some more than once.
     pub fn scripts(&self) -> impl Iterator<Item = &Script> {
         let Fifos { all, vrrp, lvs } = &self.global.fifos;

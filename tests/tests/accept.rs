@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lb_tests::clock::{Instant, wait_for};
-use lb_tests::conf::PairConf;
+use lb_tests::conf::{PairConf, without_services};
 use lb_tests::director::Kind;
 use lb_tests::lab::{Lab, Spec};
 
@@ -33,16 +33,33 @@ fn answers(lab: &Lab) -> Result<bool> {
     })
 }
 
+fn start_master(lab: &mut Lab) -> Result<()> {
+    lab.directors[0].start()?;
+    lab.directors[0].wait_status("MASTER", LIMIT, |s| {
+        let state = s.vrrp.first()?.state;
+        (state.name() == "MASTER").then_some(())
+    })
+}
+
+/// The program is there for it alone.
+#[test]
+fn an_address_without_services_is_not_answered_either() -> Result<()> {
+    let mut conf = PairConf::http(3, ADVERT);
+    conf.instance_lines = "  no_accept\n".to_owned();
+    let mut spec = Spec::pair(&conf, [Kind::Lbd; 2]);
+    spec.confs = [0, 1].map(|i| without_services(&conf.text(i)));
+    let mut lab = Lab::new(&spec)?;
+    start_master(&mut lab)?;
+    ensure!(!answers(&lab)?, "it answers\n{}", lab.logs());
+    lab.finish()
+}
+
 #[test]
 fn only_services_are_accepted_and_a_reload_changes_that() -> Result<()> {
     let mut conf = PairConf::http(3, ADVERT);
     conf.instance_lines = "  no_accept\n".to_owned();
     let mut lab = Lab::new(&Spec::pair(&conf, [Kind::Lbd; 2]))?;
-    lab.directors[0].start()?;
-    lab.directors[0].wait_status("MASTER", LIMIT, |s| {
-        let state = s.vrrp.first()?.state;
-        (state.name() == "MASTER").then_some(())
-    })?;
+    start_master(&mut lab)?;
     lab.wait_services(LIMIT)?;
     ensure!(!answers(&lab)?, "it answers\n{}", lab.logs());
     // Whoever asks for the address finds it all the same.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::bfd::{self, SessionStatus};
 use crate::control::status::{
-    AddressStatus, BackendStatus, BfdStatus, ClaimStatus, ConfigStatus, Daemon, DataPlane, Discarded,
-    ReasonStatus, RivalStatus, ServiceStatus, Status, SyncGroupStatus, TransitionStatus, VrrpState,
-    VrrpStatus,
+    AddressStatus, BackendStatus, BfdStatus, ClaimStatus, ConfigStatus, Daemon, DataPlane,
+    Discarded, ReasonStatus, RivalStatus, ServiceStatus, Status, SyncGroupStatus, TransitionStatus,
+    VrrpState, VrrpStatus,
 };
 use crate::engine::{Engine, Sample};
 use crate::health::Target;

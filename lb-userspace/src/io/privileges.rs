@@ -92,7 +92,7 @@ fn wants(model: &Model) -> Wants {
     let checks = model.services.iter().flat_map(|s| &s.real_servers);
     let mut ports = checks.flat_map(|r| &r.checks).map(|c| c.bind_port);
     Wants {
-        services: !model.services.is_empty(),
+        services: model.needs_program(),
         scripts: model.scripts().next().is_some(),
         other_users: model.scripts().any(|s| other(s.user.as_ref())),
         other_fifos: fifos().any(|f| other(f.user.as_ref())),

@@ -12,7 +12,7 @@ use crate::vrrp::Forwarding;
 /// addresses, else those by which the real servers are reached. None without services, unless there is
 /// an address for which nothing is accepted.
 pub(super) fn wanted(model: &Model, named: &[String], control: &mut Control) -> BTreeSet<String> {
-    if model.services.is_empty() && model.instances.iter().all(|i| i.accept) {
+    if !model.needs_program() {
         return BTreeSet::new();
     }
     if !named.is_empty() {

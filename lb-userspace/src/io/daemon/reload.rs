@@ -107,7 +107,7 @@ impl Daemon<'_> {
     /// What a new configuration needs before it can be taken over: a data plane, when the old one
     /// had no services.
     fn prepare(&mut self, model: &Model) -> anyhow::Result<()> {
-        if model.services.is_empty() || self.plane.is_some() {
+        if !model.needs_program() || self.plane.is_some() {
             return Ok(());
         }
         let (lock, plane) = open_plane(self.options)?;

@@ -124,7 +124,7 @@ pub(super) fn run(options: &Options, log: &Log) -> Result<(), Exit> {
     let Some(model) = read.model.clone() else {
         return Err(Exit::Refused);
     };
-    if !model.services.is_empty() {
+    if model.needs_program() {
         // It takes more than is kept. Where it fails, so does opening the data plane, and says why.
         let _ = bpf::mount_bpffs(&options.pin);
     }
@@ -303,7 +303,7 @@ impl<'o> Daemon<'o> {
             hz: 250,
             ..Dump::default()
         };
-        if !model.services.is_empty() || options.pin.exists() {
+        if model.needs_program() || options.pin.exists() {
             let (lock, opened) = open_plane(options)?;
             dump = opened.dump()?;
             pins = Some(lock);

@@ -58,6 +58,7 @@ impl Desk {
             Action::DelAddress { .. }
             | Action::SendAdvert { .. }
             | Action::Announce { .. }
+            | Action::AskFor { .. }
             | Action::Report(_) => None,
         });
         let coming: Vec<Held> = coming.collect();

@@ -37,5 +37,6 @@ pub mod six;
 pub mod story;
 pub mod switch;
 pub mod tap;
+pub mod tape;
 pub mod topology;
 pub mod transfer;

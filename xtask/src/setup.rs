@@ -46,6 +46,7 @@ const TEST_TOOLS: &[Tool] = &[
         "keepalived",
         "the other director of a mixed pair, and what we are measured against",
     ),
+    tool("tcpdump", "tcpdump", "says what is in an advert"),
     tool("nginx", "nginx", "a web server for HTTP_GET and SSL_GET"),
     tool("dnsmasq", "dnsmasq-base", "a name server for DNS_CHECK"),
     tool(

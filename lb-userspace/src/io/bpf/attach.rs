@@ -135,6 +135,16 @@ impl DataPlane {
             .is_ok_and(|state| state.xdp.is_some_and(|(_, id)| id == self.program_id))
     }
 
+    /// Whether somebody took this process's program off the interface. One that is gone, or was made
+    /// anew, took it along itself.
+    #[must_use]
+    pub fn was_taken_off(&self, ifname: &str) -> bool {
+        iface::query(ifname).is_ok_and(|state| {
+            let has_it = state.xdp.is_some_and(|(_, id)| id == self.program_id);
+            !has_it && self.links.contains_key(&state.ifindex)
+        })
+    }
+
     /// Takes up a changed MAC. True when it had changed; an interface that was made anew under the
     /// same name (another index) must be attached again.
     ///

@@ -28,10 +28,7 @@ impl Daemon<'_> {
                 }
                 continue;
             }
-            let link = self.links.by_name(name);
-            let still = |a: &Attachment| link.is_some_and(|l| l.index == a.ifindex);
-            // One that is gone, or made anew, took it along.
-            if self.running.contains(name) && plane.attachments().iter().any(still) {
+            if self.running.contains(name) && plane.was_taken_off(name) {
                 tracing::warn!("the XDP program was taken off {name}, putting it back");
             }
         }

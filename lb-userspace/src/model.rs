@@ -28,7 +28,7 @@ pub use address::{Broadcast, VirtualAddress};
 pub use bfd::Bfd;
 pub use check::{Check, CheckKind, FileCheck};
 pub use election::Election;
-pub use global::{GarpGroup, Global};
+pub use global::{ExtraGarp, GarpGroup, Global, LinkDelay};
 pub use http::{Http, HttpDigest, HttpVersion, StatusCodes, Trust, Url};
 pub use mail::{Mail, MailServer};
 pub use pattern::{HttpRegex, HttpRegexText, RegexOption};
@@ -224,6 +224,9 @@ pub struct VrrpInstance {
     pub garp_lower_prio_delay: Duration,
     /// `garp_lower_prio_repeat`, default `vrrp_garp_master_repeat`.
     pub garp_lower_prio_repeat: u32,
+    /// `garp_extra_if`.
+    #[serde(default)]
+    pub garp_extra_if: Option<ExtraGarp>,
     /// `mcast_src_ip` or `unicast_src_ip`, of the instance's family; absent: the interface's first
     /// address, for IPv6 its link-local one.
     pub mcast_src_ip: Option<IpAddr>,

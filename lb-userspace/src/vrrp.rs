@@ -21,6 +21,7 @@
 mod by_hand;
 mod claim;
 mod config;
+mod debounce;
 mod election;
 mod event;
 mod follow;

@@ -55,8 +55,9 @@ fn model() -> impl Strategy<Value = Model> {
             garp_groups(),
             option::of(1u8..=99),
             option::of(1u8..=99),
+            link_delays(),
         ),
-        any::<bool>(),
+        any::<[bool; 2]>(),
         timeouts(),
         option::of(any::<u32>()),
         (
@@ -70,7 +71,7 @@ fn model() -> impl Strategy<Value = Model> {
             |(
                 router_id,
                 garp,
-                log_unknown_vrids,
+                [log_unknown_vrids, disable_local_igmp],
                 timeouts,
                 flood_rate,
                 (script_user, flags, vmac_addr_prefix),
@@ -83,6 +84,8 @@ fn model() -> impl Strategy<Value = Model> {
                 garp_interval: garp.1,
                 gna_interval: garp.2,
                 garp_groups: garp.3,
+                disable_local_igmp,
+                link_delays: garp.6,
                 log_unknown_vrids,
                 timeouts,
                 flood_rate,

@@ -5,11 +5,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_tests::clock::{Instant, wait_for};
+use lb_tests::clock::{Instant, pause, wait_for};
 use lb_tests::conf::PairConf;
 use lb_tests::director::Kind;
 use lb_tests::lab::{Lab, Spec};
 use lb_tests::load;
+use lb_tests::namespace::Mac;
+use lb_tests::recorder::{Frame, What};
 use lb_userspace::control::status::VrrpState;
 use lb_userspace::model::Protocol;
 
@@ -55,7 +57,7 @@ fn wait_sole(lab: &Lab, director: usize, link: &str) -> Result<()> {
         }
     })
     .with_context(|| format!("{:?} {:?}\n{}", places(lab, 0), places(lab, 1), lab.logs()))??;
-    if lab.directors[director].kind == Kind::Lbd {
+    if lab.directors[director].kind == Kind::Lbd && !lab.topology.ports.is_empty() {
         let to = lab.service(Protocol::Tcp)?;
         let all = || {
             let got = load::requests(&lab.client.ns, to, REQUESTS, Duration::from_millis(300));
@@ -181,5 +183,118 @@ fn an_interface_that_is_missing_is_the_fault_of_its_instance_alone() -> Result<(
         lab.logs()
     );
     wait_sole(&lab, 0, "eth0")?;
+    lab.finish()
+}
+
+/// Gratuitous ARPs for the address that came from this MAC since then.
+fn announced(lab: &Lab, addr: Ipv4Addr, from: Mac, since: Instant) -> usize {
+    let frames = lab.recorder.since(since);
+    let is_one =
+        |f: &&Frame| matches!(f.what, What::Arp { spa, tpa, .. } if spa == addr && tpa == addr);
+    frames
+        .iter()
+        .filter(|f| f.src == from)
+        .filter(is_one)
+        .count()
+}
+
+#[test]
+fn switches_hear_of_the_other_interfaces_from_time_to_time() -> Result<()> {
+    const SIDE: Mac = Mac([2, 0, 0, 0, 0x77, 1]);
+    const VIRTUAL: Mac = Mac([0, 0, 0x5e, 0, 1, 62]);
+    const OTHER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 101);
+    for kind in [Kind::Lbd, Kind::Keepalived] {
+        for (lines, addr, mac) in [
+            ("  garp_extra_if all 1\n", OTHER, SIDE),
+            (
+                "  use_vmac\n  vmac_xmit_base\n  garp_extra_if 1\n",
+                Ipv4Addr::new(10, 77, 0, 100),
+                VIRTUAL,
+            ),
+        ] {
+            // Its firewall keeps what it sends on the macvlan.
+            if (kind, mac) == (Kind::Keepalived, VIRTUAL) {
+                continue;
+            }
+            let mut conf = conf(&format!(
+                "  garp_master_refresh 3600\n  garp_master_repeat 1\n  garp_master_delay 0\n{lines}  \
+                 virtual_ipaddress_excluded {{\n    {OTHER} dev side\n  }}\n"
+            ));
+            conf.services.clear();
+            let mut lab = Lab::new(&Spec::pair(&conf, [kind; 2]))?;
+            ip(
+                &lab,
+                0,
+                &format!("link add side link eth0 address {SIDE} type macvlan"),
+            )?;
+            ip(&lab, 0, "link set side up")?;
+            lab.directors[0].start()?;
+            let heard = |since, count: usize| {
+                let what = format!("{count} for {addr} from {mac}, {kind}");
+                let done = || (announced(&lab, addr, mac, since) >= count).then_some(());
+                wait_for(&what, LIMIT, done).with_context(|| lab.logs())
+            };
+            // The one with which it comes, and then one a second.
+            heard(Instant(0), 1)?;
+            let since = Instant::now();
+            heard(since, 3)?;
+            let took = Instant::now().since(since);
+            assert!(
+                (Duration::from_secs(2)..Duration::from_secs(6)).contains(&took),
+                "{took:?}"
+            );
+            lab.finish()?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_link_that_is_down_for_a_moment_changes_nothing() -> Result<()> {
+    for kind in [Kind::Lbd, Kind::Keepalived] {
+        let mut conf = conf("");
+        conf.advert = Duration::from_secs(1);
+        conf.services.clear();
+        let mut spec = Spec::pair(&conf, [kind, Kind::Lbd]);
+        let delays = "interface_up_down_delays {\n  eth0 1\n}\n";
+        spec.confs[0] =
+            spec.confs[0].replacen("vrrp_instance", &format!("{delays}vrrp_instance"), 1);
+        let mut lab = Lab::new(&spec)?;
+        lab.start_directors()?;
+        wait_sole(&lab, 0, "eth0")?;
+        let port = &lab.directors[0].host.port;
+        lab.switch.port_down(port)?;
+        pause(Duration::from_millis(500))?;
+        lab.switch.port_up(port)?;
+        pause(Duration::from_millis(1500))?;
+        let log = lab.directors[0].log();
+        assert!(!log.to_lowercase().contains("fault"), "{log}");
+        lab.switch.port_down(port)?;
+        wait_for("a fault", LIMIT, || {
+            let log = lab.directors[0].log().to_lowercase();
+            log.contains("fault").then_some(())
+        })
+        .with_context(|| lab.logs())?;
+        lab.finish()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn no_igmp_reports_for_local_groups_while_the_daemon_runs() -> Result<()> {
+    const REPORTS: &str = "net/ipv4/igmp_link_local_mcast_reports";
+    let mut conf = conf("");
+    conf.services.clear();
+    conf.global_lines = "  disable_local_igmp\n".to_owned();
+    let mut lab = Lab::new(&Spec::pair(&conf, [Kind::Lbd; 2]))?;
+    let read = |lab: &Lab| lab.directors[0].host.ns.read_sysctl(REPORTS);
+    assert_eq!(read(&lab)?, "1");
+    lab.directors[0].start()?;
+    wait_for("it to be off", LIMIT, || {
+        read(&lab).map(|v| (v == "0").then_some(())).transpose()
+    })??;
+    lab.directors[0].terminate()?;
+    lab.directors[0].wait_stopped(LIMIT)?;
+    assert_eq!(read(&lab)?, "1");
     lab.finish()
 }

@@ -119,6 +119,7 @@ impl Lower {
             self.global(n, &mut global, &mut defaults);
         }
         self.garp_groups(&walked.acted, &mut global);
+        self.link_delays(&walked.acted, &mut global);
         let mut model = Model {
             global,
             ..Model::default()

@@ -15,7 +15,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::{
-    Broadcast, ForwardMethod, Service, ServiceKey, Timeouts, Tunnel, UnicastPeer, VirtualAddress,
+    Broadcast, ForwardMethod, LinkDelay, Service, ServiceKey, Timeouts, Tunnel, UnicastPeer,
+    VirtualAddress,
 };
 
 /// A keyword and its parameters.
@@ -173,4 +174,10 @@ fn shared<T: PartialEq + Copy>(s: &Service, of: impl Fn(&crate::model::Check) ->
     let mut all = s.real_servers.iter().flat_map(|r| r.checks.iter()).map(of);
     let first = all.next()?;
     all.all(|v| v == first).then_some(first)
+}
+
+/// A line of `interface_up_down_delays`.
+fn link_delay(delay: &LinkDelay) -> String {
+    let (down, up) = (seconds(delay.down), seconds(delay.up));
+    format!("{} {down} {up}", delay.interface)
 }

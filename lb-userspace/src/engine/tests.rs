@@ -89,6 +89,7 @@ pub(super) fn model(services: Vec<Service>) -> Arc<Model> {
             garp_master_refresh_repeat: 1,
             garp_lower_prio_delay: Duration::from_secs(5),
             garp_lower_prio_repeat: 5,
+            garp_extra_if: None,
             mcast_src_ip: None,
             v3_checksum_as_v2: false,
             election: Election::default(),

@@ -25,6 +25,10 @@ pub struct Global {
     pub gna_interval: Duration,
     /// `garp_group`; an interface is in one at most.
     pub garp_groups: Vec<GarpGroup>,
+    /// `disable_local_igmp`: the host sends no IGMP reports for groups of the local network.
+    pub disable_local_igmp: bool,
+    /// `interface_up_down_delays`; an interface stands in it once.
+    pub link_delays: Vec<LinkDelay>,
     /// `log_unknown_vrids`: adverts of virtual routers that are not configured are logged.
     pub log_unknown_vrids: bool,
     /// `lvs_timeouts` and lbd's own finer words: of all services that do not say otherwise.
@@ -59,4 +63,27 @@ pub struct GarpGroup {
     /// `gna_interval`: nor two unsolicited neighbour advertisements.
     #[serde(default)]
     pub gna_interval: Duration,
+}
+
+/// `garp_extra_if`: gratuitous ARPs or neighbour advertisements from time to time on the interfaces of
+/// addresses that send no adverts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtraGarp {
+    /// How often: 1 s to a day.
+    pub every: Duration,
+    /// `all`: on all of them, otherwise on macvlans of `use_vmac` only.
+    pub all: bool,
+}
+
+/// A line of `interface_up_down_delays`: for how long a link must have changed before that counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkDelay {
+    /// The interface; a macvlan of `use_vmac` on it has the same.
+    pub interface: String,
+    /// Before it is down: 0 to 255 s.
+    pub down: Duration,
+    /// Before it is up: 0 to 255 s.
+    pub up: Duration,
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::event::{Notice, Reason, State};
-use super::garp::Schedule;
+use super::garp::{Block, Schedule};
 use super::hold::HoldState;
 use super::instance::{Backup, Ctx, Instance, Master, Proto};
 use super::packet::{Expect, Reject, View, check};
@@ -263,7 +263,18 @@ impl Instance {
             let Some(block) = master.garps.take_due(&self.config, ctx.now) else {
                 return;
             };
-            self.announce_all(block, ctx);
+            match (block, self.config.garp_extra_if) {
+                (Block::Extra, Some(extra)) => self.announce_extra(extra.all, ctx),
+                (Block::Extra, None) => {}
+                (
+                    Block::Delay
+                    | Block::Answer
+                    | Block::Settle
+                    | Block::AnswerDelay
+                    | Block::Refresh,
+                    _,
+                ) => self.announce_all(block, ctx),
+            }
         }
     }
 

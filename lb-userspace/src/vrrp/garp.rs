@@ -18,23 +18,38 @@ pub(super) enum Block {
     AnswerDelay,
     /// `garp_master_refresh`.
     Refresh,
+    /// `garp_extra_if`.
+    Extra,
 }
 
 impl Block {
-    const ALL: [Block; 5] = [
+    const ALL: [Block; 6] = [
         Block::Delay,
         Block::Answer,
         Block::Settle,
         Block::AnswerDelay,
         Block::Refresh,
+        Block::Extra,
     ];
+
+    /// After how long it follows itself.
+    fn again(self, config: &VrrpInstance) -> Option<Duration> {
+        match self {
+            Block::Refresh => {
+                let every = config.garp_master_refresh;
+                (!every.is_zero()).then_some(every)
+            }
+            Block::Extra => config.garp_extra_if.map(|extra| extra.every),
+            Block::Delay | Block::Answer | Block::Settle | Block::AnswerDelay => None,
+        }
+    }
 
     /// How many ARPs for each address.
     pub(super) fn repeat(self, config: &VrrpInstance) -> u32 {
         match self {
             Block::Delay => config.garp_master_repeat,
             Block::Answer => config.garp_lower_prio_repeat.max(1),
-            Block::Settle => 1,
+            Block::Settle | Block::Extra => 1,
             Block::AnswerDelay => config.garp_lower_prio_repeat,
             Block::Refresh => config.garp_master_refresh_repeat,
         }
@@ -66,10 +81,17 @@ impl Schedule {
         if !config.garp_master_delay.is_zero() {
             schedule.set(Block::Delay, now + config.garp_master_delay);
         }
-        if !config.garp_master_refresh.is_zero() {
-            schedule.set(Block::Refresh, now + config.garp_master_refresh);
-        }
+        schedule.retime(config, now);
         schedule
+    }
+
+    /// A new configuration: what goes out from time to time is not late, and stops with its word.
+    pub(super) fn retime(&mut self, config: &VrrpInstance, now: Time) {
+        for block in [Block::Refresh, Block::Extra] {
+            let due = block.again(config).map(|every| now + every);
+            let slot = &mut self.due[block as usize];
+            *slot = due.map(|due| slot.map_or(due, |at| at.min(due)));
+        }
     }
 
     fn set(&mut self, block: Block, at: Time) {
@@ -92,10 +114,7 @@ impl Schedule {
         let block = Block::ALL
             .into_iter()
             .find(|b| self.due[*b as usize].is_some_and(|at| at <= now))?;
-        self.due[block as usize] = match block {
-            Block::Refresh => Some(now + config.garp_master_refresh),
-            Block::Delay | Block::Answer | Block::Settle | Block::AnswerDelay => None,
-        };
+        self.due[block as usize] = block.again(config).map(|every| now + every);
         if block == Block::Answer {
             self.last_answer = Some(now);
         }

@@ -1,6 +1,7 @@
 //! Who has the virtual addresses: apart from the election, so that a client always has a living
 //! MAC while they change hands.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::event::{Action, Applied, Notice, State};
@@ -111,6 +112,21 @@ impl Instance {
                 if ctx.net.is_present(&self.vips[at].address) {
                     self.announce(at, 1, ctx);
                 }
+            }
+        }
+    }
+
+    /// One gratuitous ARP on each other interface than the one that sends the adverts: a switch forgets
+    /// where a silent MAC is. On macvlans with a virtual MAC, or on `all`.
+    pub(super) fn announce_extra(&mut self, all: bool, ctx: &mut Ctx<'_>) {
+        let mut done = BTreeSet::from([self.advert_iface()]);
+        for at in 0..self.vips.len() {
+            let address = &self.vips[at].address;
+            if (all || self.is_macvlan(&address.iface))
+                && ctx.net.is_present(address)
+                && done.insert(Arc::clone(&address.iface))
+            {
+                self.announce(at, 1, ctx);
             }
         }
     }

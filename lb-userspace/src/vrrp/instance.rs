@@ -240,6 +240,16 @@ impl Instance {
             .chain(self.config.routed().filter(|dev| **dev != *self.iface))
     }
 
+    /// Whether the instance cannot take part without this link.
+    pub(super) fn uses_link(&self, iface: &str) -> bool {
+        *self.iface == *iface || self.tracked().any(|name| name == iface)
+    }
+
+    /// How long a link may seem up that is down, before a BACKUP takes silence for a dead master.
+    pub(super) fn patience(&self) -> Duration {
+        self.master_interval() * (self.config.election.down_timer_adverts - 1)
+    }
+
     /// Whether enough is known to leave INIT.
     pub(super) fn is_known(&self, net: &Net) -> bool {
         net.link(&self.iface).is_some()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{Policy, Resume};
+use super::debounce::Debounce;
 use super::event::{Action, Address, Applied, Event, Followed, InstanceId, LinkState, Reason};
 use super::follow::Following;
 use super::forwarding::Forwarding;
@@ -59,6 +60,7 @@ pub struct Router {
     following: Following,
     pub(super) net: Net,
     pub(super) pace: Pace,
+    debounce: Debounce,
     forwarding: Forwarding,
     stopping: bool,
     next_id: u32,
@@ -112,6 +114,7 @@ impl Router {
             following: Following::default(),
             net: Net::default(),
             pace: Pace::default(),
+            debounce: Debounce::default(),
             forwarding: ready.into(),
             stopping: false,
             next_id: 0,
@@ -148,13 +151,12 @@ impl Router {
                 src_mac,
             } => self.on_packet(iface, packet, src_mac, now),
             Event::Link { iface, state } => {
-                self.net.set_link(iface, state);
-                match state {
-                    LinkState::Up | LinkState::Down => {}
-                    LinkState::Gone => self.forwarding.forget(iface),
+                let was = self.net.link(iface);
+                let using = self.instances.iter().filter(|i| i.uses_link(iface));
+                let longest = using.map(Instance::patience).min();
+                if self.debounce.told(iface, was, state, longest, now) {
+                    self.link(iface, state, now);
                 }
-                self.addresses_stale = true;
-                self.follow(now);
             }
             Event::AddressSnapshot { iface, addresses } => {
                 self.net.snapshot(iface, addresses);
@@ -249,6 +251,9 @@ impl Router {
             self.starts_at = None;
             self.evaluate(now);
         }
+        while let Some((iface, state)) = self.debounce.take_due(now) {
+            self.link(&iface, state, now);
+        }
         if !self.stopping {
             self.following.scripts.tick(now, &mut self.actions);
         }
@@ -271,6 +276,7 @@ impl Router {
         instances
             .chain(self.starts_at)
             .chain(self.pace.deadline())
+            .chain(self.debounce.deadline())
             .chain(scripts)
             .min()
     }
@@ -391,6 +397,17 @@ impl Router {
             .filter(|i| i.hold.is_wanted())
             .flat_map(|i| i.vips.iter().map(|v| v.address.clone()))
             .collect()
+    }
+
+    /// A link changed, and that counts.
+    fn link(&mut self, iface: &str, state: LinkState, now: Time) {
+        self.net.set_link(iface, state);
+        match state {
+            LinkState::Up | LinkState::Down => {}
+            LinkState::Gone => self.forwarding.forget(iface),
+        }
+        self.addresses_stale = true;
+        self.follow(now);
     }
 
     /// Something that instances may follow changed.

@@ -11,6 +11,12 @@ impl Instance {
         self.config.vmac.as_ref().map(|v| v.name.as_str())
     }
 
+    /// Whether this is a macvlan of `use_vmac`, the instance's or one of an address.
+    pub(super) fn is_macvlan(&self, iface: &str) -> bool {
+        let mut addresses = self.config.addresses.iter().chain(&self.config.excluded);
+        self.vmac() == Some(iface) || addresses.any(|a| a.vmac.as_deref() == Some(iface))
+    }
+
     /// The interface that sends the adverts.
     pub(super) fn advert_iface(&self) -> Arc<str> {
         match &self.config.vmac {

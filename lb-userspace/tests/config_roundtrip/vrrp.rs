@@ -117,6 +117,21 @@ pub(crate) fn garp_groups() -> impl Strategy<Value = Vec<GarpGroup>> {
     })
 }
 
+pub(crate) fn link_delays() -> impl Strategy<Value = Vec<LinkDelay>> {
+    let line = ("[t-z][0-9]", secs(9), secs(9));
+    vec(line, 0..3).prop_map(|lines| {
+        let lines = lines.into_iter().map(|(interface, down, up)| LinkDelay {
+            interface,
+            down,
+            up,
+        });
+        let mut all: Vec<LinkDelay> = lines.collect();
+        all.sort_by(|a, b| a.interface.cmp(&b.interface));
+        all.dedup_by(|a, b| a.interface == b.interface);
+        all
+    })
+}
+
 pub(crate) fn election() -> impl Strategy<Value = Election> {
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
     (1u32..=100, secs(999), flags).prop_map(|(adverts, delay, flags)| Election {
@@ -163,6 +178,10 @@ fn instance_of(family: Family) -> impl Strategy<Value = VrrpInstance> {
         vec(1u8.., 1..=8).prop_map(Auth::Ah)
     ];
     let garp = (whole(), 1u32..9, whole(), 1u32..9, whole(), 0u32..9);
+    let extra = (1u64..=86_400, any::<bool>()).prop_map(|(seconds, all)| ExtraGarp {
+        every: Duration::from_secs(seconds),
+        all,
+    });
     (
         (
             name(),
@@ -177,7 +196,7 @@ fn instance_of(family: Family) -> impl Strategy<Value = VrrpInstance> {
         (
             vec(address(family), 1..4),
             vec(address(Family::V4), 0..3),
-            garp,
+            (garp, option::of(extra)),
             (
                 option::of(any::<u32>()),
                 transport(family),
@@ -205,7 +224,7 @@ fn instance_of(family: Family) -> impl Strategy<Value = VrrpInstance> {
                 (
                     addresses,
                     excluded,
-                    garp,
+                    (garp, extra_garp),
                     (
                         mcast_src_ip,
                         transport,
@@ -258,6 +277,7 @@ fn instance_of(family: Family) -> impl Strategy<Value = VrrpInstance> {
                     garp_master_refresh_repeat: garp.3,
                     garp_lower_prio_delay: garp.4,
                     garp_lower_prio_repeat: garp.5,
+                    garp_extra_if: extra_garp,
                     mcast_src_ip: mcast_src_ip.map(|bits| of(family, bits)),
                     transport,
                     v3_checksum_as_v2,

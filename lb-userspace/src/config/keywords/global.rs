@@ -81,7 +81,7 @@ pub(super) const TOP: &[Keyword] = &[
         "NAME",
         Of(Block::TrackGroup),
         NoEffect,
-        "instances that follow static addresses and routes",
+        "instances that are in fault without a static address or route; here that is put back within a second, and they do not follow it",
     ),
     b(
         "garp_group",
@@ -115,15 +115,15 @@ pub(super) const TOP: &[Keyword] = &[
         "linkbeat_interfaces",
         "",
         Lines,
-        NoEffect,
-        "interfaces whose link is polled by MII or ethtool",
+        NotNeeded,
+        "interfaces whose link is polled by MII or ethtool; the kernel tells of each here",
     ),
     b(
         "interface_up_down_delays",
         "",
         Lines,
-        NoEffect,
-        "how long an interface must be up or down before it counts",
+        Acted,
+        "how long an interface must be down, and up, before it counts: IF DOWN [UP]",
     ),
     b(
         "SSL",
@@ -170,9 +170,9 @@ pub(super) const TOP: &[Keyword] = &[
     k(
         "linkbeat_use_polling",
         "",
-        NoEffect,
+        NotNeeded,
         "",
-        "poll links by MII or ethtool instead of netlink",
+        "poll links by MII or ethtool; the kernel tells of each here",
     ),
     k(
         "child_wait_time",
@@ -342,14 +342,14 @@ pub(super) const GLOBAL: &[Keyword] = &[
     k(
         "vrrp_garp_extra_if",
         "[all] SECONDS",
-        NoEffect,
+        Acted,
         "0",
-        "gratuitous ARPs on the other interfaces of an instance",
+        "how often gratuitous ARPs are sent on the other macvlans (all: interfaces) of an instance",
     ),
     k(
         "vrrp_vmac_garp_intvl",
         "[all] SECONDS",
-        NoEffect,
+        Old("vrrp_garp_extra_if"),
         "",
         "the old name of vrrp_garp_extra_if",
     ),
@@ -610,9 +610,9 @@ pub(super) const GLOBAL: &[Keyword] = &[
     k(
         "disable_local_igmp",
         "",
-        NoEffect,
+        Acted,
         "off",
-        "no IGMP reports for link-local groups",
+        "the host sends no IGMP reports for groups like 224.0.0.18",
     ),
     k(
         "nftables",

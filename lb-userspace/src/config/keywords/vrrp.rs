@@ -354,14 +354,14 @@ pub(super) const INSTANCE: &[Keyword] = &[
     k(
         "garp_extra_if",
         "[all] SECONDS",
-        NoEffect,
+        Acted,
         "vrrp_garp_extra_if",
-        "gratuitous ARPs on the other interfaces",
+        "how often gratuitous ARPs are sent on the other macvlans (all: interfaces); 0: never",
     ),
     k(
         "vmac_garp_intvl",
         "[all] SECONDS",
-        NoEffect,
+        Old("garp_extra_if"),
         "",
         "the old name of garp_extra_if",
     ),
@@ -432,9 +432,9 @@ pub(super) const INSTANCE: &[Keyword] = &[
     k(
         "linkbeat_use_polling",
         "",
-        NoEffect,
+        NotNeeded,
         "off",
-        "poll the link instead of using netlink",
+        "poll the link by MII or ethtool; the kernel tells of it here",
     ),
     k(
         "debug",

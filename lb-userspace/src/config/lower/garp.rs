@@ -1,4 +1,4 @@
-//! `garp_group`, and what else says how gratuitous ARPs are spread.
+//! `garp_group`, and what else says how gratuitous ARPs are spread; `interface_up_down_delays`.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::{Lower, Walked};
 use crate::config::diag::{Code, Diagnostic};
 use crate::config::keywords::Block;
 use crate::config::tree::Node;
-use crate::model::{GarpGroup, Global};
+use crate::model::{ExtraGarp, GarpGroup, Global, LinkDelay};
 
 impl Lower {
     /// All groups. An interface is in one at most; the first that names it has it.
@@ -59,6 +59,60 @@ impl Lower {
                 )
                 .at(node.whole(), "it changes nothing"),
             );
+        }
+    }
+
+    /// `garp_extra_if`, `vrrp_garp_extra_if`; the outer none when the line says nothing that holds.
+    pub(super) fn extra_garp(&mut self, n: &Node, min: u64) -> Option<Option<ExtraGarp>> {
+        let instead = "keepalived ignores this line";
+        let (mut all, mut every) = (false, None);
+        for w in n.args() {
+            match w.text.as_str() {
+                "all" => all = true,
+                _ => every = Some(self.number(n, w, min, 86_400, instead)?),
+            }
+        }
+        let Some(seconds) = every else {
+            let what = format!("`{}` needs a number of seconds", n.keyword());
+            let d = Diagnostic::new(Code::MissingParameter, self.replaced(), what);
+            self.push(d.at(n.whole(), instead));
+            return None;
+        };
+        let every = Duration::from_secs(seconds);
+        Some((seconds > 0).then_some(ExtraGarp { every, all }))
+    }
+
+    /// `interface_up_down_delays`. The last line of an interface holds.
+    pub(super) fn link_delays(&mut self, top: &[(&'static str, &Node)], global: &mut Global) {
+        let blocks = top.iter().filter(|(k, _)| *k == "interface_up_down_delays");
+        for line in blocks.flat_map(|(_, n)| n.children()) {
+            let [interface, delays @ ..] = line.words.as_slice() else {
+                continue;
+            };
+            let mut seconds = |w| {
+                let max = Duration::from_secs(255);
+                self.timer(line, w, Duration::ZERO, max, "this line is ignored")
+            };
+            let (down, up) = match delays {
+                [down] => (seconds(down), seconds(down)),
+                [down, up] => (seconds(down), seconds(up)),
+                [] | [_, _, ..] => {
+                    let what = "write IF DOWN [UP], both in seconds";
+                    let d = Diagnostic::new(Code::Incomplete, self.replaced(), what);
+                    self.push(d.at(line.whole(), "this line is ignored"));
+                    continue;
+                }
+            };
+            let (Some(down), Some(up)) = (down, up) else {
+                continue;
+            };
+            let interface = interface.text.clone();
+            global.link_delays.retain(|d| d.interface != interface);
+            global.link_delays.push(LinkDelay {
+                interface,
+                down,
+                up,
+            });
         }
     }
 

@@ -9,7 +9,7 @@ use super::vmac::Prefixes;
 use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::keywords::{self, Block};
 use crate::config::tree::Node;
-use crate::model::{Election, Family, Global, Timeouts, VrrpVersion};
+use crate::model::{Election, ExtraGarp, Family, Global, Timeouts, VrrpVersion};
 
 /// What instances inherit.
 #[derive(Default)]
@@ -22,6 +22,8 @@ pub(super) struct Defaults {
     pub(super) lower_delay: Option<Duration>,
     pub(super) lower_repeat: Option<u32>,
     pub(super) min_garp: bool,
+    /// `vrrp_garp_extra_if`.
+    pub(super) extra_garp: Option<ExtraGarp>,
     /// What instances elect by.
     pub(super) election: Election,
     /// `vrrp_mcast_group4`.
@@ -113,6 +115,10 @@ impl Lower {
                         .repeat(n, w, 0, "keepalived ignores this line")
                         .or(defaults.lower_repeat);
                 }
+                ("vrrp_garp_extra_if", _) => {
+                    defaults.extra_garp = self.extra_garp(n, 1).unwrap_or(defaults.extra_garp);
+                }
+                ("disable_local_igmp", _) => global.disable_local_igmp = true,
                 ("vrrp_check_unicast_src", _) => {
                     defaults.check_unicast_src =
                         self.switch(n).unwrap_or(defaults.check_unicast_src);

@@ -173,6 +173,10 @@ impl Lower {
             garp_master_refresh_repeat: garp.refresh_repeat,
             garp_lower_prio_delay: garp.lower_delay,
             garp_lower_prio_repeat: garp.lower_repeat,
+            garp_extra_if: self
+                .last(&walked, "garp_extra_if")
+                .and_then(|n| self.extra_garp(n, 0))
+                .unwrap_or(defaults.extra_garp),
             mcast_src_ip,
             transport,
             dont_track_primary: walked.acted.iter().any(|(k, _)| *k == "dont_track_primary"),

@@ -9,12 +9,12 @@ use super::routing;
 use super::scripts::{self, Statement};
 use super::tracks;
 use super::{
-    Keyword, address, broadcast, granularity, groups, method, peer, scope, seconds, shared,
-    timeouts,
+    Keyword, address, broadcast, granularity, groups, link_delay, method, peer, scope, seconds,
+    shared, timeouts,
 };
 use crate::model::{
-    Auth, Check, CheckKind, Family, Global, Model, OldChecksum, Service, Timeouts, Tracks,
-    Transport, VirtualAddress, VrrpInstance, VrrpVersion,
+    Auth, Check, CheckKind, ExtraGarp, Family, Global, Model, OldChecksum, Service, Timeouts,
+    Tracks, Transport, VirtualAddress, VrrpInstance, VrrpVersion,
 };
 
 /// Writes a model as keepalived.conf. keepalived 2.2.7 reads it too, except for lbd's own words
@@ -39,6 +39,7 @@ pub fn to_keepalived(model: &Model) -> String {
         w.time("vrrp_garp_interval", g.garp_interval, Duration::ZERO);
         w.time("vrrp_gna_interval", g.gna_interval, Duration::ZERO);
         w.flag("log_unknown_vrids", g.log_unknown_vrids);
+        w.flag("disable_local_igmp", g.disable_local_igmp);
         // What keepalived has a word for is written in its words.
         let common = [
             ("tcp", g.timeouts.established),
@@ -87,6 +88,10 @@ pub fn to_keepalived(model: &Model) -> String {
         w.close();
         w.close();
     }
+    w.block(
+        "interface_up_down_delays",
+        g.link_delays.iter().map(link_delay),
+    );
     for s in &model.vrrp_scripts {
         w.open(&format!("vrrp_script {}", word(s.name.as_bytes())));
         w.statements(scripts::of_tracked(s, g));
@@ -308,6 +313,10 @@ fn instance(w: &mut Writer, i: &VrrpInstance, global: &Global) {
         Duration::from_secs(5),
     );
     w.number("garp_lower_prio_repeat", i.garp_lower_prio_repeat, 5);
+    if let Some(ExtraGarp { every, all }) = i.garp_extra_if {
+        let all = if all { "all " } else { "" };
+        w.line(&format!("garp_extra_if {all}{}", every.as_secs()));
+    }
     addresses(w, "virtual_ipaddress", &i.addresses);
     addresses(w, "virtual_ipaddress_excluded", &i.excluded);
     w.block("virtual_routes", i.routes.iter().map(routing::route));

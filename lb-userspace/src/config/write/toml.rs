@@ -9,11 +9,12 @@ use super::routing;
 use super::scripts::{self, Statement};
 use super::tracks;
 use super::{
-    Keyword, address, broadcast, granularity, groups, method, peer, scope, seconds, shared,
+    Keyword, address, broadcast, granularity, groups, link_delay, method, peer, scope, seconds,
+    shared,
 };
 use crate::model::{
-    Auth, Check, CheckKind, Family, Global, Model, OldChecksum, Service, Timeouts, Tracks,
-    Transport, VirtualAddress, VrrpInstance, VrrpVersion,
+    Auth, Check, CheckKind, ExtraGarp, Family, Global, Model, OldChecksum, Service, Timeouts,
+    Tracks, Transport, VirtualAddress, VrrpInstance, VrrpVersion,
 };
 
 /// Writes a model as lbd's TOML.
@@ -33,6 +34,11 @@ pub fn to_toml(model: &Model) -> String {
         "static_rules",
         statics.rules.iter().map(routing::rule),
     );
+    list(
+        &mut w,
+        "interface_up_down_delays",
+        g.link_delays.iter().map(link_delay),
+    );
     if *g != Global::default() {
         head(&mut w, "[global]");
         if let Some(id) = &g.router_id {
@@ -49,6 +55,7 @@ pub fn to_toml(model: &Model) -> String {
         time(&mut w, "vrrp_garp_interval", g.garp_interval, none);
         time(&mut w, "vrrp_gna_interval", g.gna_interval, none);
         flag(&mut w, "log_unknown_vrids", g.log_unknown_vrids);
+        flag(&mut w, "disable_local_igmp", g.disable_local_igmp);
         timeouts(&mut w, &g.timeouts);
         if let Some(rate) = g.flood_rate {
             key(&mut w, "flood_rate", &rate.to_string());
@@ -299,6 +306,14 @@ fn instance(w: &mut String, i: &VrrpInstance, global: &Global) {
         Some(Duration::from_secs(5)),
     );
     number(w, "garp_lower_prio_repeat", i.garp_lower_prio_repeat, 5);
+    if let Some(ExtraGarp { every, all }) = i.garp_extra_if {
+        let seconds = every.as_secs().to_string();
+        let value = match all {
+            true => strings(&["all".to_owned(), seconds]),
+            false => seconds,
+        };
+        key(w, "garp_extra_if", &value);
+    }
     addresses(w, "virtual_ipaddress", &i.addresses);
     addresses(w, "virtual_ipaddress_excluded", &i.excluded);
     list(w, "virtual_routes", i.routes.iter().map(routing::route));

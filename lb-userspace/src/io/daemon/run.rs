@@ -112,6 +112,8 @@ pub(super) struct Daemon<'o> {
     pub(super) routes: Routes,
     /// Interfaces on which `promote_secondaries` was set, by index.
     pub(super) promoting: BTreeSet<u32>,
+    /// Whether IGMP reports were turned off.
+    pub(super) no_igmp: bool,
     pub(super) config: ConfigStatus,
     pub(super) started: Time,
     pub(super) stopped: bool,
@@ -360,6 +362,7 @@ impl<'o> Daemon<'o> {
             vmacs: Vmacs::new(),
             routes: Routes::default(),
             promoting: BTreeSet::new(),
+            no_igmp: false,
             config: ConfigStatus::default(),
             started: begun,
             stopped: false,
@@ -439,7 +442,7 @@ impl<'o> Daemon<'o> {
         let told = self.links.apply(change);
         if !told.is_empty() {
             self.make_vmacs();
-            self.promote_secondaries();
+            self.keep_settings();
             self.tell_links();
         }
         if !told.is_empty() {
@@ -493,7 +496,7 @@ impl<'o> Daemon<'o> {
         self.tell_host();
         self.tell_virtual_macs();
         self.keep_routes();
-        self.promote_secondaries();
+        self.keep_settings();
         self.resolver.refresh();
         self.untold = true;
     }

@@ -1,16 +1,35 @@
-//! `promote_secondaries`: what is set on interfaces of instances while the daemon runs.
+//! `promote_secondaries`, `disable_local_igmp`: what is set in the kernel while the daemon runs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::run::Daemon;
-use super::vmac::{IPV4, read};
+use super::vmac::{IPV4, read, write};
 use crate::io::netlink::Setting;
 
+/// The kernel's word for [`Global::disable_local_igmp`](crate::model::Global::disable_local_igmp).
+const IGMP: [&str; 3] = ["/proc/sys/net", "ipv4", "igmp_link_local_mcast_reports"];
+
 impl Daemon<'_> {
+    /// Sets what the configuration wants set.
+    pub(super) fn keep_settings(&mut self) {
+        self.promote_secondaries();
+        self.local_igmp(self.engine.model().global.disable_local_igmp);
+    }
+
+    /// Has the kernel send no reports for groups of the local network, or as before again.
+    fn local_igmp(&mut self, off: bool) {
+        let [family, iface, word] = IGMP;
+        if off && !self.no_igmp && read(family, iface, word) == Some(1) {
+            self.no_igmp = write(family, iface, word, "0");
+        } else if !off && std::mem::take(&mut self.no_igmp) {
+            write(family, iface, word, "1");
+        }
+    }
+
     /// Has the kernel keep the other addresses of a network when the first one is removed; where it
     /// does not already.
-    pub(super) fn promote_secondaries(&mut self) {
+    fn promote_secondaries(&mut self) {
         let model = Arc::clone(self.engine.model());
         let asking = model.instances.iter().filter(|i| i.promote_secondaries);
         let names: BTreeSet<&str> = asking.map(|i| i.interface.as_str()).collect();
@@ -34,6 +53,7 @@ impl Daemon<'_> {
 
     /// Sets everything back, as the daemon ends.
     pub(super) fn set_back(&mut self) {
+        self.local_igmp(false);
         for index in std::mem::take(&mut self.promoting) {
             self.set_promotion(index, false);
         }

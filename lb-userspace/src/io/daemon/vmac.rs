@@ -256,7 +256,7 @@ pub(super) fn read(family: &str, iface: &str, word: &str) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-fn write(family: &str, iface: &str, word: &str, value: &str) -> bool {
+pub(super) fn write(family: &str, iface: &str, word: &str, value: &str) -> bool {
     let path = format!("{family}/{iface}/{word}");
     let done = std::fs::write(&path, value);
     if let Err(error) = &done {

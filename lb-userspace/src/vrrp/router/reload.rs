@@ -20,6 +20,7 @@ impl Router {
         let (instances, groups) = (&model.instances, &model.sync_groups);
         let (scripts, global) = (&model.vrrp_scripts, &model.global);
         self.pace.set(global);
+        self.debounce.set(model);
         self.log_unknown_vrids = global.log_unknown_vrids;
         let virtual_addresses = instances
             .iter()
@@ -137,6 +138,7 @@ impl Router {
             }
             Proto::Master(master) => {
                 master.advert_at = now + config.advert_int;
+                master.garps.retime(config, now);
                 instance.send_advert(priority, &mut ctx);
                 for at in 0..instance.vips.len() {
                     if !ctx.net.is_present(&instance.vips[at].address) {

@@ -13,6 +13,7 @@ mod claims;
 mod election;
 mod forwarding;
 mod groups;
+mod links;
 mod pace;
 mod reloads;
 mod rivals;
@@ -58,6 +59,7 @@ fn instance(name: &str, iface: &str, vrid: u8) -> VrrpInstance {
         garp_master_refresh_repeat: 1,
         garp_lower_prio_delay: Duration::from_secs(5),
         garp_lower_prio_repeat: 5,
+        garp_extra_if: None,
         mcast_src_ip: None,
         v3_checksum_as_v2: false,
         election: Election::default(),

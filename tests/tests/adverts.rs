@@ -1,4 +1,5 @@
-//! Thousands of adverts of every kind that keepalived sends are read as tcpdump reads them.
+//! Thousands of adverts of every kind: what keepalived sends is read as tcpdump reads it, and what ours
+//! sends is well-formed to tcpdump and accepted by keepalived.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,6 +16,7 @@ use lb_tests::matrix::Wire;
 use lb_tests::random::Random;
 use lb_tests::six;
 use lb_tests::tape::{ETHERNET, Tape, tcpdump};
+use lb_userspace::control::status::VrrpState;
 use lb_userspace::model::VrrpVersion;
 use lb_userspace::vrrp::packet::{Reject, View};
 
@@ -88,13 +90,13 @@ fn instances(random: &mut Random) -> Vec<Instance> {
     all
 }
 
-/// The file of a director.
-fn conf(all: &[Instance], lab: &Lab, director: usize) -> String {
+/// The file of a director; `less` is taken off its priorities.
+fn conf(all: &[Instance], lab: &Lab, director: usize, less: u8) -> String {
     let mut t = String::from("global_defs {\n  router_id many\n}\n");
     let other = lab.directors[1 - director].host.address();
     for i in all {
         let (name, vrid) = (format!("{:?}_{}", i.wire, i.vrid), i.vrid);
-        let (priority, seconds) = (i.priority, i.interval.as_secs_f64());
+        let (priority, seconds) = (i.priority - less, i.interval.as_secs_f64());
         let version = if i.wire.fractions() { 3 } else { 2 };
         let _ = write!(
             t,
@@ -283,7 +285,7 @@ fn adverts_of_keepalived_are_read_as_tcpdump_reads_them() -> Result<()> {
     let mut random = Random::new(seed);
     let all = instances(&mut random);
     let mut lab = lab([Kind::Keepalived, Kind::Lbd])?;
-    lab.directors[0].write_conf(&conf(&all, &lab, 0))?;
+    lab.directors[0].write_conf(&conf(&all, &lab, 0, 0))?;
     let tape = Tape::start(&lab.client.ns, "eth0")?;
     lab.directors[0].start()?;
     let counts = record(&tape, &all).with_context(|| lab.directors[0].log_tail())?;
@@ -291,5 +293,57 @@ fn adverts_of_keepalived_are_read_as_tcpdump_reads_them() -> Result<()> {
     println!("{} adverts: {counts:?}", frames.len());
     compare(&frames, &all)?;
     compare_broken(&frames, &mut random)?;
+    lab.finish()
+}
+
+#[test]
+fn our_adverts_are_well_formed_to_tcpdump_and_keepalived_stays_backup() -> Result<()> {
+    let seed = Random::any_seed();
+    println!("seed {seed}");
+    let mut random = Random::new(seed);
+    let all = instances(&mut random);
+    let mut lab = lab([Kind::Lbd, Kind::Keepalived])?;
+    for (at, less) in [(0, 0), (1, 1)] {
+        lab.directors[at].write_conf(&conf(&all, &lab, at, less))?;
+    }
+    lab.directors[0].start()?;
+    lab.directors[0].wait_status("all to be master", LIMIT, |status| {
+        let masters = status.vrrp.iter().filter(|v| v.state == VrrpState::Master);
+        (masters.count() == all.len()).then_some(())
+    })?;
+    lab.directors[1].start()?;
+    let backup = |lab: &Lab| {
+        lab.directors[1]
+            .log()
+            .matches("Entering BACKUP STATE")
+            .count()
+    };
+    wait_for("all of keepalived's to be backup", LIMIT, || {
+        (backup(&lab) >= all.len()).then_some(())
+    })
+    .with_context(|| lab.logs())?;
+    let tape = Tape::start(&lab.client.ns, "eth0")?;
+    let counts = record(&tape, &all).with_context(|| lab.logs())?;
+    // Longer than any of them waits for a master.
+    pause(Duration::from_secs(4))?;
+    let frames = tape.finish()?;
+    println!("{} adverts: {counts:?}", frames.len());
+    compare(&frames, &all)?;
+    let log = lab.directors[1].log();
+    ensure!(!log.contains("Entering MASTER STATE"), "{}", lab.logs());
+    let odd = [
+        "nvalid",
+        "mismatch",
+        "bad ",
+        "wrong",
+        "unexpected",
+        "not present",
+    ];
+    let complaints: Vec<_> = log
+        .lines()
+        .filter(|l| l.contains("VRRP") || l.contains("advert"))
+        .filter(|l| odd.iter().any(|w| l.contains(w)))
+        .collect();
+    ensure!(complaints.is_empty(), "{complaints:#?}");
     lab.finish()
 }

@@ -13,8 +13,22 @@ struct Iface {
     link: Option<LinkState>,
     /// In the kernel's order; `None` before the first snapshot.
     addresses: Option<Vec<(IpAddr, u8)>>,
+    /// The same: there may be thousands, and each is looked for when another comes.
+    present: BTreeSet<(IpAddr, u8)>,
     /// Removals that we made and that netlink has still to report.
     own_removals: BTreeMap<(IpAddr, u8), u32>,
+}
+
+impl Iface {
+    /// True: it was there.
+    fn remove(&mut self, key: (IpAddr, u8)) -> bool {
+        let list = self.addresses.get_or_insert_default();
+        let was_there = self.present.remove(&key);
+        if was_there {
+            list.retain(|a| *a != key);
+        }
+        was_there
+    }
 }
 
 /// All interfaces, by name.
@@ -42,6 +56,7 @@ impl Net {
             LinkState::Up | LinkState::Down => {}
             LinkState::Gone => {
                 entry.addresses = Some(Vec::new());
+                entry.present.clear();
                 entry.own_removals.clear();
             }
         }
@@ -50,6 +65,7 @@ impl Net {
     pub(super) fn snapshot(&mut self, iface: &str, addresses: &[(IpAddr, u8)]) {
         let entry = self.entry(iface);
         entry.addresses = Some(addresses.to_vec());
+        entry.present = addresses.iter().copied().collect();
         entry.own_removals.clear();
     }
 
@@ -69,36 +85,35 @@ impl Net {
     }
 
     pub(super) fn is_present(&self, address: &Address) -> bool {
-        self.addresses(&address.iface)
-            .any(|a| a == (address.addr, address.prefix_len))
+        let key = (address.addr, address.prefix_len);
+        let iface = self.ifaces.get(&address.iface);
+        iface.is_some_and(|i| i.present.contains(&key))
     }
 
-    /// The address is there: what we did ourselves, or what netlink reports.
-    pub(super) fn set_present(&mut self, iface: &str, key: (IpAddr, u8)) {
-        let list = self.entry(iface).addresses.get_or_insert_default();
-        if !list.contains(&key) {
+    /// The address is there: what we did ourselves, or what netlink reports. True: that is new.
+    pub(super) fn set_present(&mut self, iface: &str, key: (IpAddr, u8)) -> bool {
+        let entry = self.entry(iface);
+        let list = entry.addresses.get_or_insert_default();
+        let is_new = entry.present.insert(key);
+        if is_new {
             list.push(key);
         }
+        is_new
     }
 
     /// The address is gone because we removed it.
     pub(super) fn set_removed(&mut self, iface: &str, key: (IpAddr, u8), netlink_will_tell: bool) {
         let entry = self.entry(iface);
-        entry
-            .addresses
-            .get_or_insert_default()
-            .retain(|a| *a != key);
+        entry.remove(key);
         if netlink_will_tell {
             *entry.own_removals.entry(key).or_default() += 1;
         }
     }
 
     /// Netlink reports an address. While one of our own removals is still to be reported this
-    /// tells of the time before it.
-    pub(super) fn reported_added(&mut self, iface: &str, key: (IpAddr, u8)) {
-        if !self.entry(iface).own_removals.contains_key(&key) {
-            self.set_present(iface, key);
-        }
+    /// tells of the time before it. True: it was not known.
+    pub(super) fn reported_added(&mut self, iface: &str, key: (IpAddr, u8)) -> bool {
+        !self.entry(iface).own_removals.contains_key(&key) && self.set_present(iface, key)
     }
 
     /// Netlink reports that an address is gone. True: it was there and we did not do it.
@@ -111,10 +126,7 @@ impl Net {
             }
             return false;
         }
-        let list = entry.addresses.get_or_insert_default();
-        let before = list.len();
-        list.retain(|a| *a != key);
-        list.len() != before
+        entry.remove(key)
     }
 
     /// The interface's own addresses of a family, virtual ones left out.
@@ -137,13 +149,9 @@ impl Net {
 
     /// Whether an address belongs to this host.
     pub(super) fn is_own(&self, addr: IpAddr) -> bool {
-        self.ifaces.values().any(|i| {
-            i.addresses
-                .as_deref()
-                .unwrap_or_default()
-                .iter()
-                .any(|(a, _)| *a == addr)
-        })
+        let with_any_prefix = (addr, 0)..=(addr, u8::MAX);
+        let mut ifaces = self.ifaces.values();
+        ifaces.any(|i| i.present.range(with_any_prefix.clone()).next().is_some())
     }
 
     /// Whether `addr` may be a neighbour on `iface`. An interface that has only host addresses

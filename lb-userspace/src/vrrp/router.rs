@@ -169,9 +169,11 @@ impl Router {
                 addr,
                 prefix_len,
             } => {
-                self.net.reported_added(iface, (addr, prefix_len));
-                self.addresses_stale = true;
-                self.evaluate(now);
+                // Most are our own, known since we added them.
+                if self.net.reported_added(iface, (addr, prefix_len)) {
+                    self.addresses_stale = true;
+                    self.evaluate(now);
+                }
             }
             Event::AddressRemoved {
                 iface,
@@ -193,7 +195,9 @@ impl Router {
                 let key = (addr, prefix_len);
                 self.addresses_stale = true;
                 match outcome {
-                    Applied::Present => self.net.set_present(iface, key),
+                    Applied::Present => {
+                        self.net.set_present(iface, key);
+                    }
                     Applied::Removed => self.net.set_removed(iface, key, true),
                     Applied::NotThere => self.net.set_removed(iface, key, false),
                     Applied::Failed => {}

@@ -1,7 +1,7 @@
 //! `virtual_routes`, `virtual_rules`, `static_ipaddress`, `static_routes`, `static_rules`.
 
 use lb_userspace::config::{self, Loaded, MemoryFiles, Options, Severity};
-use lb_userspace::model::{Fate, Model, Routing};
+use lb_userspace::model::{Fate, Model, Prefix, Routing};
 
 fn load(text: &str) -> Loaded {
     config::load(
@@ -83,9 +83,34 @@ fn the_lines_that_real_files_have() {
     assert!(i.routes[2].no_track && i.rules[1].no_track);
     assert_eq!(
         (i.rules[2].mark, i.rules[2].preference),
-        (Some((24, 12)), Some(39))
+        (Some((24, 12)), 39)
     );
     assert!(i.rules[3].is_ipv6 && i.rules[4].not);
+    // keepalived's own for those that say nothing.
+    assert_eq!(i.rules[0].preference, 16384);
+}
+
+#[test]
+fn a_network_has_no_bits_behind_its_prefix() {
+    for (addr, len, network) in [
+        ("10.3.3.3", 8, "10.0.0.0"),
+        ("10.3.3.3", 0, "0.0.0.0"),
+        ("10.3.3.3", 32, "10.3.3.3"),
+        ("2001:db8::ff", 124, "2001:db8::f0"),
+        ("2001:db8::ff", 0, "::"),
+        ("2001:db8::ff", 128, "2001:db8::ff"),
+    ] {
+        let found = Prefix::of(addr.parse().unwrap(), len);
+        assert_eq!(found.addr.to_string(), network, "{addr}/{len}");
+    }
+    let text = instance("    10.3.3.3/8 dev eth0\n", "");
+    let files = MemoryFiles::one("m.conf", &text);
+    let l = config::load("m.conf", &files, &Options::default());
+    assert!(
+        l.render(false).contains("taken as 10.0.0.0/8"),
+        "{}",
+        l.render(false)
+    );
 }
 
 #[test]

@@ -27,10 +27,11 @@ const VIRTUAL: &str = "  virtual_routes {
     from 198.51.100.0/24 table 100 preference 500
     to 198.51.101.0/24 fwmark 0x10/0xff iif eth0 table 100 preference 501
     to 2001:db8:99::/64 table 100 preference 502
+    from 198.51.102.0/24 table 100
   }
 ";
 /// How many those are.
-const VIRTUALS: usize = 12;
+const VIRTUALS: usize = 13;
 const PROMOTE: &str = "net/ipv4/conf/eth0/promote_secondaries";
 /// What the host itself has for packets for which it gets a virtual route.
 const OWN: [&str; 2] = [

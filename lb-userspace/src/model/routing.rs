@@ -1,7 +1,7 @@
 //! Routes and routing rules: `virtual_routes`, `virtual_rules`, `static_ipaddress`, `static_routes`,
 //! `static_rules`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,24 @@ pub struct Prefix {
     pub addr: IpAddr,
     /// How many bits count.
     pub len: u8,
+}
+
+impl Prefix {
+    /// The network of `len` bits in which `addr` is: the kernel takes no other bits.
+    pub fn of(addr: IpAddr, len: u8) -> Self {
+        let rest = |bits: u8| u32::from(bits.saturating_sub(len));
+        let addr = match addr {
+            IpAddr::V4(a) => {
+                let mask = u32::MAX.checked_shl(rest(32)).unwrap_or(0);
+                Ipv4Addr::from_bits(a.to_bits() & mask).into()
+            }
+            IpAddr::V6(a) => {
+                let mask = u128::MAX.checked_shl(rest(128)).unwrap_or(0);
+                Ipv6Addr::from_bits(a.to_bits() & mask).into()
+            }
+        };
+        Prefix { addr, len }
+    }
 }
 
 /// What becomes of a packet that a route or rule is for.
@@ -92,8 +110,8 @@ pub struct Rule {
     pub to: Option<Prefix>,
     /// `table`: which one is looked up.
     pub table: u32,
-    /// `preference`; absent: before those that are there.
-    pub preference: Option<u32>,
+    /// `preference`; without one the kernel would choose another each time.
+    pub preference: u32,
     /// `iif`.
     pub iif: Option<String>,
     /// `oif`.

@@ -13,10 +13,7 @@ fn family() -> impl Strategy<Value = Family> {
 }
 
 fn prefix(family: Family) -> impl Strategy<Value = Prefix> {
-    (any::<u32>(), 0..=family.bits()).prop_map(move |(bits, len)| Prefix {
-        addr: of(family, bits),
-        len,
-    })
+    (any::<u32>(), 0..=family.bits()).prop_map(move |(bits, len)| Prefix::of(of(family, bits), len))
 }
 
 fn fate() -> impl Strategy<Value = Fate> {
@@ -85,7 +82,7 @@ pub(crate) fn rule() -> impl Strategy<Value = Rule> {
     family().prop_flat_map(|family| {
         let words = (
             1..=u32::MAX,
-            option::of(any::<u32>()),
+            any::<u32>(),
             option::of(any::<(u32, u32)>()),
             any::<u8>(),
             any::<[bool; 2]>(),

@@ -55,6 +55,8 @@ impl Table {
     #[must_use]
     pub fn judge(&self) -> Vec<Judged> {
         let mut judged = Vec::new();
+        let is_theirs = |p: &Pairing| *p == Pairing::KeepalivedKeepalived;
+        let compared = self.costs.keys().any(|(.., pairing)| is_theirs(pairing));
         for &(wire, advert_ms, row, pairing) in self.costs.keys() {
             let Some(own) = self.spread((wire, advert_ms, row, pairing)) else {
                 continue;
@@ -93,6 +95,8 @@ impl Table {
                         own.median, theirs.median
                     ));
                 }
+            } else if compared && !matches!(row, Row::Release | Row::Takeover) {
+                wrong("keepalived's pair has no figure".to_owned());
             }
             if pairing == Pairing::OursOurs && costs_nothing(row) && own.median > grain {
                 wrong(format!("median {:.0} ms, not nothing", own.median));
@@ -195,6 +199,17 @@ mod tests {
         let mixed = done(Pairing::KeepalivedOurs, Row::Stop, 12.0);
         let ours = done(Pairing::OursOurs, Row::Stop, 9.0);
         assert_eq!(judged(&[theirs, mixed, ours]), ["median 9 ms, not nothing"]);
+    }
+
+    #[test]
+    fn a_figure_without_one_of_keepalived_s_to_compare_with_is_told() {
+        let theirs = done(Pairing::KeepalivedKeepalived, Row::PowerLoss, 30.0);
+        let alone = done(Pairing::OursKeepalived, Row::Stop, 1.0);
+        let by_hand = done(Pairing::OursKeepalived, Row::Release, 1.0);
+        assert_eq!(
+            judged(&[theirs, alone, by_hand]),
+            ["keepalived's pair has no figure"]
+        );
     }
 
     #[test]

@@ -104,12 +104,22 @@ impl Lower {
         let found = split(&w.text).and_then(|(addr, mask)| {
             let bits = if addr.is_ipv4() { 32 } else { 128 };
             let len = mask.map_or(Some(bits), |m| m.parse().ok())?;
-            (len <= bits).then_some(Prefix { addr, len })
+            (len <= bits).then(|| (addr, Prefix::of(addr, len)))
         });
         if found.is_none() {
             self.invalid_word(w, "a network (IP[/BITS])", IGNORED);
         }
-        found.map(Some)
+        let (addr, network) = found?;
+        if addr != network.addr {
+            let d = Diagnostic::new(
+                Code::Adjusted,
+                Severity::Warning,
+                format!("`{}` has bits behind its prefix", w.text),
+            );
+            let label = format!("taken as {}/{}", network.addr, network.len);
+            self.push(d.at(w.span, label));
+        }
+        Some(Some(network))
     }
 
     fn count(&mut self, w: &Word, words: &mut Words<'_>, min: u32, max: u32) -> Option<u32> {

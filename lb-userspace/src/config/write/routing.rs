@@ -70,7 +70,7 @@ pub(super) fn rule(r: &Rule) -> String {
         r.mark.map(|(mark, mask)| format!("{mark:#x}/{mask:#x}")),
     );
     put(&mut line, "tos", (r.tos != 0).then_some(r.tos));
-    put(&mut line, "preference", r.preference);
+    put(&mut line, "preference", Some(r.preference));
     put(&mut line, "table", (r.table != 0).then_some(r.table));
     line += match r.fate {
         Fate::Forward => "",

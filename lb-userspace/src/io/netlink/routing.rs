@@ -217,19 +217,13 @@ fn is_rule(found: &RuleMessage, wanted: &RuleMessage) -> bool {
                 | RuleAttribute::Oifname(_)
                 | RuleAttribute::FwMark(1..)
                 | RuleAttribute::Table(1..)
+                | RuleAttribute::Priority(1..)
         )
     };
     let has = |m: &RuleMessage, a: &RuleAttribute| m.attributes.contains(a);
-    // One that asks for no preference gets one.
-    let preference = |a: &&RuleAttribute| matches!(a, RuleAttribute::Priority(_));
     words(found) == words(wanted)
         && found.attributes.iter().filter(told).all(|a| has(wanted, a))
         && wanted.attributes.iter().filter(told).all(|a| has(found, a))
-        && wanted
-            .attributes
-            .iter()
-            .filter(preference)
-            .all(|a| has(found, a))
 }
 
 const fn family(addr: IpAddr) -> AddressFamily {
@@ -348,8 +342,7 @@ fn rule_message(rule: &Rule) -> RuleMessage {
     if rule.fate == Fate::Forward {
         m.attributes.push(RuleAttribute::Table(rule.table));
     }
-    m.attributes
-        .extend(rule.preference.map(RuleAttribute::Priority));
+    m.attributes.push(RuleAttribute::Priority(rule.preference));
     m.attributes
         .extend(rule.iif.clone().map(RuleAttribute::Iifname));
     m.attributes

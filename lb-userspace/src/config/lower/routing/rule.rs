@@ -6,6 +6,9 @@ use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::tree::Node;
 use crate::model::{Fate, Rule};
 
+/// The preference of rules that say nothing, keepalived's.
+const NO_PREFERENCE: u32 = 16384;
+
 impl Lower {
     pub(super) fn rule(&mut self, line: &Node) -> Option<Rule> {
         let mut words = Words {
@@ -18,13 +21,14 @@ impl Lower {
             from: None,
             to: None,
             table: 0,
-            preference: None,
+            preference: NO_PREFERENCE,
             iif: None,
             oif: None,
             mark: None,
             tos: 0,
             no_track: false,
         };
+        let mut placed = false;
         while let Some(w) = words.rest.next() {
             match w.text.as_str() {
                 "from" => {
@@ -43,7 +47,8 @@ impl Lower {
                 "unreachable" => rule.fate = Fate::Unreachable,
                 "prohibit" => rule.fate = Fate::Prohibit,
                 "preference" | "pref" | "order" | "priority" => {
-                    rule.preference = Some(self.count(w, &mut words, 0, u32::MAX)?);
+                    rule.preference = self.count(w, &mut words, 0, u32::MAX)?;
+                    placed = true;
                 }
                 "iif" | "dev" => rule.iif = Some(self.value(w, &mut words)?.text.clone()),
                 "oif" => rule.oif = Some(self.value(w, &mut words)?.text.clone()),
@@ -91,6 +96,12 @@ impl Lower {
             let d = Diagnostic::new(Code::Conflict, self.replaced(), why);
             self.push(d.at(line.whole(), IGNORED));
             return None;
+        }
+        if !placed {
+            let message = "a rule without `preference`".to_owned();
+            let label = format!("`preference {NO_PREFERENCE}` is taken, as by keepalived");
+            let help = "say where among the host's rules it belongs";
+            self.defaulted(line, message, &label, help);
         }
         Some(rule)
     }

@@ -17,9 +17,11 @@ const SETTLED: u64 = 3;
 pub(super) struct Routes {
     /// The instances that are master.
     masters: BTreeSet<Arc<str>>,
-    /// What was set.
-    set: Vec<Routing>,
+    /// What was tried to set, and why that failed.
+    set: Vec<(Routing, Option<String>)>,
     looks: u64,
+    /// What was missing came: where it had been in part, the kernel may have it twice.
+    is_patched: bool,
 }
 
 impl Daemon<'_> {
@@ -47,14 +49,19 @@ impl Daemon<'_> {
     pub(super) fn look_after_routes(&mut self) {
         self.keep_routes();
         self.routes.looks += 1;
-        if self.routes.looks == SETTLED {
+        let settles = self.routes.looks == SETTLED;
+        let is_patched = self.routes.looks > SETTLED && std::mem::take(&mut self.routes.is_patched);
+        if settles || is_patched {
             let set = &self.routes.set;
-            let routes: Vec<&Route> = set.iter().filter_map(as_route).collect();
-            let rules: Vec<&Rule> = set.iter().filter_map(as_rule).collect();
+            let routes: Vec<&Route> = set.iter().filter_map(|(r, _)| as_route(r)).collect();
+            let rules: Vec<&Rule> = set.iter().filter_map(|(r, _)| as_rule(r)).collect();
             match self.control.del_other_routing(&routes, &rules, &self.links) {
                 Ok(0) => {}
                 Ok(n) => {
-                    tracing::warn!("{n} route(s) or rule(s) that are not wanted any more, removed")
+                    tracing::warn!("{n} route(s) or rule(s) that are not wanted any more, removed");
+                    // Over IPv6 one of them may have stood where ours belongs.
+                    self.routes.set.clear();
+                    self.keep_routes();
                 }
                 Err(error) => tracing::warn!("{error}"),
             }
@@ -70,29 +77,41 @@ impl Daemon<'_> {
         let mut before = std::mem::take(&mut self.routes.set);
         // The last one that was set goes first.
         before.reverse();
-        for old in before.iter().filter(|old| !wanted.contains(old)) {
+        let gone = before.iter().filter(|(old, _)| !wanted.contains(old));
+        for (old, _) in gone {
             if let Err(error) = self.unset(old) {
                 self.say_once(error.to_string());
             }
         }
         for new in wanted {
-            let was_set = before.contains(&new);
-            if was_set && !new.is_kept() {
-                self.routes.set.push(new);
+            let tried = before.iter().find(|(old, _)| *old == new);
+            let failed = tried.and_then(|(_, why)| why.as_ref());
+            if tried.is_some() && failed.is_none() && !new.is_kept() {
+                self.routes.set.push((new, None));
                 continue;
             }
-            match self.set(&new) {
-                Ok(Set::New) if was_set => {
-                    tracing::warn!(
-                        "{} was taken away by another program, set again",
-                        what(&new)
-                    );
-                    self.routes.set.push(new);
+            let done = self.set(&new).map_err(|error| match error {
+                NetlinkError::Refused { source, .. } => source.to_string(),
+                NetlinkError::Socket { .. }
+                | NetlinkError::Decode(_)
+                | NetlinkError::NoInterface(_) => error.to_string(),
+            });
+            let text = what(&new);
+            match news(tried.map(|(_, why)| why.as_deref()), &done) {
+                News::Nothing => {}
+                News::Again => {
+                    tracing::warn!("{text} was taken away by another program, set again");
                 }
-                Ok(Set::New | Set::There) => self.routes.set.push(new),
-                // Tried again at the next look; perhaps its interface is still to come.
-                Err(error) => self.say_once(format!("{error}; tried again every second")),
+                News::AtLast => {
+                    tracing::info!("{text} is set now");
+                    self.routes.is_patched = true;
+                }
+                // Perhaps its interface is still to come.
+                News::Fails(why) => {
+                    tracing::error!("{text} cannot be set: {why}; tried again every second");
+                }
             }
+            self.routes.set.push((new, done.err()));
         }
     }
 
@@ -136,6 +155,29 @@ impl Daemon<'_> {
     }
 }
 
+/// What there is to say when something was tried to set.
+#[derive(Debug, PartialEq, Eq)]
+enum News<'e> {
+    Nothing,
+    /// It was missing.
+    Again,
+    /// It failed before.
+    AtLast,
+    /// It fails, and did not before, or for another reason.
+    Fails(&'e str),
+}
+
+/// `before`: if it was tried before, why that failed.
+fn news<'e>(before: Option<Option<&str>>, done: &'e Result<Set, String>) -> News<'e> {
+    match (before, done) {
+        (Some(Some(_)), Ok(_)) => News::AtLast,
+        (Some(None), Ok(Set::New)) => News::Again,
+        (None, Ok(Set::New | Set::There)) | (Some(None), Ok(Set::There)) => News::Nothing,
+        (Some(Some(before)), Err(why)) if before == why => News::Nothing,
+        (_, Err(why)) => News::Fails(why),
+    }
+}
+
 fn as_route(routing: &Routing) -> Option<&Route> {
     match routing {
         Routing::Route(route) => Some(route),
@@ -166,5 +208,31 @@ fn what(routing: &Routing) -> String {
         Routing::Address(a) => format!("{} of {}", a.addr, a.dev.as_deref().unwrap_or_default()),
         Routing::Route(r) => format!("the route to {}/{}", r.to.addr, r.to.len),
         Routing::Rule(r) => format!("the rule for table {}", r.table),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_set_is_said_whenever_it_was_good_before() {
+        let fail = |why: &str| Err(why.to_owned());
+        let mut before = None;
+        for (done, want) in [
+            (fail("no interface"), News::Fails("no interface")),
+            (fail("no interface"), News::Nothing),
+            (fail("down"), News::Fails("down")),
+            (Ok(Set::New), News::AtLast),
+            (Ok(Set::There), News::Nothing),
+            (Ok(Set::New), News::Again),
+            (fail("down"), News::Fails("down")),
+            (fail("down"), News::Nothing),
+            (Ok(Set::There), News::AtLast),
+        ] {
+            assert_eq!(news(before.as_ref().map(Option::as_deref), &done), want);
+            before = Some(done.err());
+        }
+        assert_eq!(news(None, &Ok(Set::New)), News::Nothing);
     }
 }

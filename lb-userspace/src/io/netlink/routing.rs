@@ -1,6 +1,8 @@
 //! Routes and rules that the daemon sets. They carry a protocol number of their own, by which a
 //! successor knows what was left.
 
+mod strays;
+
 use std::net::IpAddr;
 
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
@@ -29,15 +31,26 @@ pub enum Set {
 
 impl Control {
     /// Adds a route: before those that are there for the same packets, unless it is to come after them.
+    /// Over IPv6 a hop that fails does not keep the others away.
     ///
     /// # Errors
     /// When an interface is missing or the kernel refuses.
     pub fn add_route(&mut self, route: &Route, links: &LinkTable) -> Result<Set, NetlinkError> {
-        let message = RouteNetlinkMessage::NewRoute(route_message(route, links)?);
         let flags = if route.append { NLM_F_APPEND } else { 0 };
-        self.add(message, flags, || {
-            format!("add the route to {}/{}", route.to.addr, route.to.len)
-        })
+        let mut set = Ok(Set::There);
+        for message in route_messages(route, links) {
+            let done = message.and_then(|message| {
+                let what = || format!("add the route to {}/{}", route.to.addr, route.to.len);
+                self.add(RouteNetlinkMessage::NewRoute(message), flags, what)
+            });
+            set = match (set, done) {
+                (Err(first), _) => Err(first),
+                (Ok(_), Err(error)) => Err(error),
+                (Ok(Set::There), Ok(Set::There)) => Ok(Set::There),
+                (Ok(_), Ok(_)) => Ok(Set::New),
+            };
+        }
+        set
     }
 
     /// Adds a rule.
@@ -70,10 +83,20 @@ impl Control {
     /// # Errors
     /// When the kernel refuses.
     pub fn del_route(&mut self, route: &Route, links: &LinkTable) -> Result<(), NetlinkError> {
-        match route_message(route, links) {
-            Ok(message) => self.del_message(RouteNetlinkMessage::DelRoute(message)),
-            Err(_) => Ok(()),
+        let mut done = Ok(());
+        for message in route_messages(route, links) {
+            let message = match message {
+                Ok(message) => message,
+                // The kernel keeps a route of IPv4 whose other interface lives, and knows it without.
+                Err(_) if route.hops.len() > 1 && route.to.addr.is_ipv4() => {
+                    route_message(route, &[], links)?
+                }
+                Err(_) => continue,
+            };
+            let gone = self.del_message(RouteNetlinkMessage::DelRoute(message));
+            done = done.and(gone.map(drop));
         }
+        done
     }
 
     /// Removes a rule; one that is gone is as good.
@@ -81,17 +104,20 @@ impl Control {
     /// # Errors
     /// When the kernel refuses.
     pub fn del_rule(&mut self, rule: &Rule) -> Result<(), NetlinkError> {
-        self.del_message(RouteNetlinkMessage::DelRule(rule_message(rule)))
+        let message = RouteNetlinkMessage::DelRule(rule_message(rule));
+        self.del_message(message).map(drop)
     }
 
-    fn del_message(&mut self, message: RouteNetlinkMessage) -> Result<(), NetlinkError> {
+    /// Whether it was there.
+    fn del_message(&mut self, message: RouteNetlinkMessage) -> Result<bool, NetlinkError> {
         match self.request(message, NLM_F_ACK, |_| {}) {
+            Ok(()) => Ok(true),
             Err(RequestError::Refused(e))
-                if ![libc::ESRCH, libc::ENOENT, libc::ENODEV].contains(&errno(&e)) =>
+                if [libc::ESRCH, libc::ENOENT, libc::ENODEV].contains(&errno(&e)) =>
             {
-                Err(RequestError::Refused(e).named(|| "remove a route or rule".to_owned()))
+                Ok(false)
             }
-            Ok(()) | Err(_) => Ok(()),
+            Err(error) => Err(error.named(|| "remove a route or rule".to_owned())),
         }
     }
 
@@ -105,7 +131,7 @@ impl Control {
         rules: &[&Rule],
         links: &LinkTable,
     ) -> Result<usize, NetlinkError> {
-        let kept = routes.iter().filter_map(|r| route_message(r, links).ok());
+        let kept = routes.iter().filter_map(|r| strays::kept(r, links));
         let kept_routes: Vec<RouteMessage> = kept.collect();
         let kept_rules: Vec<RuleMessage> = rules.iter().map(|r| rule_message(r)).collect();
         let mut strays = Vec::new();
@@ -114,11 +140,9 @@ impl Control {
             ask.header.address_family = family;
             let ask = RouteNetlinkMessage::GetRoute(ask);
             self.request(ask, NLM_F_DUMP, |m| {
-                if let RouteNetlinkMessage::NewRoute(m) = m
-                    && u8::from(m.header.protocol) == PROTOCOL
-                    && !kept_routes.iter().any(|kept| is_route(&m, kept))
-                {
-                    strays.push(RouteNetlinkMessage::DelRoute(m));
+                if let RouteNetlinkMessage::NewRoute(m) = m {
+                    let found = strays::of_route(&m, &kept_routes);
+                    strays.extend(found.into_iter().map(RouteNetlinkMessage::DelRoute));
                 }
             })
             .map_err(|e| e.named(|| "list routes".to_owned()))?;
@@ -129,101 +153,19 @@ impl Control {
             self.request(ask, NLM_F_DUMP, |m| {
                 if let RouteNetlinkMessage::NewRule(m) = m
                     && m.attributes.contains(&ours)
-                    && !kept_rules.iter().any(|kept| is_rule(&m, kept))
+                    && !kept_rules.iter().any(|kept| strays::is_rule(&m, kept))
                 {
                     strays.push(RouteNetlinkMessage::DelRule(m));
                 }
             })
             .map_err(|e| e.named(|| "list rules".to_owned()))?;
         }
-        let count = strays.len();
+        let mut count = 0;
         for stray in strays {
-            self.del_message(stray)?;
+            count += usize::from(self.del_message(stray)?);
         }
         Ok(count)
     }
-}
-
-/// Whether a route in a dump is one that was asked for.
-fn is_route(found: &RouteMessage, wanted: &RouteMessage) -> bool {
-    let words = |m: &RouteMessage| {
-        let h = &m.header;
-        let table = m.attributes.iter().find_map(|a| match a {
-            RouteAttribute::Table(table) => Some(*table),
-            _ => None,
-        });
-        (
-            h.address_family,
-            h.kind,
-            h.destination_prefix_length,
-            h.tos,
-            table,
-        )
-    };
-    let hops = |m: &RouteMessage| {
-        let of = |a: &RouteAttribute| match a {
-            RouteAttribute::MultiPath(hops) => Some(hops.len()),
-            _ => None,
-        };
-        m.attributes.iter().find_map(of)
-    };
-    let metric = |m: &RouteMessage| {
-        let of = |a: &RouteAttribute| match a {
-            RouteAttribute::Priority(metric) => Some(*metric),
-            _ => None,
-        };
-        // What the kernel gives to one that asks for none (IP6_RT_PRIO_USER).
-        let usual = match m.header.address_family {
-            AddressFamily::Inet6 => 1024,
-            _ => 0,
-        };
-        m.attributes.iter().find_map(of).unwrap_or(usual)
-    };
-    // The kernel adds what was left open: an interface, a source.
-    let has = |a: &RouteAttribute| match a {
-        RouteAttribute::Destination(_)
-        | RouteAttribute::Gateway(_)
-        | RouteAttribute::Via(_)
-        | RouteAttribute::Oif(_)
-        | RouteAttribute::PrefSource(_)
-        | RouteAttribute::Metrics(_) => found.attributes.contains(a),
-        _ => true,
-    };
-    words(found) == words(wanted)
-        && hops(found) == hops(wanted)
-        && metric(found) == metric(wanted)
-        && wanted.attributes.iter().all(has)
-}
-
-/// Whether a rule in a dump is one that was asked for.
-fn is_rule(found: &RuleMessage, wanted: &RuleMessage) -> bool {
-    let words = |m: &RuleMessage| {
-        let h = &m.header;
-        (
-            h.family,
-            h.action,
-            h.src_len,
-            h.dst_len,
-            h.tos,
-            h.flags.contains(RuleFlags::Invert),
-        )
-    };
-    let told = |a: &&RuleAttribute| {
-        matches!(
-            a,
-            RuleAttribute::Source(_)
-                | RuleAttribute::Destination(_)
-                | RuleAttribute::Iifname(_)
-                | RuleAttribute::Oifname(_)
-                | RuleAttribute::FwMark(1..)
-                | RuleAttribute::Table(1..)
-                | RuleAttribute::Priority(1..)
-        )
-    };
-    let has = |m: &RuleMessage, a: &RuleAttribute| m.attributes.contains(a);
-    words(found) == words(wanted)
-        && found.attributes.iter().filter(told).all(|a| has(wanted, a))
-        && wanted.attributes.iter().filter(told).all(|a| has(found, a))
 }
 
 const fn family(addr: IpAddr) -> AddressFamily {
@@ -248,7 +190,28 @@ fn gateway(hop: &Hop, of: IpAddr) -> Option<RouteAttribute> {
     })
 }
 
-fn route_message(route: &Route, links: &LinkTable) -> Result<RouteMessage, NetlinkError> {
+/// What the kernel gives to a route of IPv6 that asks for no metric (`IP6_RT_PRIO_USER`).
+const METRIC_V6: u32 = 1024;
+
+/// What sets a route, or removes it. Over IPv6 each of several hops is a route of its own, which the
+/// kernel shows with the others of its network and metric as one; of several in one message it would
+/// take none when it has one.
+fn route_messages(route: &Route, links: &LinkTable) -> Vec<Result<RouteMessage, NetlinkError>> {
+    match route.to.addr {
+        IpAddr::V6(_) if route.hops.len() > 1 => {
+            let each = route.hops.chunks(1);
+            each.map(|hop| route_message(route, hop, links)).collect()
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) => vec![route_message(route, &route.hops, links)],
+    }
+}
+
+/// A message about these hops of a route.
+fn route_message(
+    route: &Route,
+    hops: &[Hop],
+    links: &LinkTable,
+) -> Result<RouteMessage, NetlinkError> {
     let mut m = RouteMessage::default();
     m.header.address_family = family(route.to.addr);
     m.header.destination_prefix_length = route.to.len;
@@ -275,8 +238,10 @@ fn route_message(route: &Route, links: &LinkTable) -> Result<RouteMessage, Netli
     }
     let source = route.source.map(|s| RouteAttribute::PrefSource(s.into()));
     m.attributes.extend(source);
+    // Without one, a route of another metric may be removed.
+    let usual = route.to.addr.is_ipv6().then_some(METRIC_V6);
     m.attributes
-        .extend(route.metric.map(RouteAttribute::Priority));
+        .extend(route.metric.or(usual).map(RouteAttribute::Priority));
     let mtu = route.mtu.map(RouteMetric::Mtu);
     let metrics: Vec<_> = mtu
         .into_iter()
@@ -285,9 +250,9 @@ fn route_message(route: &Route, links: &LinkTable) -> Result<RouteMessage, Netli
     if !metrics.is_empty() {
         m.attributes.push(RouteAttribute::Metrics(metrics));
     }
-    match route.hops.as_slice() {
-        [] => {}
-        [hop] => {
+    match (hops, route.hops.len()) {
+        ([], _) => {}
+        ([hop], 1) => {
             m.attributes.extend(gateway(hop, route.to.addr));
             m.attributes
                 .extend(oif(hop, links)?.map(RouteAttribute::Oif));
@@ -295,7 +260,7 @@ fn route_message(route: &Route, links: &LinkTable) -> Result<RouteMessage, Netli
                 m.header.flags |= RouteFlags::Onlink;
             }
         }
-        hops => {
+        (hops, _) => {
             let mut all = Vec::new();
             for hop in hops {
                 let mut next = RouteNextHop::default();

@@ -230,6 +230,9 @@ pub struct VrrpInstance {
     /// `mcast_src_ip` or `unicast_src_ip`, of the instance's family; absent: the interface's first
     /// address, for IPv6 its link-local one.
     pub mcast_src_ip: Option<IpAddr>,
+    /// `track_src_ip`: FAULT while `mcast_src_ip` is not on this host. Never set without one.
+    #[serde(default)]
+    pub track_src_ip: bool,
     /// `unicast_peer`, `mcast_dst_ip`, `vrrp_mcast_group4`, `vrrp_mcast_group6`.
     pub transport: Transport,
     /// `dont_track_primary`.

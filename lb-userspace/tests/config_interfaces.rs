@@ -34,3 +34,25 @@ fn what_an_advert_does_not_carry_is_excluded_from_it() {
         assert!(l.render(false).contains(words), "{}", l.render(false));
     }
 }
+
+#[test]
+fn a_source_that_is_followed_must_be_named() {
+    let of = |words: &str| {
+        load(&format!(
+            "vrrp_instance A {{\n  interface eth0\n  virtual_router_id 1\n  {words}\n  virtual_ipaddress {{\n    \
+             192.0.2.1\n  }}\n}}\n"
+        ))
+    };
+    for word in ["mcast_src_ip", "unicast_src_ip"] {
+        let l = of(&format!("track_src_ip\n  {word} 192.0.2.9"));
+        assert!(l.model.expect("a model").instances[0].track_src_ip);
+        assert_eq!(l.diagnostics.len(), 0);
+    }
+    let l = of("track_src_ip");
+    let text = l.render(false);
+    assert!(!l.model.expect("a model").instances[0].track_src_ip);
+    assert!(
+        text.contains("means nothing without `mcast_src_ip`"),
+        "{text}"
+    );
+}

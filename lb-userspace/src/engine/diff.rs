@@ -321,6 +321,7 @@ mod tests {
                 garp_lower_prio_repeat: 5,
                 garp_extra_if: None,
                 mcast_src_ip: None,
+                track_src_ip: false,
                 v3_checksum_as_v2: false,
                 election: Election::default(),
                 accept: true,

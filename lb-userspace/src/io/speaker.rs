@@ -10,6 +10,7 @@ mod perform;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
@@ -382,11 +383,14 @@ impl Desk {
 
     /// A change of the host's network.
     fn network(&mut self, change: &Change) {
-        for (iface, state) in self.links.apply(change) {
-            if !self.router.interfaces().contains(iface.as_str()) {
+        let told = self.links.apply(change);
+        // Its addresses are not told again.
+        let is_renamed = told.len() > 1;
+        for (iface, state) in told {
+            let is_gone = state == LinkState::Gone;
+            if !is_gone && !self.router.interfaces().contains(iface.as_str()) {
                 continue;
             }
-            let is_gone = state == LinkState::Gone;
             if !is_gone {
                 self.open_sockets();
             }
@@ -403,6 +407,9 @@ impl Desk {
                     self.strip(&iface, renamed.index);
                 }
             }
+        }
+        if is_renamed {
+            self.resync();
         }
         match change {
             Change::Link(_) | Change::LinkGone { .. } | Change::Neighbour(_) | Change::Routes => {}
@@ -444,11 +451,25 @@ impl Desk {
             Ok(addresses) => addresses,
             Err(error) => return self.trouble(error.to_string()),
         };
-        for name in self.router.interfaces() {
-            let own = self.links.addresses_of(&name, &addresses);
+        let mut of: BTreeMap<u32, Vec<(IpAddr, u8)>> = BTreeMap::new();
+        for a in addresses {
+            of.entry(a.index).or_default().push((a.addr, a.prefix_len));
+        }
+        let wanted = self.router.interfaces();
+        let others = self.links.iter().filter(|l| !wanted.contains(&*l.name));
+        for link in others {
+            let snapshot = Event::AddressSnapshot {
+                iface: &link.name,
+                addresses: of.get(&link.index).map_or(&[], Vec::as_slice),
+            };
+            self.router.handle(snapshot, now());
+        }
+        for name in wanted {
+            let link = self.links.by_name(&name);
+            let own = link.and_then(|l| of.get(&l.index));
             let snapshot = Event::AddressSnapshot {
                 iface: &name,
-                addresses: &own,
+                addresses: own.map_or(&[], Vec::as_slice),
             };
             self.router.handle(snapshot, now());
             let link = Event::Link {

@@ -342,6 +342,11 @@ pub enum Reason {
         /// Its name.
         iface: String,
     },
+    /// The source address of its adverts is not on this host (`track_src_ip`).
+    NoSource {
+        /// The address.
+        addr: IpAddr,
+    },
     /// Adverts are to go by unicast, but no peer is named (`unicast_fault_no_peer`).
     NoPeer,
     /// A script that it tracks without weight fails.
@@ -390,6 +395,7 @@ impl fmt::Display for Reason {
             Reason::NoLinkLocal { iface } => {
                 write!(f, "interface {iface} has no link-local IPv6 address")
             }
+            Reason::NoSource { addr } => write!(f, "source address {addr} is not on this host"),
             Reason::NoPeer => f.write_str("unicast is wanted but unicast_peer names nobody"),
             Reason::Script { name } => write!(f, "tracked script {name}"),
             Reason::Followed { what, name } => write!(f, "tracked {} {name}", what.name()),

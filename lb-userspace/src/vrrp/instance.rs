@@ -298,6 +298,13 @@ impl Instance {
                 Family::V6 => Reason::NoLinkLocal { iface },
             });
         }
+        let tracked = self
+            .config
+            .mcast_src_ip
+            .filter(|_| self.config.track_src_ip);
+        if let Some(addr) = tracked.filter(|addr| !net.is_own(*addr)) {
+            return Some(Reason::NoSource { addr });
+        }
         if let Some(reason) = following.fault(&self.tracks, net) {
             return Some(reason);
         }

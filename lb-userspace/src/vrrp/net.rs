@@ -62,11 +62,21 @@ impl Net {
         }
     }
 
-    pub(super) fn snapshot(&mut self, iface: &str, addresses: &[(IpAddr, u8)]) {
+    /// The interface is gone, and nobody wants to know of it.
+    pub(super) fn forget(&mut self, iface: &str) {
+        self.ifaces.remove(iface);
+    }
+
+    /// All addresses of an interface. True: that is new.
+    pub(super) fn snapshot(&mut self, iface: &str, addresses: &[(IpAddr, u8)]) -> bool {
         let entry = self.entry(iface);
+        entry.own_removals.clear();
+        if entry.addresses.as_deref() == Some(addresses) {
+            return false;
+        }
         entry.addresses = Some(addresses.to_vec());
         entry.present = addresses.iter().copied().collect();
-        entry.own_removals.clear();
+        true
     }
 
     pub(super) fn addresses_known(&self, iface: &str) -> bool {

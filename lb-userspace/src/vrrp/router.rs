@@ -15,7 +15,7 @@ use super::instance::{Ctx, Instance, Proto, Vip};
 use super::net::Net;
 use super::numbers::Limit;
 use super::pace::Pace;
-use super::packet::{Counters, Reject, View, family_of, vrid_of};
+use super::packet::Counters;
 use super::report::Report;
 use super::status::InstanceStatus;
 use super::track::Standing;
@@ -25,12 +25,8 @@ use crate::time::Time;
 
 mod claims;
 mod group;
+mod heard;
 mod reload;
-
-/// More peers than this are not remembered: somebody is making them up.
-const MAX_PEERS: usize = 256;
-/// How often a line about adverts of unknown virtual routers is written at most.
-const UNKNOWN_VRID_GAP: Duration = Duration::from_secs(1);
 
 /// `vrrp_sync_group`, by indices that live as long as the instances do.
 #[derive(Debug)]
@@ -150,6 +146,13 @@ impl Router {
                 packet,
                 src_mac,
             } => self.on_packet(iface, packet, src_mac, now),
+            Event::Link {
+                iface,
+                state: LinkState::Gone,
+            } if !self.interfaces().contains(iface) => {
+                self.net.forget(iface);
+                self.evaluate(now);
+            }
             Event::Link { iface, state } => {
                 let was = self.net.link(iface);
                 let using = self.instances.iter().filter(|i| i.uses_link(iface));
@@ -159,10 +162,12 @@ impl Router {
                 }
             }
             Event::AddressSnapshot { iface, addresses } => {
-                self.net.snapshot(iface, addresses);
-                self.addresses_stale = true;
+                let is_new = self.net.snapshot(iface, addresses);
                 self.restore_missing(iface, now);
-                self.evaluate(now);
+                if is_new {
+                    self.addresses_stale = true;
+                    self.evaluate(now);
+                }
             }
             Event::AddressAdded {
                 iface,
@@ -354,8 +359,9 @@ impl Router {
             .map(|v| (v.address.addr, self.net.is_present(&v.address)))
     }
 
-    /// Interfaces whose links and addresses must be told: the instances' own, tracked ones and
-    /// those of addresses, routes and rules. On the first kind adverts are received.
+    /// Interfaces whose links must be told: the instances' own, tracked ones and those of addresses,
+    /// routes and rules. On the first kind adverts are received. The addresses of all others are told
+    /// before these, since a source address may be anywhere (`track_src_ip`), and when they are gone.
     #[must_use]
     pub fn interfaces(&self) -> BTreeSet<Arc<str>> {
         self.instances
@@ -434,57 +440,6 @@ impl Router {
             }));
     }
 
-    fn on_packet(&mut self, iface: &str, packet: &[u8], src_mac: [u8; 6], now: Time) {
-        let parsed = View::parse(packet);
-        let vrid = match &parsed {
-            Ok(view) => Some(view.vrid()),
-            Err(_) => vrid_of(packet),
-        };
-        let family = family_of(packet);
-        let is_for = |i: &Instance| {
-            i.hears(iface, src_mac)
-                && Some(i.config.virtual_router_id) == vrid
-                && Some(i.config.family()) == family
-        };
-        let found = self.instances.iter().position(|i| is_for(i) && !i.removed);
-        // A removed instance still waits for its successor.
-        let found = found.or_else(|| self.instances.iter().position(is_for));
-        let (at, view) = match (found, parsed) {
-            (Some(at), Ok(view)) => (at, view),
-            (Some(at), Err(reject)) => {
-                let from = super::packet::source_of(packet);
-                self.instances[at].reject(reject, from, &mut ctx!(self, now));
-                return;
-            }
-            (None, Ok(view)) => {
-                self.unclaimed.count(Reject::UnknownVrid);
-                self.note_unknown_vrid(iface, &view, now);
-                return;
-            }
-            (None, Err(reject)) => {
-                self.unclaimed.count(reject);
-                return;
-            }
-        };
-        let before = self.instances[at].numbers.adverts_received;
-        let effect = self.instances[at].on_advert(&view, &mut ctx!(self, now));
-        if self.instances[at].numbers.adverts_received != before
-            && self.instances[at].is_neighbour(&view, &self.net)
-            && self.peers.len() < MAX_PEERS
-        {
-            let iface: Arc<str> = Arc::clone(&self.instances[at].iface);
-            let addr = view.source();
-            if self.peers.insert((Arc::clone(&iface), src_mac, addr)) {
-                self.actions.push_back(Action::Report(Report::LearnedPeer {
-                    iface,
-                    mac: src_mac,
-                    addr,
-                }));
-            }
-        }
-        self.apply_effect(at, effect, now);
-    }
-
     /// Announcements that had to wait for others.
     fn send_paced(&mut self, now: Time) {
         let net = &self.net;
@@ -506,21 +461,6 @@ impl Router {
                 iface: due.iface,
                 addr: due.addr,
             });
-        }
-    }
-
-    /// `log_unknown_vrids`: one line a second at most.
-    fn note_unknown_vrid(&mut self, iface: &str, view: &View<'_>, now: Time) {
-        if !self.log_unknown_vrids {
-            return;
-        }
-        if let Some(count) = self.unknown_vrids.pass(UNKNOWN_VRID_GAP, now) {
-            self.actions.push_back(Action::Report(Report::UnknownVrid {
-                iface: iface.into(),
-                vrid: view.vrid(),
-                from: view.source(),
-                count,
-            }));
         }
     }
 

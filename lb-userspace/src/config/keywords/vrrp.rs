@@ -2,7 +2,7 @@
 
 use super::Block;
 use super::Body::{Block as Of, Lines};
-use super::Status::{Acted, NoEffect, NotNeeded, Old, Own, Removed, Unsupported};
+use super::Status::{Acted, NotNeeded, Old, Own, Removed, Unsupported};
 use super::{Keyword, b, k};
 
 pub(super) const INSTANCE: &[Keyword] = &[
@@ -199,9 +199,9 @@ pub(super) const INSTANCE: &[Keyword] = &[
     k(
         "track_src_ip",
         "",
-        NoEffect,
+        Acted,
         "off",
-        "FAULT when the source address is gone",
+        "FAULT while mcast_src_ip or unicast_src_ip is not on this host",
     ),
     k(
         "vrf",

@@ -165,4 +165,22 @@ impl Lower {
         }
         Some(addr)
     }
+
+    /// `track_src_ip`.
+    pub(super) fn tracks_source(&mut self, walked: &Walked<'_>, source: Option<IpAddr>) -> bool {
+        let Some(n) = self.last(walked, "track_src_ip") else {
+            return false;
+        };
+        if source.is_none() {
+            self.push(
+                Diagnostic::new(
+                    Code::Conflict,
+                    self.replaced(),
+                    "`track_src_ip` means nothing without `mcast_src_ip` or `unicast_src_ip`",
+                )
+                .at(n.whole(), "ignored, as by keepalived"),
+            );
+        }
+        source.is_some()
+    }
 }

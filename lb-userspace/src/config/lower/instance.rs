@@ -112,6 +112,7 @@ impl Lower {
         let nopreempt = self.nopreempt(&walked, initial_master, priority);
         let election = self.election(&walked, defaults, initial_master, nopreempt);
         let mcast_src_ip = self.source(&walked, family);
+        let track_src_ip = self.tracks_source(&walked, mcast_src_ip);
         let transport = self.transport(&walked, defaults, family);
         self.first_is_link_local(&walked, &addresses, &transport, strict);
         let vmac = self.vmac(&walked, &transport, &mut unsupported);
@@ -178,6 +179,7 @@ impl Lower {
                 .and_then(|n| self.extra_garp(n, 0))
                 .unwrap_or(defaults.extra_garp),
             mcast_src_ip,
+            track_src_ip,
             transport,
             dont_track_primary: walked.acted.iter().any(|(k, _)| *k == "dont_track_primary"),
             tracks,

@@ -294,6 +294,7 @@ fn instance(w: &mut Writer, i: &VrrpInstance, global: &Global) {
     if let Some(ip) = i.mcast_src_ip {
         w.line(&format!("mcast_src_ip {ip}"));
     }
+    w.flag("track_src_ip", i.track_src_ip);
     transport(w, &i.transport, i.family());
     w.time(
         "garp_master_delay",

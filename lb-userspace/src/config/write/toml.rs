@@ -279,6 +279,7 @@ fn instance(w: &mut String, i: &VrrpInstance, global: &Global) {
     if let Some(ip) = i.mcast_src_ip {
         key(w, "mcast_src_ip", &string(&ip.to_string()));
     }
+    flag(w, "track_src_ip", i.track_src_ip);
     transport(w, &i.transport, i.family());
     time(
         w,

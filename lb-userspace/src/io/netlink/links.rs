@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Change, IfaceAddress, Link};
+use super::{Change, Link};
 use crate::model::is_virtual_mac;
 use crate::vrrp::LinkState;
 
@@ -81,16 +81,5 @@ impl LinkTable {
     #[must_use]
     pub fn state(&self, name: &str) -> LinkState {
         self.by_name(name).map_or(LinkState::Gone, |l| l.state)
-    }
-
-    /// The addresses of the interface `name` among `all`, as the router wants them.
-    #[must_use]
-    pub fn addresses_of(&self, name: &str, all: &[IfaceAddress]) -> Vec<(std::net::IpAddr, u8)> {
-        self.by_name(name).map_or_else(Vec::new, |link| {
-            all.iter()
-                .filter(|a| a.index == link.index)
-                .map(|a| (a.addr, a.prefix_len))
-                .collect()
-        })
     }
 }

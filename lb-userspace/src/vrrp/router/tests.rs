@@ -5,7 +5,7 @@ use super::*;
 use crate::model::{
     Auth, Election, Family, Global, SyncGroup, Transport, VirtualAddress, VrrpInstance, VrrpVersion,
 };
-use crate::vrrp::packet::{Advert, Envelope};
+use crate::vrrp::packet::{Advert, Envelope, Reject};
 use crate::vrrp::{Hold, Notice, State, Transition};
 
 mod by_hand;
@@ -18,6 +18,7 @@ mod pace;
 mod reloads;
 mod rivals;
 mod rules;
+mod source;
 mod table;
 mod tracks;
 mod unicast;
@@ -61,6 +62,7 @@ fn instance(name: &str, iface: &str, vrid: u8) -> VrrpInstance {
         garp_lower_prio_repeat: 5,
         garp_extra_if: None,
         mcast_src_ip: None,
+        track_src_ip: false,
         v3_checksum_as_v2: false,
         election: Election::default(),
         accept: true,

@@ -187,6 +187,7 @@ fn load_with_tree(
     }
     let read = reader::read(path, files, options.config_id.as_deref());
     let mut diagnostics = read.diagnostics;
+    diagnostics.extend(says_nothing(path, &read.nodes, &diagnostics));
     let mut left_out = Vec::new();
     let mut model = None;
     let template = diagnostics.iter().any(|d| d.code == Code::Placeholder);
@@ -241,8 +242,16 @@ fn load_toml(path: &str, files: &dyn FileSource, options: &Options) -> (Loaded, 
     };
     let lowered = lower::lower(&nodes, rules);
     diagnostics.extend(lowered.diagnostics);
+    diagnostics.extend(says_nothing(path, &nodes, &diagnostics));
     let loaded = finish(Some(lowered.model), diagnostics, lowered.left_out, sources);
     (loaded, nodes)
+}
+
+/// A file without a statement: empty, cut off, or all of it for another `@id`.
+fn says_nothing(path: &str, nodes: &[tree::Node], said: &[Diagnostic]) -> Option<Diagnostic> {
+    let message = || format!("`{path}` says nothing: no address and no service comes of it");
+    let warning = || Diagnostic::new(Code::Incomplete, Severity::Warning, message());
+    (nodes.is_empty() && said.is_empty()).then(warning)
 }
 
 fn unreadable(path: &str, why: &str, sources: Sources) -> Loaded {

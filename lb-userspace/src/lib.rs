@@ -28,6 +28,8 @@ pub mod health;
 pub mod io;
 pub mod model;
 pub mod plan;
+#[cfg(test)]
+mod random;
 pub mod realserver;
 pub mod time;
 pub mod vrrp;

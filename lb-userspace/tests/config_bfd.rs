@@ -1,24 +1,14 @@
 //! `bfd_instance`, `track_bfd` and `BFD_CHECK`: what they become, and what is wrong with them.
 
+#[path = "loading/texts.rs"]
+mod loading;
+
 use std::time::Duration;
 
-use lb_userspace::config::{self, Loaded, MemoryFiles, Options, Severity};
-use lb_userspace::model::{Bfd, CheckKind, Model, Track};
+use lb_userspace::config::Severity;
+use lb_userspace::model::{Bfd, CheckKind, Track};
 
-fn load(text: &str) -> Loaded {
-    config::load(
-        "k.conf",
-        &MemoryFiles::one("k.conf", text),
-        &Options::default(),
-    )
-}
-
-fn model(text: &str) -> Model {
-    let l = load(text);
-    let wrong = l.count(Severity::Error) + l.count(Severity::Warning);
-    assert_eq!(wrong, 0, "{}", l.render(false));
-    l.model.expect("a model")
-}
+use loading::{load, model};
 
 fn session(name: &str, lines: &str) -> String {
     format!("bfd_instance {name} {{\n neighbor_ip 10.0.0.9\n{lines}\n}}\n")

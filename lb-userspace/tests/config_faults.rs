@@ -141,6 +141,12 @@ fn each_fault_is_refused_or_named_as_the_document_says() {
             format!("include nothere.conf\n{GOOD}"),
             Warned(Code::IncludeNothing),
         ),
+        ("nothing in it", String::new(), Warned(Code::Incomplete)),
+        (
+            "comments alone",
+            "# all gone\n".to_owned(),
+            Warned(Code::Incomplete),
+        ),
         ("byte order mark", format!("\u{feff}{GOOD}"), Silent),
         ("CRLF", GOOD.replace('\n', "\r\n"), Silent),
         (

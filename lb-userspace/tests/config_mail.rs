@@ -1,24 +1,14 @@
 //! Mails: who gets them, and of what.
 
+#[path = "loading/texts.rs"]
+mod loading;
+
 use std::time::Duration;
 
-use lb_userspace::config::{self, Loaded, MemoryFiles, Options, Severity};
-use lb_userspace::model::{Mail, MailServer, Model};
+use lb_userspace::config::Severity;
+use lb_userspace::model::{Mail, MailServer};
 
-fn load(text: &str) -> Loaded {
-    config::load(
-        "k.conf",
-        &MemoryFiles::one("k.conf", text),
-        &Options::default(),
-    )
-}
-
-fn model(text: &str) -> Model {
-    let l = load(text);
-    let wrong = l.count(Severity::Error) + l.count(Severity::Warning);
-    assert_eq!(wrong, 0, "{}", l.render(false));
-    l.model.expect("a model")
-}
+use loading::{load, model};
 
 #[test]
 fn who_gets_mails_and_how() {

@@ -1,28 +1,14 @@
 //! Scripts and FIFOs in keepalived.conf: what they become, and what is wrong with them.
 
+#[path = "loading/texts.rs"]
+mod loading;
+
 use std::time::Duration;
 
-use lb_userspace::config::{self, Loaded, MemoryFiles, Options, Severity};
-use lb_userspace::model::{CheckKind, MiscCheck, Model, Script, Track, User};
+use lb_userspace::config::Severity;
+use lb_userspace::model::{CheckKind, MiscCheck, Script, Track, User};
 
-fn load(text: &str) -> Loaded {
-    config::load(
-        "k.conf",
-        &MemoryFiles::one("k.conf", text),
-        &Options::default(),
-    )
-}
-
-fn model(text: &str) -> Model {
-    let l = load(text);
-    assert_eq!(
-        l.count(Severity::Error) + l.count(Severity::Warning),
-        0,
-        "{}",
-        l.render(false)
-    );
-    l.model.expect("a model")
-}
+use loading::{load, model};
 
 const INSTANCE: &str = "vrrp_instance V {\n  interface eth0\n  virtual_router_id 1\n  priority 100\n  \
                         virtual_ipaddress {\n    10.0.0.1\n  }\n";

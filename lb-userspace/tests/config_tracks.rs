@@ -1,26 +1,16 @@
 //! `track_file`, `track_interface`, `track_service` and `FILE_CHECK`: what they become, and what is
 //! wrong with them.
 
-use lb_userspace::config::{self, Loaded, MemoryFiles, Options, Severity};
+#[path = "loading/texts.rs"]
+mod loading;
+
+use lb_userspace::config::Severity;
 use lb_userspace::model::{
     CheckKind, FileCheck, InitFile, Model, ParamMatch, Protocol, ServiceKey, ServiceTrack, Track,
     TrackProcess,
 };
 
-fn load(text: &str) -> Loaded {
-    config::load(
-        "k.conf",
-        &MemoryFiles::one("k.conf", text),
-        &Options::default(),
-    )
-}
-
-fn model(text: &str) -> Model {
-    let l = load(text);
-    let wrong = l.count(Severity::Error) + l.count(Severity::Warning);
-    assert_eq!(wrong, 0, "{}", l.render(false));
-    l.model.expect("a model")
-}
+use loading::{load, model};
 
 const FILES: &str = "track_file plain {\n file /run/plain\n}\n\
                      vrrp_track_file full {\n file \"/run/a b\"\n weight -3 reverse\n init_file 7 overwrite\n}\n\

@@ -34,12 +34,12 @@ impl Wall {
         }
     }
 
-    /// When a packet with this stamp arrived. The kernel stamps by CLOCK_REALTIME, which may be set
-    /// meanwhile: never later than now.
-    pub(super) fn arrival(&self, stamp: TimeSpec) -> Time {
+    /// When a packet with this stamp arrived, which was after `since`. The kernel stamps by
+    /// CLOCK_REALTIME, which may be set meanwhile, by hours: never later than now, nor before `since`.
+    pub(super) fn arrival(&self, stamp: TimeSpec, since: Time) -> Time {
         let ago = self.real - stamp;
         let nanos = u64::try_from(ago.num_nanoseconds()).unwrap_or(0);
-        Time::from_nanos(self.at.as_nanos().saturating_sub(nanos))
+        Time::from_nanos(self.at.as_nanos().saturating_sub(nanos)).max(since)
     }
 }
 
@@ -53,4 +53,37 @@ pub fn unix_now() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |d| d.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_moves_no_arrival_out_of_its_bounds() {
+        let wall = Wall {
+            real: TimeSpec::new(1_000_000, 0),
+            at: Time::from_nanos(50_000_000_000),
+        };
+        let since = Time::from_nanos(49_000_000_000);
+        for (what, stamp, arrived) in [
+            (
+                "a moment ago",
+                TimeSpec::new(999_999, 990_000_000),
+                49_990_000_000,
+            ),
+            (
+                "set back by two hours since",
+                TimeSpec::new(1_007_200, 0),
+                50_000_000_000,
+            ),
+            (
+                "set forward by an hour since",
+                TimeSpec::new(996_400, 0),
+                49_000_000_000,
+            ),
+        ] {
+            assert_eq!(wall.arrival(stamp, since).as_nanos(), arrived, "{what}");
+        }
+    }
 }

@@ -24,7 +24,7 @@ use nix::sys::time::TimeSpec;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockFilter, Socket, Type};
 
 use super::arp::{link_address, link_address_to};
-use super::clock::Wall;
+use super::clock::{Wall, now};
 use crate::model::Family;
 use crate::time::Time;
 use crate::vrrp::Listen;
@@ -86,6 +86,8 @@ struct Interface {
 #[derive(Debug)]
 struct Sockets {
     receive: Socket,
+    /// When it was last known to be empty: what is read came later.
+    empty: Time,
     unicast: Option<Unicast>,
 }
 
@@ -186,6 +188,7 @@ impl VrrpSockets {
         let members = members.map_err(fail("join the multicast group"))?;
         let mut families = BTreeMap::new();
         for family in listen.families() {
+            let empty = now();
             let receive = receiver(index, family, &listen.groups).map_err(fail("receive"))?;
             let unicast = match listen.unicast.contains(&family) {
                 true => Some(unicast(iface, family).map_err(fail("unicast"))?),
@@ -194,7 +197,12 @@ impl VrrpSockets {
             self.epoll
                 .add(&receive, EpollEvent::new(EpollFlags::EPOLLIN, 0))
                 .map_err(|e| fail("register")(e.into()))?;
-            families.insert(family, Sockets { receive, unicast });
+            let sockets = Sockets {
+                receive,
+                empty,
+                unicast,
+            };
+            families.insert(family, sockets);
         }
         self.interfaces.insert(
             iface.into(),
@@ -243,13 +251,15 @@ impl VrrpSockets {
             until: None,
             called: wall.at,
         };
-        let sockets = self.interfaces.iter();
-        for (iface, sockets) in sockets.flat_map(|(n, i)| i.families.values().map(move |s| (n, s)))
+        let interfaces = self.interfaces.iter_mut();
+        for (iface, sockets) in
+            interfaces.flat_map(|(n, i)| i.families.values_mut().map(move |s| (n, s)))
         {
             let mut last = None;
             for _ in 0..limit {
-                match receive(&sockets.receive, &mut buffer, &wall) {
-                    Ok((len, src_mac, at)) => {
+                match receive(&sockets.receive, &mut buffer) {
+                    Ok((len, src_mac, stamp)) => {
+                        let at = stamp.map_or(wall.at, |s| wall.arrival(s, sockets.empty));
                         let packet = &buffer[..len];
                         each(&Received {
                             iface,
@@ -264,6 +274,7 @@ impl VrrpSockets {
                     // EAGAIN: empty. ENETDOWN and the like: netlink tells of it.
                     Err(_) => {
                         last = None;
+                        sockets.empty = wall.at;
                         break;
                     }
                 }
@@ -297,12 +308,11 @@ impl VrrpSockets {
     }
 }
 
-/// One packet: its length, who sent it and when it arrived.
+/// One packet: its length, who sent it and the kernel's stamp of its arrival.
 fn receive(
     socket: &Socket,
     buffer: &mut [u8],
-    wall: &Wall,
-) -> Result<(usize, [u8; 6], Time), nix::Error> {
+) -> Result<(usize, [u8; 6], Option<TimeSpec>), nix::Error> {
     let mut space = nix::cmsg_space!(TimeSpec);
     let mut parts = [IoSliceMut::new(buffer)];
     let fd = socket.as_raw_fd();
@@ -312,7 +322,7 @@ fn receive(
         _ => None,
     });
     let mac = got.address.and_then(|a| a.addr()).unwrap_or_default();
-    Ok((got.bytes, mac, stamp.map_or(wall.at, |s| wall.arrival(s))))
+    Ok((got.bytes, mac, stamp))
 }
 
 const fn ethertype(family: Family) -> u16 {

@@ -26,6 +26,7 @@ use crate::health::{NotRun, Probe, Verdict, Way};
 use crate::io::arp::{link_address, link_address_to};
 use crate::io::clock::now;
 use crate::io::fd;
+use crate::io::vrrp::op;
 use crate::model;
 
 /// How long a socket is kept that nobody uses.
@@ -253,10 +254,6 @@ impl Tap {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-const fn op(code: u32, jt: u8, jf: u8, k: u32) -> SockFilter {
-    SockFilter::new(code as u16, jt, jf, k)
 }
 
 /// Classic BPF on the IP packet: answers whose numbers begin with `magic`, and ICMP errors.

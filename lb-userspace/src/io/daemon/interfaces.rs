@@ -82,7 +82,7 @@ pub(super) fn forwarding(
     Forwarding::On(running.cloned().collect())
 }
 
-fn say_once(said: &mut BTreeSet<String>, text: String) {
+pub(super) fn say_once(said: &mut BTreeSet<String>, text: String) {
     if !said.contains(&text) {
         tracing::error!("{text}");
         said.insert(text);

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::interfaces;
 use super::run::Daemon;
 use crate::io::netlink::{Link, LinkTable, NetlinkError, Setting};
 use crate::model::{Macvlan, Model};
@@ -199,10 +200,7 @@ impl Daemon<'_> {
     }
 
     pub(super) fn say_once(&mut self, text: String) {
-        if !self.said.contains(&text) {
-            tracing::error!("{text}");
-            self.said.insert(text);
-        }
+        interfaces::say_once(&mut self.said, text);
     }
 }
 

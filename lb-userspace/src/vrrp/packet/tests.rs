@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::sum::{fold, sum};
 use super::*;
 use crate::model::{OldChecksum, Unicast, UnicastPeer};
+use crate::random::Random;
 
 mod ah;
 mod v6;
@@ -493,19 +494,6 @@ fn every_reason_has_a_name_of_its_own() {
     let json = serde_json::to_string(&counters).unwrap();
     assert_eq!(json, r#"{"ttl":1}"#);
     assert_eq!(serde_json::from_str::<Counters>(&json).unwrap(), counters);
-}
-
-/// A small generator with a fixed seed: the same million packets every time.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
 }
 
 /// Reads a packet in every way and says whether it is valid.

@@ -162,6 +162,11 @@ impl Engine {
             model,
         };
         engine.notifier.add(&engine.model);
+        engine.notify(notify::begun(
+            &Model::default(),
+            &engine.model,
+            &engine.health,
+        ));
         engine.configure();
         engine.tell_quorums();
         engine.follow();
@@ -197,8 +202,9 @@ impl Engine {
     pub fn reload(&mut self, model: Arc<Model>, now: Time, random: &mut dyn FnMut() -> u64) {
         self.notify(notify::removed(&self.model, &model, &self.health));
         self.notifier.add(&model);
-        self.model = model;
+        let old = std::mem::replace(&mut self.model, model);
         self.health.apply(&self.model.services, now, random);
+        self.notify(notify::begun(&old, &self.model, &self.health));
         self.keep();
         self.index = Index::of(&self.model);
         self.quorums = tracked_services(&self.model);
@@ -452,7 +458,9 @@ impl Engine {
         for (at, t) in all.iter().enumerate() {
             let place = self.index.service(&t.service);
             let service = place.and_then(|p| self.model.services.get(p));
-            let told = service.and_then(|s| notify::health(s, &t.change));
+            let next = all.get(at + 1).filter(|n| n.service == t.service);
+            let next = next.map(|n| &n.change);
+            let told = service.and_then(|s| notify::health(s, &t.change, next));
             let no_checkers = self.model.global.mail.no_checkers;
             let mail = service.and_then(|s| {
                 let alive = |r: &RealServer| self.health.is_up(&s.key, r.addr, r.port);

@@ -36,7 +36,7 @@ pub use probes::{DnsCheck, DnsType, Pattern, SmtpCheck, UdpCheck};
 pub use process::{ParamMatch, TrackProcess};
 pub use routing::{Fate, Hop, Prefix, Route, Routing, Rule, Statics};
 pub use scheduler::{SchedFlags, Scheduler};
-pub use script::{Fifo, Fifos, MiscCheck, Script, User, VrrpNotify};
+pub use script::{Errand, Fifo, Fifos, MiscCheck, Script, User, VrrpNotify};
 use serde::{Deserialize, Serialize};
 pub use track::{InitFile, ServiceTrack, Track, TrackFile, Tracks, VrrpScript};
 pub use transport::{Family, OldChecksum, Transport, Unicast, UnicastPeer};
@@ -82,7 +82,14 @@ impl Model {
 
     /// All commands that it names, some more than once.
     pub fn scripts(&self) -> impl Iterator<Item = &Script> {
-        let Fifos { all, vrrp, lvs } = &self.global.fifos;
+        let Global {
+            startup_script,
+            shutdown_script,
+            fifos: Fifos { all, vrrp, lvs },
+            ..
+        } = &self.global;
+        let errands = [startup_script, shutdown_script].into_iter().flatten();
+        let errands = errands.map(|e| &e.script);
         let readers = [all, vrrp, lvs]
             .into_iter()
             .flatten()
@@ -106,7 +113,8 @@ impl Model {
                 .chain(checks)
         });
         let tracked = self.vrrp_scripts.iter().map(|s| &s.script);
-        readers
+        errands
+            .chain(readers)
             .chain(tracked)
             .chain(instances.chain(groups).flat_map(VrrpNotify::scripts))
             .chain(services)

@@ -214,7 +214,7 @@ const CASES: &[Case] = &[
         "no-effect",
         "a.conf",
         &[],
-        "global_defs {\n  rs_init_notifies\n  vrrp_priority -5\n}\n",
+        "global_defs {\n  enable_dbus\n  vrrp_priority -5\n}\n",
         Code::NoEffect,
     ),
     (

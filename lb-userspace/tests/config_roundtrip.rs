@@ -62,8 +62,9 @@ fn model() -> impl Strategy<Value = Model> {
         option::of(any::<u32>()),
         (
             option::of(user()),
-            any::<[bool; 2]>(),
+            any::<[bool; 3]>(),
             option::of("[p-u]{1,7}"),
+            [option::of(errand()), option::of(errand())],
         ),
         (fifo("/run/a"), fifo("/run/b c"), fifo("relative"), mail()),
     )
@@ -74,9 +75,12 @@ fn model() -> impl Strategy<Value = Model> {
                 [log_unknown_vrids, disable_local_igmp],
                 timeouts,
                 flood_rate,
-                (script_user, flags, vmac_addr_prefix),
+                (script_user, flags, vmac_addr_prefix, errands),
                 fifos,
             )| Global {
+                startup_script: errands[0].clone(),
+                shutdown_script: errands[1].clone(),
+                rs_init_notifies: flags[2],
                 router_id,
                 vrrp_rt_priority: garp.4,
                 bfd_rt_priority: garp.5,

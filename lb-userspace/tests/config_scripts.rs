@@ -6,7 +6,7 @@ mod loading;
 use std::time::Duration;
 
 use lb_userspace::config::Severity;
-use lb_userspace::model::{CheckKind, MiscCheck, Script, Track, User};
+use lb_userspace::model::{CheckKind, Errand, MiscCheck, Script, Track, User};
 
 use loading::{load, model};
 
@@ -90,6 +90,36 @@ fn script_user_holds_for_what_has_no_user_wherever_it_stands() {
 }
 
 #[test]
+fn scripts_of_start_and_end_have_ten_seconds_unless_told_otherwise() {
+    let text = format!(
+        "global_defs {{\n script_user sam\n startup_script \"/s 'a b'\"\n shutdown_script /e joe staff\n \
+         shutdown_script_timeout 1000\n}}\n{}",
+        instance("")
+    );
+    let m = model(&text);
+    let errand = |script: Option<Script>, seconds| {
+        script.map(|script| Errand {
+            script,
+            timeout: Duration::from_secs(seconds),
+        })
+    };
+    let (start, end) = (&m.global.startup_script, &m.global.shutdown_script);
+    assert_eq!(
+        *start,
+        errand(script(&["/s", "a b"], user("sam", None)), 10)
+    );
+    assert_eq!(
+        *end,
+        errand(script(&["/e"], user("joe", Some("staff"))), 1000)
+    );
+    assert!(m.scripts().any(|s| s.command[0] == "/e"));
+    // The timeout may stand in another block.
+    let text = format!("{text}global_defs {{\n startup_script_timeout 3\n}}\n");
+    let start = model(&text).global.startup_script;
+    assert_eq!(start.map(|s| s.timeout), Some(Duration::from_secs(3)));
+}
+
+#[test]
 fn what_is_wrong_is_named_with_its_place() {
     for (text, severity, words, line) in [
         (
@@ -119,6 +149,24 @@ fn what_is_wrong_is_named_with_its_place() {
             Severity::Warning,
             "without `notify_fifo`",
             2,
+        ),
+        (
+            format!(
+                "global_defs {{\n startup_script_timeout 5\n}}\n{}",
+                instance("")
+            ),
+            Severity::Warning,
+            "without `startup_script`",
+            2,
+        ),
+        (
+            format!(
+                "global_defs {{\n shutdown_script /e\n shutdown_script_timeout 1001\n}}\n{}",
+                instance("")
+            ),
+            Severity::Warning,
+            "must be 1 to 1000",
+            3,
         ),
         (
             format!(

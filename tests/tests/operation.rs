@@ -178,14 +178,48 @@ fn the_service_manager_is_told_and_the_watchdog_fed() -> Result<()> {
         })
         .with_context(|| format!("{:?}", heard.borrow()))
     };
-    let mut lab = Lab::new(&Spec::pair(&PairConf::http(2, ADVERT), [Kind::Lbd; 2]))?;
+    // One script that hangs, one that leaves something.
+    let down = dir.path().join("down");
+    let conf = |limit: u32| {
+        let mut conf = PairConf::http(2, ADVERT);
+        conf.global_lines = format!(
+            "  script_user root\n  startup_script \"/bin/sleep 600\"\n  startup_script_timeout {limit}\n  \
+             shutdown_script \"/bin/mkdir {}\"\n",
+            down.display()
+        );
+        conf
+    };
+    let mut lab = Lab::new(&Spec::pair(&conf(1000), [Kind::Lbd; 2]))?;
     let path = path.display().to_string();
     lab.directors[0].environment([
         ("NOTIFY_SOCKET", path.as_str()),
         ("WATCHDOG_USEC", "400000"),
     ]);
+    // Stopped while it waits for the script: that ends, and the other one runs.
+    lab.directors[0].start()?;
+    hear(
+        "STATUS=waiting for startup_script\nEXTEND_TIMEOUT_USEC=1005000000",
+        1,
+    )?;
+    lab.directors[0].terminate()?;
+    let status = lab.directors[0].wait_stopped(LIMIT)?;
+    assert!(
+        status.success() && down.exists(),
+        "{status}\n{}",
+        lab.logs()
+    );
+    fs::remove_dir(&down)?;
+    hear("STATUS=waiting for shutdown_script", 1)?;
+    assert!(!heard.borrow().iter().any(|m| m == "READY=1"));
+    // One that takes too long holds nothing up for longer.
+    lab.directors[0].write_conf(&conf(1).text(0))?;
     lab.directors[0].start()?;
     hear("READY=1", 1)?;
+    let log = lab.directors[0].log();
+    assert!(
+        log.contains("startup_script /bin/sleep 600: timed out"),
+        "{log}"
+    );
     hear("STATUS=1 MASTER, 2 service(s)", 1)?;
     hear("WATCHDOG=1", 10)?;
     lab.directors[0].signal(Signal::SIGHUP)?;
@@ -206,6 +240,12 @@ fn the_service_manager_is_told_and_the_watchdog_fed() -> Result<()> {
     assert_eq!(out.status.code(), Some(1), "{out:?}");
     lab.directors[0].terminate()?;
     hear("STOPPING=1", 1)?;
-    lab.directors[0].wait_stopped(LIMIT)?;
+    hear("STATUS=waiting for shutdown_script", 2)?;
+    let status = lab.directors[0].wait_stopped(LIMIT)?;
+    assert!(
+        status.success() && down.exists(),
+        "{status}\n{}",
+        lab.logs()
+    );
     lab.finish()
 }

@@ -96,8 +96,9 @@ impl Ear {
         ]
         .map(tell)
         .concat();
+        let once = ["startup_script", "shutdown_script"].map(tell).concat();
         let mut t = format!(
-            "global_defs {{\n  script_user root\n  notify_fifo {}\n  vrrp_notify_fifo {}\n}}\n\
+            "global_defs {{\n  script_user root\n{once}  notify_fifo {}\n  vrrp_notify_fifo {}\n}}\n\
              vrrp_sync_group \"the group\" {{\n  group {{\n    A\n    B\n  }}\n{notify}}}\n",
             self.path("all"),
             self.path("vrrp")
@@ -205,6 +206,11 @@ fn story(kind: Kind) -> Result<[Heard; 2]> {
     lab.directors[1].wait_stopped(LIMIT)?;
     for ear in &ears {
         all_told(&lab, ear, "STOP", 1)?;
+        let out = std::fs::read_to_string(ear.path("out"))?;
+        let lines: Vec<&str> = out.lines().collect();
+        let once = (lines.first().copied(), lines.last().copied());
+        let want = (Some("startup_script"), Some("shutdown_script"));
+        anyhow::ensure!(once == want, "{out}");
     }
     let heard = [ears[0].heard()?, ears[1].heard()?];
     lab.finish()?;

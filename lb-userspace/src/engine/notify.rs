@@ -305,8 +305,12 @@ fn server_goes(service: &Service, r: &RealServer, why: &str) -> Notification {
     }
 }
 
-/// A change of a service or a real server.
-pub(super) fn health(service: &Service, change: &Change) -> Option<Notification> {
+/// A change of a service or a real server; `next` is what changed after it.
+pub(super) fn health(
+    service: &Service,
+    change: &Change,
+    next: Option<&Change>,
+) -> Option<Notification> {
     let find = |at: (IpAddr, u16)| {
         let mut servers = service.real_servers.iter();
         servers.find(|r| (r.addr, r.port) == at)
@@ -314,6 +318,18 @@ pub(super) fn health(service: &Service, change: &Change) -> Option<Notification>
     match change {
         Change::ServerUp { server: at, .. } => Some(server(service, find(*at)?, true)),
         Change::ServerDown { server: at, .. } => Some(server(service, find(*at)?, false)),
+        // With `alpha` a server is down from the start, which is told when it is known to be true.
+        Change::CheckDown {
+            server: at,
+            kind,
+            first: true,
+            ..
+        } => {
+            let r = find(*at)?;
+            let goes = matches!(next, Some(Change::ServerDown { server, .. }) if server == at);
+            let mut checks = r.checks.iter().filter(|c| c.kind.name() == *kind);
+            (checks.any(|c| c.alpha) && !goes).then(|| server(service, r, false))
+        }
         Change::QuorumGained { .. } => Some(with_mail(service, true, change)),
         Change::QuorumLost { .. } => Some(with_mail(service, false, change)),
         Change::CheckUp { .. }
@@ -347,22 +363,55 @@ pub(super) fn stop(model: &Model, health: &Health) -> Vec<Notification> {
     out
 }
 
+/// The services of a model by their names.
+fn by_name(model: &Model) -> BTreeMap<String, &Service> {
+    model
+        .services
+        .iter()
+        .map(|s| (service_name(s), s))
+        .collect()
+}
+
+/// The servers of a service that are up and that it has not in another configuration.
+fn only_here<'a>(
+    service: &'a Service,
+    other: Option<&'a Service>,
+    health: &'a Health,
+) -> impl Iterator<Item = &'a RealServer> {
+    // The port of a group's servers is that of its first address.
+    let same = |a: &RealServer, b: &RealServer| {
+        a.addr == b.addr && (service.group.is_some() || a.port == b.port)
+    };
+    let there = move |r: &RealServer| {
+        let mut others = other.into_iter().flat_map(|o| &o.real_servers);
+        others.any(|o| same(o, r))
+    };
+    living(service, health).filter(move |r| !there(r))
+}
+
 /// What a reload takes out of service while it is up; `health` is still that of `old`.
 pub(super) fn removed(old: &Model, new: &Model, health: &Health) -> Vec<Notification> {
-    let after: BTreeMap<String, &Service> =
-        new.services.iter().map(|s| (service_name(s), s)).collect();
+    let after = by_name(new);
     let mut out = Vec::new();
     for s in &old.services {
         let now = after.get(&service_name(s)).copied();
-        // The port of a group's servers is that of its first address.
-        let same = |a: &RealServer, b: &RealServer| {
-            a.addr == b.addr && (s.group.is_some() || a.port == b.port)
-        };
-        let stays = |r: &RealServer| now.is_some_and(|n| n.real_servers.iter().any(|o| same(o, r)));
-        let gone = living(s, health).filter(|r| !stays(r));
+        let gone = only_here(s, now, health);
         out.extend(gone.map(|r| server_goes(s, r, "Removing")));
         if now.is_none() && health.quorum(&s.key).is_some_and(|(up, _)| up) {
             out.push(quorum(s, false));
+        }
+    }
+    out
+}
+
+/// `rs_init_notifies`: the servers that were not there before and begin as up.
+pub(super) fn begun(old: &Model, new: &Model, health: &Health) -> Vec<Notification> {
+    let mut out = Vec::new();
+    if new.global.rs_init_notifies {
+        let before = by_name(old);
+        for s in &new.services {
+            let was = before.get(&service_name(s)).copied();
+            out.extend(only_here(s, was, health).map(|r| server(s, r, true)));
         }
     }
     out

@@ -2,6 +2,7 @@
 //! to the engine, what it wants done is done, in its order.
 
 mod bfd;
+mod errands;
 mod house;
 mod interfaces;
 mod load;

@@ -105,6 +105,7 @@ struct Rules {
 pub struct Scripts {
     notifications: mpsc::Sender<Job>,
     checks: mpsc::Sender<Job>,
+    /// For what gets time to end when the runner is dropped: readers of FIFOs, errands.
     readers: mpsc::Sender<Job>,
     rules: Arc<Rules>,
 }
@@ -190,10 +191,15 @@ impl Drop for Runner {
 }
 
 impl Scripts {
-    /// Takes over what a configuration says of scripts, and warns of those that cannot be run.
+    /// Takes over what a configuration says of all scripts.
     pub fn configure(&self, model: &Model) {
         let security = model.global.script_security;
         self.rules.security.store(security, Ordering::Relaxed);
+    }
+
+    /// Warns of those that cannot be run.
+    pub fn warn(&self, model: &Model) {
+        let security = self.rules.security.load(Ordering::Relaxed);
         let mut said = std::collections::BTreeSet::new();
         for script in model.scripts().filter(|s| said.insert((*s).clone())) {
             match vet::vet(script, security) {
@@ -227,6 +233,13 @@ impl Scripts {
     #[must_use]
     pub fn check(&self, script: Script, limit: Duration) -> Outcome {
         hand_over(&self.checks, script, limit)
+    }
+
+    /// Starts a script that is done once, as [`Scripts::check`] does; one that is not to run any more
+    /// has a little time to end by itself.
+    #[must_use]
+    pub fn errand(&self, script: Script, limit: Duration) -> Outcome {
+        hand_over(&self.readers, script, limit)
     }
 
     /// Starts a script that runs as long as the daemon, as [`Scripts::check`] does. When the daemon

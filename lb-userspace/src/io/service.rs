@@ -73,6 +73,14 @@ impl ServiceManager {
         }
     }
 
+    /// Its start or its stop waits for something, for so long at most: no other limit is to end it.
+    pub fn wait_for(&mut self, what: &str, limit: Duration) {
+        let micros = limit.as_micros();
+        self.send(&format!(
+            "STATUS=waiting for {what}\nEXTEND_TIMEOUT_USEC={micros}"
+        ));
+    }
+
     /// The daemon runs.
     pub fn ready(&mut self) {
         self.send("READY=1");

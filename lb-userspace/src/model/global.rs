@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fifos, Mail, Timeouts, User};
+use super::{Errand, Fifos, Mail, Timeouts, User};
 
 /// `global_defs`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -41,10 +41,16 @@ pub struct Global {
     /// `enable_script_security`: a script that runs as root is not run when somebody else may write
     /// it or a directory on the way to it.
     pub script_security: bool,
+    /// `startup_script`: run before anything else starts.
+    pub startup_script: Option<Errand>,
+    /// `shutdown_script`: run after everything else has ended.
+    pub shutdown_script: Option<Errand>,
     /// Where notifications are written.
     pub fifos: Fifos,
     /// Who is told by mail.
     pub mail: Mail,
+    /// `rs_init_notifies`: real servers that begin as up are told as such.
+    pub rs_init_notifies: bool,
     /// `fifo_write_vrrp_states_on_reload`.
     pub fifo_states_on_reload: bool,
     /// `vmac_addr_prefix`: how the names of macvlans of addresses begin; absent: `vrrp`.

@@ -1,5 +1,7 @@
 //! Commands that the configuration names: whom they notify of what.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// Who runs a command.
@@ -31,6 +33,21 @@ impl std::fmt::Display for Script {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.command.join(" "))
     }
+}
+
+/// `startup_script`, `shutdown_script`: run once, and waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Errand {
+    /// The script; its exit status decides nothing.
+    pub script: Script,
+    /// `startup_script_timeout`, `shutdown_script_timeout`: 1 to 1000 s; then it is ended.
+    pub timeout: Duration,
+}
+
+impl Errand {
+    /// The default of both timeouts.
+    pub const TIMEOUT: Duration = Duration::from_secs(10);
 }
 
 /// `MISC_CHECK`. Its [`super::Check::timeout`] is `misc_timeout`, by default the check's interval; it

@@ -34,6 +34,13 @@ pub(crate) fn script() -> impl Strategy<Value = Script> {
         })
 }
 
+pub(crate) fn errand() -> impl Strategy<Value = Errand> {
+    (script(), 1u64..=1000).prop_map(|(script, seconds)| Errand {
+        script,
+        timeout: Duration::from_secs(seconds),
+    })
+}
+
 pub(crate) fn notify() -> impl Strategy<Value = VrrpNotify> {
     vec(option::weighted(0.2, script()), 7).prop_map(|s| VrrpNotify {
         master: s[0].clone(),
@@ -241,7 +248,12 @@ pub(crate) fn inherit_user(model: &mut Model) {
             }
         }
     }
-    let Fifos { all, vrrp, lvs } = &mut model.global.fifos;
+    let global = &mut model.global;
+    let errands = [&mut global.startup_script, &mut global.shutdown_script];
+    for e in errands.into_iter().flatten() {
+        e.script.user.get_or_insert_with(|| user.clone());
+    }
+    let Fifos { all, vrrp, lvs } = &mut global.fifos;
     for f in [all, vrrp, lvs].into_iter().flatten() {
         f.user.get_or_insert_with(|| user.clone());
         give(&mut f.script);

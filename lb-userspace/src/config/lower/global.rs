@@ -118,6 +118,9 @@ impl Lower {
                 ("vrrp_garp_extra_if", _) => {
                     defaults.extra_garp = self.extra_garp(n, 1).unwrap_or(defaults.extra_garp);
                 }
+                ("rs_init_notifies", _) => {
+                    global.rs_init_notifies = self.switch(n).unwrap_or(global.rs_init_notifies);
+                }
                 ("disable_local_igmp", _) => global.disable_local_igmp = true,
                 ("vrrp_check_unicast_src", _) => {
                     defaults.check_unicast_src =

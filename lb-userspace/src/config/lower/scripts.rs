@@ -6,7 +6,7 @@ use super::{Lower, Walked};
 use crate::config::command;
 use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::tree::{Node, Word};
-use crate::model::{Fifo, Fifos, Global, MiscCheck, Script, User, VrrpNotify};
+use crate::model::{Errand, Fifo, Fifos, Global, MiscCheck, Script, User, VrrpNotify};
 
 /// `USER [GROUP]`.
 fn user(words: &[Word]) -> Option<User> {
@@ -122,6 +122,10 @@ impl Lower {
         let given = |name| walked.acted.iter().any(|(k, _)| *k == name);
         global.script_security |= given("enable_script_security");
         global.fifo_states_on_reload |= given("fifo_write_vrrp_states_on_reload");
+        let of = ["startup_script", "startup_script_timeout"];
+        global.startup_script = self.errand(walked, of, global.startup_script.take());
+        let of = ["shutdown_script", "shutdown_script_timeout"];
+        global.shutdown_script = self.errand(walked, of, global.shutdown_script.take());
         let fifos = Fifos {
             all: self.fifo(walked, "notify_fifo", "notify_fifo_script"),
             vrrp: self.fifo(walked, "vrrp_notify_fifo", "vrrp_notify_fifo_script"),
@@ -134,6 +138,29 @@ impl Lower {
             lvs: fifos.lvs.or(old.lvs),
         };
         self.same_fifo(walked, &mut global.fifos);
+    }
+
+    /// A script and how long it may take; `before` is what an earlier block says.
+    fn errand(
+        &mut self,
+        walked: &Walked<'_>,
+        [name, limit]: [&str; 2],
+        before: Option<Errand>,
+    ) -> Option<Errand> {
+        let given = self.last(walked, limit);
+        let seconds = given.and_then(|n| {
+            let instead = "keepalived ignores this line: 10 holds";
+            self.strict_number(n, n.args().first()?, 1, 1000, instead)
+        });
+        let timeout = before.as_ref().map_or(Errand::TIMEOUT, |b| b.timeout);
+        let timeout = seconds.map_or(timeout, Duration::from_secs);
+        let script = self.script(walked, name).or(before.map(|b| b.script));
+        if let (None, Some(n)) = (&script, given) {
+            let title = format!("`{limit}` without `{name}`");
+            let d = Diagnostic::new(Code::Incomplete, Severity::Warning, title);
+            self.push(d.at(n.whole(), "there is nothing to wait for"));
+        }
+        script.map(|script| Errand { script, timeout })
     }
 
     fn fifo(&mut self, walked: &Walked<'_>, name: &str, script: &str) -> Option<Fifo> {

@@ -3,7 +3,7 @@
 use super::seconds;
 use crate::config::command;
 use crate::model::{
-    Fifo, Fifos, Global, Mail, MailServer, RealServer, Script, Service, User, VrrpNotify,
+    Errand, Fifo, Fifos, Global, Mail, MailServer, RealServer, Script, Service, User, VrrpNotify,
     VrrpScript,
 };
 
@@ -50,6 +50,27 @@ pub(super) fn of_global(global: &Global) -> Vec<Statement> {
     }
     if global.script_security {
         w.out.push(("enable_script_security", Vec::new()));
+    }
+    let errands = [
+        (
+            &global.startup_script,
+            ["startup_script", "startup_script_timeout"],
+        ),
+        (
+            &global.shutdown_script,
+            ["shutdown_script", "shutdown_script_timeout"],
+        ),
+    ];
+    for (errand, [name, limit]) in errands {
+        if let Some(Errand { script, timeout }) = errand {
+            w.script(name, Some(script));
+            if *timeout != Errand::TIMEOUT {
+                w.out.push((limit, vec![seconds(*timeout)]));
+            }
+        }
+    }
+    if global.rs_init_notifies {
+        w.out.push(("rs_init_notifies", Vec::new()));
     }
     let Fifos { all, vrrp, lvs } = &global.fifos;
     let names: [(&Option<Fifo>, _, _); 3] = [

@@ -221,7 +221,7 @@ fn service(group: Option<&str>, omega: bool) -> Service {
 fn servers_and_quorums_are_told_with_keepalived_s_words() {
     let s = service(None, false);
     let at = (s.real_servers[0].addr, 80);
-    let told = |s: &Service, change| text(&health(s, &change).into_iter().collect::<Vec<_>>());
+    let told = |s: &Service, change| text(&Vec::from_iter(health(s, &change, None)));
     let up = Change::ServerUp {
         server: at,
         inhibit: false,
@@ -289,6 +289,63 @@ fn omega_tells_that_all_goes_down_and_a_reload_tells_what_it_takes_out() {
     let none = removed(&old, &Model::default(), &checks);
     assert_eq!(none.len(), 3);
     assert_eq!(none[2].line, "VS [192.0.2.1]:tcp:80 DOWN");
+}
+
+#[test]
+fn servers_that_begin_as_up_are_told_where_that_is_asked_for() {
+    let model = |rs_init_notifies| Model {
+        global: Global {
+            rs_init_notifies,
+            ..Global::default()
+        },
+        services: vec![service(None, false)],
+        ..Model::default()
+    };
+    let (none, all) = (Model::default(), model(true));
+    let mut less = model(true);
+    less.services[0].real_servers.remove(0);
+    let mut checks = Health::new();
+    checks.apply(&all.services, crate::time::Time::from_nanos(1), &mut || 0);
+    assert_eq!(begun(&none, &model(false), &checks), []);
+    let first = "/s/up own | RS [10.0.0.1]:tcp:80 [192.0.2.1]:tcp:80 UP";
+    let second = "/s/up own | RS [10.0.0.2]:tcp:80 [192.0.2.1]:tcp:80 UP";
+    assert_eq!(
+        text(&begun(&none, &all, &checks)),
+        format!("{first}\n{second}")
+    );
+    // A reload tells of what is new.
+    assert_eq!(text(&begun(&less, &all, &checks)), first);
+    assert_eq!(begun(&all, &all, &checks), []);
+}
+
+#[test]
+fn a_server_that_begins_as_down_is_told_when_its_check_has_failed() {
+    let mut s = service(None, false);
+    let server = (s.real_servers[0].addr, 80);
+    let mut check = crate::model::Check::new(crate::model::CheckKind::Tcp, server.0, server.1);
+    check.alpha = true;
+    s.real_servers[0].checks.push(check);
+    let failed = |first| Change::CheckDown {
+        server,
+        kind: "TCP_CHECK",
+        why: crate::health::Failure::Refused,
+        retries: 0,
+        first,
+    };
+    let down = Change::ServerDown {
+        server,
+        inhibit: false,
+        why: "gone".into(),
+    };
+    let told = |s: &Service, change, next| health(s, &change, next).map(|n| n.line);
+    assert_eq!(
+        told(&s, failed(true), None).as_deref(),
+        Some("RS [10.0.0.1]:tcp:80 [192.0.2.1]:tcp:80 DOWN")
+    );
+    assert_eq!(told(&s, failed(false), None), None);
+    assert_eq!(told(&s, failed(true), Some(&down)), None, "it tells itself");
+    s.real_servers[0].checks[0].alpha = false;
+    assert_eq!(told(&s, failed(true), None), None);
 }
 
 #[test]

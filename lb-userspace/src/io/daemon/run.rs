@@ -1,15 +1,15 @@
 //! Start, the loop, reload, stop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use super::errands::{self, Signals};
 use super::routing::Routes;
 use super::sweep::Sweeping;
 use super::vmac::Vmacs;
@@ -35,7 +35,7 @@ use crate::io::processes::Processes;
 use crate::io::script::{Ended, Runner, Scripts};
 use crate::io::service::{Environment, ServiceManager};
 use crate::io::speaker::{self, Heard, Speaker};
-use crate::io::state::{HeldFile, StateFile, by_hand};
+use crate::io::state::{HeldFile, Record, StateFile, by_hand};
 use crate::io::trackfile::Files;
 use crate::model::Model;
 use crate::plan::{Dump, Refs};
@@ -67,6 +67,9 @@ impl From<anyhow::Error> for Exit {
         Exit::Failed(error)
     }
 }
+
+/// The state file, and what a predecessor left in it.
+type Left = (StateFile, BTreeMap<String, Record>);
 
 /// A run of a tracked script, and what came of it.
 pub(super) type Ran = (u64, Option<(Ended, Duration)>);
@@ -163,6 +166,26 @@ async fn serve(
     model: Arc<Model>,
     read: &load::Read,
 ) -> anyhow::Result<()> {
+    // First of all: two daemons never share it.
+    let state = StateFile::open(&options.state_dir)?;
+    let mut signals = Signals::new()?;
+    let last = match errands::startup(&model, &mut signals).await? {
+        // One that fails is to be started again, not to be held up.
+        true => live(options, log, model, read, (state, signals)).await?,
+        false => model,
+    };
+    errands::shutdown(&last).await?;
+    Ok(())
+}
+
+/// Everything between the two scripts; gives the configuration that was in force at last.
+async fn live(
+    options: &Options,
+    log: &Log,
+    model: Arc<Model>,
+    read: &load::Read,
+    (state, mut signals): (Left, Signals),
+) -> anyhow::Result<Arc<Model>> {
     let (refs, mut found_refs) = mpsc::channel(1);
     let (ended, mut ran) = mpsc::channel(SCRIPTS);
     // Ends last: it runs the scripts of the end.
@@ -173,8 +196,6 @@ async fn serve(
     let (server, mut calls) =
         Server::spawn(&options.control, SOCKET_GROUP, CALLS, Limits::default())?;
     let mut watch = Watch::open()?;
-    // First of all: two daemons never share it.
-    let state = StateFile::open(&options.state_dir)?;
     let mut held = HeldFile::open(&options.state_dir);
     let (speaker, seat, mut heard) = Speaker::new()?;
     let (bfd, mut sessions) = BfdThread::new(speaker.clone());
@@ -197,9 +218,6 @@ async fn serve(
         state,
         held,
     })?;
-    let mut hup = signal(SignalKind::hangup())?;
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
     let mut house = interval(HOUSEKEEPING);
     house.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut turns: u64 = 0;
@@ -238,12 +256,12 @@ async fn serve(
             Some((name, value)) = read_files.recv() => {
                 daemon.engine.handle(Event::FileRead { name, value }, now());
             }
-            _ = hup.recv() => {
+            _ = signals.hup.recv() => {
                 let report = daemon.reload(false);
                 tracing::info!("reload: {}", reload::outcome_word(report.outcome));
             }
-            _ = term.recv() => daemon.shut_down("SIGTERM"),
-            _ = int.recv() => daemon.shut_down("SIGINT"),
+            _ = signals.term.recv() => daemon.shut_down("SIGTERM"),
+            _ = signals.int.recv() => daemon.shut_down("SIGINT"),
             _ = house.tick() => {
                 turns += 1;
                 daemon.housekeeping(turns);
@@ -279,7 +297,7 @@ async fn serve(
     } else {
         tracing::info!("stopped");
     }
-    Ok(())
+    Ok(Arc::clone(daemon.engine.model()))
 }
 
 /// When to wake up for the engine's deadline; far away when it has none.

@@ -446,6 +446,7 @@ impl Engine {
             Report::RunScript { .. }
             | Report::ScriptChanged { .. }
             | Report::FollowedChanged { .. }
+            | Report::Holding { .. }
             | Report::UnknownVrid { .. }
             | Report::Notice { .. } => {}
         }

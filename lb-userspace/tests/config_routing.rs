@@ -114,7 +114,7 @@ fn a_network_has_no_bits_behind_its_prefix() {
 }
 
 #[test]
-fn only_a_master_has_virtual_ones_and_statics_are_always_there() {
+fn statics_and_those_of_an_instance_are_set_in_their_order() {
     let text = "global_defs {\n  default_interface eth7\n}\nstatic_ipaddress {\n  192.0.2.9/24 dev eth1\n  192.0.2.8\n}\n\
                 static_routes {\n  198.51.100.0/24 via 192.0.2.7\n}\nstatic_rules {\n  from 192.0.2.9 table 7\n}\n"
         .to_owned()
@@ -127,10 +127,16 @@ fn only_a_master_has_virtual_ones_and_statics_are_always_there() {
         .filter_map(|a| a.dev.as_deref())
         .collect();
     assert_eq!(devs, ["eth1", "eth7"]);
-    assert_eq!(m.routing(|_| false).len(), 4);
-    let all = m.routing(|name| name == "A");
-    assert!(matches!(all[0], Routing::Address(_)), "{all:?}");
-    assert_eq!(all.len(), 6);
+    let kinds = |all: &mut dyn Iterator<Item = Routing>| -> String {
+        let kind = |r| match r {
+            Routing::Address(_) => 'a',
+            Routing::Route(_) => 'r',
+            Routing::Rule(_) => 'p',
+        };
+        all.map(kind).collect()
+    };
+    assert_eq!(kinds(&mut m.statics.routing()), "aarp");
+    assert_eq!(kinds(&mut m.instances[0].routing()), "rp");
 }
 
 #[test]

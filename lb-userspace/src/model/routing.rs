@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Model, VirtualAddress, VrrpInstance};
+use super::{VirtualAddress, VrrpInstance};
 
 /// A network: an address and 0..=32 or 0..=128 bits of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,29 +181,22 @@ impl VrrpInstance {
         let routes = self.routes.iter().flat_map(Route::tracked);
         routes.chain(self.rules.iter().filter_map(Rule::tracked))
     }
+
+    /// Its routes and rules, in the order in which they are to be set.
+    pub fn routing(&self) -> impl Iterator<Item = Routing> {
+        routing(&self.routes, &self.rules)
+    }
 }
 
-impl Model {
-    /// What this host is to have while the instances for which `is_master` says so are master, in the
-    /// order in which it is to be set.
-    #[must_use]
-    pub fn routing(&self, is_master: impl Fn(&str) -> bool) -> Vec<Routing> {
-        let Statics {
-            addresses,
-            routes,
-            rules,
-        } = &self.statics;
-        let addresses = addresses.iter().cloned().map(Routing::Address);
-        let masters: Vec<_> = self
-            .instances
-            .iter()
-            .filter(|i| is_master(&i.name))
-            .collect();
-        let routes = routes.iter().chain(masters.iter().flat_map(|i| &i.routes));
-        let rules = rules.iter().chain(masters.iter().flat_map(|i| &i.rules));
-        addresses
-            .chain(routes.cloned().map(Routing::Route))
-            .chain(rules.cloned().map(Routing::Rule))
-            .collect()
+impl Statics {
+    /// All of it, in the order in which it is to be set.
+    pub fn routing(&self) -> impl Iterator<Item = Routing> {
+        let addresses = self.addresses.iter().cloned().map(Routing::Address);
+        addresses.chain(routing(&self.routes, &self.rules))
     }
+}
+
+fn routing(routes: &[Route], rules: &[Rule]) -> impl Iterator<Item = Routing> {
+    let routes = routes.iter().cloned().map(Routing::Route);
+    routes.chain(rules.iter().cloned().map(Routing::Rule))
 }

@@ -1,12 +1,14 @@
 //! Who has the virtual addresses: apart from the election, so that a client always has a living
 //! MAC while they change hands.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::event::{Action, Applied, Notice, State};
 use super::garp::Block;
 use super::instance::{Ctx, Instance, Proto};
+use super::net::Net;
+use super::report::Report;
 use super::status::Hold;
 use crate::time::Time;
 
@@ -143,8 +145,29 @@ impl Instance {
         (from + some) % len.max(1)
     }
 
+    /// Says whether the addresses are here. Once they all were they are until they are let go.
+    pub(super) fn tell_holding(&mut self, net: &Net, out: &mut VecDeque<Action>) {
+        let holds = match self.hold {
+            HoldState::Absent => false,
+            HoldState::Kept => true,
+            HoldState::Owned | HoldState::Offered { .. } | HoldState::Lingering { .. } => {
+                self.holding.is_some() || self.vips.iter().all(|v| net.is_present(&v.address))
+            }
+        };
+        if self.holding.as_ref() == holds.then_some(&self.name) {
+            return;
+        }
+        let before = std::mem::replace(&mut self.holding, holds.then(|| Arc::clone(&self.name)));
+        let gone = before.map(|name| Report::Holding { name, holds: false });
+        let come = self.holding.clone();
+        let come = come.map(|name| Report::Holding { name, holds: true });
+        // One that is renamed keeps what it has.
+        out.extend(come.into_iter().chain(gone).map(Action::Report));
+    }
+
     /// MASTER is reported when every address is there.
     pub(super) fn report_when_ready(&mut self, ctx: &mut Ctx<'_>) {
+        self.tell_holding(ctx.net, ctx.out);
         let reason = match &self.proto {
             Proto::Master(master) => master.reason.clone(),
             Proto::Init | Proto::Fault | Proto::Backup(_) | Proto::Stopped => return,
@@ -225,6 +248,7 @@ impl Instance {
     /// Lets the addresses go.
     pub(super) fn release(&mut self, ctx: &mut Ctx<'_>) {
         self.hold = HoldState::Absent;
+        self.tell_holding(ctx.net, ctx.out);
         for vip in &mut self.vips {
             vip.asked = false;
             vip.retry_at = None;

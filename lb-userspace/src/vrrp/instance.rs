@@ -108,6 +108,8 @@ pub(super) struct Instance {
     pub(super) sorted: Vec<IpAddr>,
     pub(super) proto: Proto,
     pub(super) hold: HoldState,
+    /// The name under which it was told to have its addresses.
+    pub(super) holding: Option<Arc<str>>,
     pub(super) reported: State,
     pub(super) reason: Reason,
     pub(super) since: Time,
@@ -173,6 +175,7 @@ impl Instance {
             sorted: Vec::new(),
             proto: Proto::Init,
             hold: HoldState::Absent,
+            holding: None,
             reported: State::Init,
             reason: Reason::Started,
             since: now,

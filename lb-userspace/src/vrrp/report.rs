@@ -126,6 +126,14 @@ pub enum Report {
         /// What.
         notice: Notice,
     },
+    /// An instance has its addresses now, or is about to let them go: its routes and rules come and go
+    /// with them, before the change of state that goes with it is told.
+    Holding {
+        /// Name of the instance.
+        name: Arc<str>,
+        /// Whether it has them.
+        holds: bool,
+    },
     /// Which of the virtual addresses are on this host; told when that changed.
     Addresses(BTreeMap<IpAddr, bool>),
     /// Everything that [`Order::Configure`] led to at once was carried out.

@@ -504,6 +504,9 @@ impl Router {
     /// What every step ends with: addresses that nobody needs are removed, instances that are done
     /// go away.
     pub(super) fn settle(&mut self) {
+        for instance in &mut self.instances {
+            instance.tell_holding(&self.net, &mut self.actions);
+        }
         for (id, address) in std::mem::take(&mut self.releases) {
             let same = |a: &Address| {
                 a.iface == address.iface

@@ -1,22 +1,23 @@
 //! Static and virtual routes, rules and addresses: set, kept and removed.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::run::Daemon;
 use crate::io::netlink::{NetlinkError, Set};
-use crate::model::{Model, Route, Routing, Rule, VirtualAddress};
-use crate::vrrp::{Address, State, Transition};
+use crate::model::{Route, Routing, Rule, VirtualAddress};
+use crate::vrrp::Address;
 
-/// How many looks at the host's network pass before what a predecessor left is removed: who was master
-/// a moment ago has become it again by then.
+/// How many looks at the host's network pass before what a predecessor left is removed: whose addresses
+/// were left is known by then.
 const SETTLED: u64 = 3;
 
 /// What the daemon knows of the routing that it is to set.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    /// The instances that are master.
-    masters: BTreeSet<Arc<str>>,
+    /// The instances whose addresses are here, with their routes and rules: those of one that is no
+    /// longer configured go when its addresses do.
+    holders: BTreeMap<Arc<str>, Vec<Routing>>,
     /// What was tried to set, and why that failed.
     set: Vec<(Routing, Option<String>)>,
     looks: u64,
@@ -25,23 +26,26 @@ pub(super) struct Routes {
 }
 
 impl Daemon<'_> {
-    /// An instance became master, or is it no longer.
-    pub(super) fn route_by(&mut self, t: &Transition) {
-        let changed = match t.to {
-            State::Master => self.routes.masters.insert(Arc::clone(&t.name)),
-            State::Init | State::Backup | State::Fault | State::Stopped => {
-                self.routes.masters.remove(&t.name)
-            }
-        };
-        if changed {
-            self.keep_routes();
+    /// The addresses of an instance came, or go.
+    pub(super) fn route_by(&mut self, name: &Arc<str>, holds: bool) {
+        if holds {
+            self.routes.holders.entry(Arc::clone(name)).or_default();
+        } else {
+            self.routes.holders.remove(name);
         }
+        self.keep_routes();
     }
 
     /// Sets what is missing and removes what is not wanted any more.
     pub(super) fn keep_routes(&mut self) {
         let model = Arc::clone(self.engine.model());
-        let wanted = model.routing(|name| self.routes.masters.contains(name));
+        for instance in &model.instances {
+            if let Some(own) = self.routes.holders.get_mut(&*instance.name) {
+                *own = instance.routing().collect();
+            }
+        }
+        let own = self.routes.holders.values().flatten().cloned();
+        let wanted = model.statics.routing().chain(own).collect();
         self.bring(wanted);
     }
 
@@ -70,7 +74,7 @@ impl Daemon<'_> {
 
     /// Removes everything, as the daemon ends.
     pub(super) fn remove_routes(&mut self) {
-        self.bring(Model::default().routing(|_| false));
+        self.bring(Vec::new());
     }
 
     fn bring(&mut self, wanted: Vec<Routing>) {

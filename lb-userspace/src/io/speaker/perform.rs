@@ -138,6 +138,7 @@ impl Desk {
             | Report::HeardLower { .. }
             | Report::UnknownVrid { .. }
             | Report::Notice { .. }
+            | Report::Holding { .. }
             | Report::Addresses(_)
             | Report::Configured { .. } => {}
         }

@@ -13,6 +13,7 @@ mod claims;
 mod election;
 mod forwarding;
 mod groups;
+mod holding;
 mod links;
 mod pace;
 mod reloads;

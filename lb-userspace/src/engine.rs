@@ -129,10 +129,9 @@ impl Engine {
         } = start;
         let tables = Tables::adopt(dump, now);
         let mut health = Health::with_by_hand(by_hand);
+        let missing = desired::missing(&model, &tables).into_iter();
+        health.leave_out(missing.map(|(s, r)| (s.key, (r.addr, r.port))));
         health.apply(&model.services, now, random);
-        for (service, server) in desired::missing(&model, &tables) {
-            health.assume_down(&service.key, server.addr, server.port, now);
-        }
         let neighbours = desired::known_links(&tables);
         let mut engine = Engine {
             health,

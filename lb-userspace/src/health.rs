@@ -11,7 +11,7 @@
 //!
 //! It differs where keepalived's behaviour costs connections: the first run comes at once, not a
 //! second after the start; checks that rested (`ha_suspend`) run at once when the address arrives;
-//! what a dead daemon had taken out stays out until its check has passed ([`Health::assume_down`]).
+//! what a dead daemon had taken out stays out until its check has passed ([`Health::leave_out`]).
 //!
 //! [`Health`] is told the configuration, verdicts and the time; it says which probes to start and
 //! which backends each service should have. It does no input or output.
@@ -109,6 +109,8 @@ pub struct Health {
     transitions: Vec<Transition>,
     /// What a predecessor had set by hand; the first configuration takes it up.
     left: by_hand::Left,
+    /// What it had out of use; likewise.
+    left_out: BTreeSet<(ServiceKey, (IpAddr, u16))>,
     /// Values of the files that checks follow.
     files: BTreeMap<String, i64>,
     /// Whether the BFD sessions that checks follow are up.
@@ -142,11 +144,13 @@ impl Health {
             };
             let mut pool = Pool::build(service, before, now, &mut make);
             pool.take_up(&self.left, &mut self.transitions);
-            pool.settle(true, &mut self.transitions);
+            let as_before = pool.leave_out(&self.left_out, now, &mut self.transitions);
+            pool.settle(!as_before, &mut self.transitions);
             self.dirty.insert(service.key);
             self.pools.push(pool);
         }
         self.left.clear();
+        self.left_out.clear();
         self.by_key = self
             .pools
             .iter()
@@ -193,18 +197,11 @@ impl Health {
         }
     }
 
-    /// Takes a real server out until its checks have passed, and has them run at once: for what a
-    /// predecessor of this process had taken out. Checks that have run already, and servers without
-    /// checks, are left alone.
-    pub fn assume_down(&mut self, service: &ServiceKey, addr: IpAddr, port: u16, now: Time) {
-        let Some(&i) = self.by_key.get(service) else {
-            return;
-        };
-        let pool = &mut self.pools[i];
-        if pool.assume_down(addr, port, now, &mut self.transitions) {
-            self.dirty.insert(*service);
-            self.index();
-        }
+    /// Real servers, by their service's key, that a predecessor of this process had out of use: the
+    /// first configuration leaves them out until their checks have passed, which run at once. That is
+    /// no change, so nobody is notified. Servers without checks are in use all the same.
+    pub fn leave_out(&mut self, servers: impl IntoIterator<Item = (ServiceKey, (IpAddr, u16))>) {
+        self.left_out.extend(servers);
     }
 
     /// Says whether the virtual address `addr` is on this host: services with `ha_suspend` are

@@ -337,6 +337,7 @@ pub(super) fn health(
         | Change::CheckForgiven { .. }
         | Change::CheckDown { .. }
         | Change::CheckNotRun { .. }
+        | Change::LeftOut { .. }
         | Change::ByHand { .. }
         | Change::SorryIn { .. }
         | Change::SorryOut { .. } => None,

@@ -86,6 +86,11 @@ pub enum Change {
         /// Why.
         why: String,
     },
+    /// A real server was out of use before this start and is until its checks pass.
+    LeftOut {
+        /// It.
+        server: (IpAddr, u16),
+    },
     /// An operator, or a configuration that ends it, has set something by hand.
     ByHand {
         /// The real server.
@@ -131,6 +136,7 @@ impl Change {
             Change::CheckDown { .. }
             | Change::CheckNotRun { .. }
             | Change::ServerDown { .. }
+            | Change::LeftOut { .. }
             | Change::QuorumLost { .. }
             | Change::SorryIn { .. } => true,
             Change::CheckUp { .. }
@@ -213,6 +219,11 @@ impl fmt::Display for Transition {
             } => {
                 write!(f, "disabling {} of service {vs}: {why}", at(server))
             }
+            Change::LeftOut { server } => write!(
+                f,
+                "{} of service {vs} was out of use before this start, and is until its checks pass",
+                at(server)
+            ),
             Change::ByHand {
                 server,
                 by_hand,

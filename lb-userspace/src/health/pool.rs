@@ -308,32 +308,37 @@ impl Pool {
         false
     }
 
-    /// Takes a server out until its checks have passed; false when that changes nothing.
-    pub(super) fn assume_down(
+    /// Leaves out what a predecessor had out of use, until the checks have passed, which run at once.
+    /// Whether those are all of its servers.
+    pub(super) fn leave_out(
         &mut self,
-        addr: IpAddr,
-        port: u16,
+        left_out: &BTreeSet<(ServiceKey, (IpAddr, u16))>,
         now: Time,
         out: &mut Vec<Transition>,
     ) -> bool {
-        let Some(server) = self.servers.iter_mut().find(|s| s.at() == (addr, port)) else {
-            return false;
-        };
-        let mut changed = false;
-        for (_, c) in server
-            .checkers
-            .iter_mut()
-            .filter(|(_, c)| !c.has_run && c.up)
-        {
-            c.up = false;
-            c.since = now;
-            c.due = now;
-            changed = true;
+        let mut all = !self.servers.is_empty();
+        for server in &mut self.servers {
+            if !left_out.contains(&(self.key, server.at())) {
+                all = false;
+                continue;
+            }
+            for (_, c) in &mut server.checkers {
+                c.up = false;
+                c.since = now;
+                c.due = now;
+            }
+            let was_up = server.up;
+            server.up = server.usable();
+            if was_up && !server.up {
+                out.push(Transition {
+                    service: self.key,
+                    change: Change::LeftOut {
+                        server: server.at(),
+                    },
+                });
+            }
         }
-        if changed {
-            self.settle(false, out);
-        }
-        changed
+        all
     }
 
     /// Takes in a verdict; whether the targets may have changed.
@@ -404,7 +409,7 @@ impl Pool {
     }
 
     /// Lets servers, quorum and sorry server follow the checks; whether anything changed. `start`:
-    /// the configuration is new.
+    /// the configuration is new, and a quorum that it does not have is to be told.
     pub(super) fn settle(&mut self, start: bool, out: &mut Vec<Transition>) -> bool {
         let mut changed = false;
         let service = self.key;

@@ -2,6 +2,7 @@
 
 mod by_hand;
 mod keepalived;
+mod left_out;
 mod reload;
 mod sessions;
 mod urls;
@@ -555,33 +556,6 @@ fn a_group_keeps_what_is_known_when_its_addresses_change() {
     assert_eq!(up(&h, secure), [ip(2)], "another order");
     h.apply(&[group(&[key()])], at(22), &mut || 0);
     assert_eq!(up(&h, key()), [ip(2)], "one address less");
-}
-
-#[test]
-fn what_a_predecessor_took_out_stays_out_until_checked() {
-    let unhurried = Check {
-        warmup: 60 * SECOND,
-        ..check(1)
-    };
-    let mut h = health(&service(vec![
-        server(1, 1, vec![unhurried]),
-        server(2, 1, vec![]),
-    ]));
-    h.take_changed();
-    h.assume_down(&key(), ip(1), 80, at(1));
-    h.assume_down(&key(), ip(2), 80, at(1));
-    h.assume_down(&key(), ip(3), 80, at(1));
-    assert_eq!(
-        table(&h),
-        [(2, 1)],
-        "one without checks can be told no other way than by its removal"
-    );
-    assert_eq!(
-        (h.take_changed(), h.next_probe()),
-        (vec![key()], Some(at(1)))
-    );
-    run(&mut h, at(1), passes);
-    assert_eq!(table(&h), [(1, 1), (2, 1)]);
 }
 
 #[test]

@@ -22,13 +22,14 @@ fn the_first_advert_goes_out_before_the_address_and_the_arps_after_it() {
             Action::AddAddress { .. } => "add",
             Action::Announce { .. } => "garp",
             Action::Report(Report::Transition(t)) => t.to.name(),
+            Action::Report(Report::Holding { .. }) => "holds",
             Action::DelAddress { .. } | Action::AskFor { .. } | Action::Report(_) => "other",
         })
         .collect();
     assert_eq!(
         kinds,
         [
-            "advert", "add", "garp", "garp", "garp", "garp", "garp", "MASTER"
+            "advert", "add", "garp", "garp", "garp", "garp", "garp", "holds", "MASTER"
         ]
     );
 }

@@ -24,7 +24,7 @@ mod vmac;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use address::{Broadcast, VirtualAddress};
+pub use address::{AddressOptions, Broadcast, VirtualAddress};
 pub use bfd::Bfd;
 pub use check::{Check, CheckKind, FileCheck};
 pub use election::Election;
@@ -266,10 +266,11 @@ pub struct VrrpInstance {
 }
 
 impl VrrpInstance {
-    /// The interfaces by which packets for its addresses come.
+    /// The interfaces by which packets for its addresses come, without those that it can do without.
     pub fn ingress(&self) -> impl Iterator<Item = &str> {
         let addresses = self.addresses.iter().chain(&self.excluded);
-        let devs = addresses.filter_map(|a| a.dev.as_deref());
+        let tracked = addresses.filter(|a| !a.no_track);
+        let devs = tracked.filter_map(|a| a.dev.as_deref());
         devs.chain([self.interface.as_str()])
     }
 

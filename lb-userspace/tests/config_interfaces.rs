@@ -1,6 +1,7 @@
 //! Words about interfaces and the addresses on them.
 
 use lb_userspace::config::{self, Loaded, MemoryFiles, Options, Severity};
+use lb_userspace::model::AddressOptions;
 
 fn load(text: &str) -> Loaded {
     config::load(
@@ -55,4 +56,133 @@ fn a_source_that_is_followed_must_be_named() {
         text.contains("means nothing without `mcast_src_ip`"),
         "{text}"
     );
+}
+
+#[test]
+fn words_behind_an_address() {
+    let of = |line: &str| {
+        let l = load(&format!(
+            "vrrp_instance A {{\n  interface eth0\n  virtual_router_id 1\n  virtual_ipaddress_excluded {{\n    \
+             {line}\n  }}\n}}\n"
+        ));
+        let text = l.render(false);
+        let model = l.model.expect("a model");
+        let address = model.instances[0].excluded.first().cloned();
+        (address.expect("an address"), text)
+    };
+    let usual = AddressOptions::default();
+    for (line, prefix_len, options, words) in [
+        (
+            "192.0.2.1/24 noprefixroute",
+            24,
+            AddressOptions {
+                noprefixroute: true,
+                ..usual.clone()
+            },
+            "",
+        ),
+        (
+            "192.0.2.1 peer 198.51.100.1",
+            32,
+            AddressOptions {
+                peer: Some([198, 51, 100, 1].into()),
+                ..usual.clone()
+            },
+            "",
+        ),
+        (
+            "192.0.2.1/24 peer 198.51.100.1",
+            32,
+            AddressOptions {
+                peer: Some([198, 51, 100, 1].into()),
+                ..usual.clone()
+            },
+            "an address with a `peer` has no prefix",
+        ),
+        (
+            "192.0.2.1/24 peer 198.51.100.1/32",
+            24,
+            usual.clone(),
+            "without a prefix",
+        ),
+        (
+            "192.0.2.1/24 peer 2001:db8::1",
+            24,
+            usual.clone(),
+            "the IPv4 address of a peer",
+        ),
+        (
+            "192.0.2.1/24 preferred_lft 7",
+            24,
+            usual.clone(),
+            "`preferred_lft` is for IPv6",
+        ),
+        ("192.0.2.1/24 home", 24, usual.clone(), "`home` is for IPv6"),
+        (
+            "192.0.2.1/24 -nodad",
+            24,
+            usual.clone(),
+            "`-nodad` is for IPv6",
+        ),
+        (
+            "192.0.2.1/24 mngtmpaddr",
+            24,
+            usual.clone(),
+            "`mngtmpaddr` is for IPv6",
+        ),
+        (
+            "192.0.2.1/24 autojoin",
+            24,
+            usual.clone(),
+            "for multicast addresses",
+        ),
+        ("2001:db8::1/64", 64, usual.clone(), ""),
+        (
+            "2001:db8::1",
+            128,
+            AddressOptions {
+                preferred_lft: Some(0),
+                ..usual.clone()
+            },
+            "",
+        ),
+        ("2001:db8::1 preferred_lft forever", 128, usual.clone(), ""),
+        (
+            "2001:db8::1/64 preferred_lft 7",
+            64,
+            AddressOptions {
+                preferred_lft: Some(7),
+                ..usual.clone()
+            },
+            "",
+        ),
+        (
+            "2001:db8::1/64 preferred_lft soon",
+            64,
+            usual.clone(),
+            "or `forever`",
+        ),
+        (
+            "2001:db8::1/64 home -nodad mngtmpaddr",
+            64,
+            AddressOptions {
+                home: true,
+                dad: true,
+                mngtmpaddr: true,
+                ..usual.clone()
+            },
+            "",
+        ),
+    ] {
+        let (address, text) = of(line);
+        assert_eq!(
+            (address.prefix_len, address.options),
+            (prefix_len, options),
+            "{line}"
+        );
+        let told = text.contains("virtual_ipaddress_excluded") || text.contains(line);
+        assert_eq!(told, !words.is_empty(), "{line}: {text}");
+        assert!(text.contains(words), "{line}: {text}");
+    }
+    assert!(of("192.0.2.1/24 dev eth1 no_track").0.no_track);
 }

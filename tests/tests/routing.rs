@@ -33,8 +33,18 @@ const VIRTUAL: &str = "  virtual_routes {
     from 198.51.102.0/24 table 100
   }
 ";
-/// How many those are; the last two are one to the kernel.
-const VIRTUALS: usize = 15;
+/// How many those are, the last two of the routes being one to the kernel, and the addresses.
+const VIRTUALS: usize = 15 + ADDRESSES.len();
+/// Virtual addresses with words that few need. (keepalived does not take one of IPv4 with a `peer` away.)
+const ADDRESSES: [&str; 7] = [
+    "203.0.113.1/24 dev eth0 noprefixroute",
+    "203.0.113.3 dev eth0 scope link no_track",
+    "2001:db8:97::1/64 dev eth0 home mngtmpaddr",
+    "2001:db8:97::2/64 dev eth0 preferred_lft 0 noprefixroute",
+    "2001:db8:97::3/128 dev eth0 preferred_lft forever",
+    "2001:db8:97::4/128 dev eth0",
+    "2001:db8:97::5 peer 2001:db8:97::85 dev eth0",
+];
 const PROMOTE: &str = "net/ipv4/conf/eth0/promote_secondaries";
 /// What the host itself has for packets for which it gets a virtual route.
 const OWN: [&str; 2] = [
@@ -56,7 +66,10 @@ static_rules {
 
 fn conf(kinds: [Kind; 2]) -> Spec {
     let mut conf = PairConf::http(2, ADVERT);
-    conf.instance_lines = format!("  promote_secondaries\n{VIRTUAL}");
+    let addresses = ADDRESSES.map(|a| format!("    {a}\n")).concat();
+    conf.instance_lines = format!(
+        "  promote_secondaries\n{VIRTUAL}  virtual_ipaddress_excluded {{\n{addresses}  }}\n"
+    );
     let mut spec = Spec::pair(&conf, kinds);
     for text in &mut spec.confs {
         *text = text.replacen("vrrp_instance", &format!("{STATIC}\nvrrp_instance"), 1);
@@ -117,6 +130,14 @@ fn found(lab: &Lab, director: usize) -> Result<BTreeSet<String>> {
     let addresses = lab.directors[director].host.ns.addresses("eth0")?;
     let fixed = addresses.iter().filter(|(a, _)| a.octets()[1] == 99);
     all.extend(fixed.map(|(a, len)| format!("{a}/{len}")));
+    let shown = ip(lab, director, "-o address show dev eth0")?;
+    let lines = shown
+        .lines()
+        .filter(|l| l.contains(" 203.0.113.") || l.contains(" 2001:db8:97:"));
+    all.extend(lines.map(|line| {
+        let words: Vec<&str> = line.split_whitespace().skip(2).collect();
+        words.join(" ").replace("\\ ", "")
+    }));
     Ok(all)
 }
 

@@ -481,7 +481,17 @@ impl Toml {
 
 /// Words of a line that have no value.
 fn is_switch(word: &str) -> bool {
-    matches!(word, "reverse" | "use_vmac")
+    matches!(
+        word,
+        "reverse"
+            | "use_vmac"
+            | "home"
+            | "-nodad"
+            | "mngtmpaddr"
+            | "noprefixroute"
+            | "autojoin"
+            | "no_track"
+    )
 }
 
 fn lookup(block: Block, name: &str) -> Option<&'static Keyword> {

@@ -15,8 +15,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::{
-    Broadcast, ForwardMethod, LinkDelay, Service, ServiceKey, Timeouts, Tunnel, UnicastPeer,
-    VirtualAddress,
+    AddressOptions, Broadcast, ForwardMethod, LinkDelay, Service, ServiceKey, Timeouts, Tunnel,
+    UnicastPeer, VirtualAddress,
 };
 
 /// A keyword and its parameters.
@@ -119,6 +119,30 @@ fn granularity(prefix_len: u8, addr: IpAddr) -> Option<String> {
         IpAddr::V6(_) if prefix_len < 128 => Some(prefix_len.to_string()),
         IpAddr::V4(_) | IpAddr::V6(_) => None,
     }
+}
+
+/// The words of an address that have a value, and those that have none.
+fn address_options(a: &VirtualAddress) -> (Vec<(&'static str, String)>, Vec<&'static str>) {
+    let o = &a.options;
+    let mut values = Vec::new();
+    if let Some(peer) = o.peer {
+        values.push(("peer", peer.to_string()));
+    }
+    if o.preferred_lft != AddressOptions::usual_lifetime(a.addr, a.prefix_len) {
+        let forever = || "forever".to_owned();
+        let lifetime = o.preferred_lft.map_or_else(forever, |s| s.to_string());
+        values.push(("preferred_lft", lifetime));
+    }
+    let flags = [
+        ("home", o.home),
+        ("-nodad", o.dad),
+        ("mngtmpaddr", o.mngtmpaddr),
+        ("noprefixroute", o.noprefixroute),
+        ("no_track", a.no_track),
+        ("use_vmac", a.vmac.is_some()),
+    ];
+    let flags = flags.into_iter().filter(|(_, on)| *on).map(|(w, _)| w);
+    (values, flags.collect())
 }
 
 fn address(a: &VirtualAddress) -> String {

@@ -81,6 +81,8 @@ pub(super) fn model(services: Vec<Service>) -> Arc<Model> {
                 broadcast: None,
                 scope: 0,
                 vmac: None,
+                options: crate::model::AddressOptions::default(),
+                no_track: false,
             }],
             excluded: Vec::new(),
             garp_master_delay: Duration::from_secs(5),

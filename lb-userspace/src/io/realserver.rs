@@ -10,6 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::bpf::{BpfError, Decap};
 use super::netlink::{Control, NetlinkError};
+use crate::model::AddressOptions;
 use crate::realserver::{Link, Observed, Op, STATE_VERSION, State, Sysctl, host_prefix};
 use crate::vrrp::Address;
 
@@ -217,6 +218,10 @@ impl Host {
                     broadcast: None,
                     label: None,
                     scope: SCOPE_GLOBAL,
+                    options: AddressOptions {
+                        preferred_lft: AddressOptions::usual_lifetime(*addr, host_prefix(*addr)),
+                        ..AddressOptions::default()
+                    },
                 };
                 let index = self.index(dev)?;
                 self.control.add_address(index, &address)?;

@@ -168,7 +168,7 @@ impl Routing {
     #[must_use]
     pub const fn is_kept(&self) -> bool {
         match self {
-            Routing::Address(_) => true,
+            Routing::Address(address) => !address.no_track,
             Routing::Route(route) => !route.no_track,
             Routing::Rule(rule) => !rule.no_track,
         }

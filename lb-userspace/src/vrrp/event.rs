@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::forwarding::Forwarding;
 use super::packet::Reject;
 use super::report::Report;
-use crate::model::Broadcast;
+use crate::model::{AddressOptions, Broadcast};
 
 /// An instance for as long as it is configured. Not reused while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -185,6 +185,8 @@ pub struct Address {
     pub broadcast: Option<Broadcast>,
     /// Scope, the kernel's number.
     pub scope: u8,
+    /// `peer` and the like.
+    pub options: AddressOptions,
 }
 
 /// What is to be done, in this order.

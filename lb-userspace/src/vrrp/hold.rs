@@ -172,9 +172,8 @@ impl Instance {
             Proto::Master(master) => master.reason.clone(),
             Proto::Init | Proto::Fault | Proto::Backup(_) | Proto::Stopped => return,
         };
-        if self.reported != State::Master
-            && self.vips.iter().all(|v| ctx.net.is_present(&v.address))
-        {
+        let mut kept = self.vips.iter().filter(|v| v.is_kept);
+        if self.reported != State::Master && kept.all(|v| ctx.net.is_present(&v.address)) {
             self.report(State::Master, reason, ctx);
         }
     }
@@ -210,6 +209,9 @@ impl Instance {
 
     /// The address at `at` is gone though nobody here removed it.
     pub(super) fn on_taken_away(&mut self, at: usize, ctx: &mut Ctx<'_>) {
+        if !self.vips[at].is_kept {
+            return;
+        }
         match self.hold {
             HoldState::Absent | HoldState::Lingering { .. } => {}
             HoldState::Owned | HoldState::Kept | HoldState::Offered { .. } => {

@@ -85,6 +85,8 @@ struct Learned {
 #[derive(Clone, Debug)]
 pub(super) struct Vip {
     pub(super) address: Address,
+    /// Not `no_track`.
+    pub(super) is_kept: bool,
     /// An addition was asked for and its outcome is not known yet.
     pub(super) asked: bool,
     /// When a refused operation is tried again.
@@ -148,6 +150,7 @@ fn address(virtual_address: &VirtualAddress, config: &VrrpInstance) -> Address {
         label: virtual_address.label.clone(),
         broadcast: virtual_address.broadcast,
         scope: virtual_address.scope,
+        options: virtual_address.options.clone(),
     }
 }
 
@@ -212,17 +215,22 @@ impl Instance {
             .addresses
             .iter()
             .chain(&config.excluded)
-            .map(|a| address(a, config))
-            .map(
-                |address| match old.iter().position(|v| v.address == address) {
-                    Some(at) => old.swap_remove(at),
-                    None => Vip {
-                        address,
-                        asked: false,
-                        retry_at: None,
+            .map(|a| {
+                let (address, is_kept) = (address(a, config), !a.no_track);
+                let new = Vip {
+                    address,
+                    is_kept,
+                    asked: false,
+                    retry_at: None,
+                };
+                match old.iter().position(|v| v.address == new.address) {
+                    Some(at) => Vip {
+                        is_kept,
+                        ..old.swap_remove(at)
                     },
-                },
-            )
+                    None => new,
+                }
+            })
             .collect();
         old.into_iter().map(|v| v.address).collect()
     }
@@ -233,6 +241,7 @@ impl Instance {
         let devs = self
             .vips
             .iter()
+            .filter(|v| v.is_kept)
             .map(|v| &*v.address.iface)
             .filter(|dev| **dev != *self.iface);
         let must_be_up = self.tracks.interfaces.iter().filter(|t| must_be_up(t));

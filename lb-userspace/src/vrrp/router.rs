@@ -508,14 +508,11 @@ impl Router {
             instance.tell_holding(&self.net, &mut self.actions);
         }
         for (id, address) in std::mem::take(&mut self.releases) {
-            let same = |a: &Address| {
-                a.iface == address.iface
-                    && (a.addr, a.prefix_len) == (address.addr, address.prefix_len)
-            };
+            // One that is wanted in another form comes back when it is gone.
             let needed = self
                 .instances
                 .iter()
-                .any(|i| i.hold.is_wanted() && i.vips.iter().any(|v| same(&v.address)));
+                .any(|i| i.hold.is_wanted() && i.vips.iter().any(|v| v.address == address));
             let gone = self.net.link(&address.iface) == Some(LinkState::Gone);
             if !needed && !gone {
                 self.actions.push_back(Action::DelAddress {

@@ -25,23 +25,28 @@ pub(crate) fn address(family: Family) -> impl Strategy<Value = VirtualAddress> {
         option::of("[a-z]{1,5}:[0-9]{1,3}"),
         brd,
         any::<u8>(),
+        (address_options(family), any::<bool>()),
     )
         .prop_map(
-            move |(addr, prefix_len, dev, label, broadcast, scope)| VirtualAddress {
-                addr,
-                prefix_len: if matches!(
+            move |(addr, prefix_len, dev, label, broadcast, scope, (options, no_track))| {
+                VirtualAddress {
+                    addr,
+                    prefix_len: if matches!(
+                        broadcast,
+                        Some(Broadcast::HostBitsSet | Broadcast::HostBitsClear)
+                    ) {
+                        prefix_len.min(30)
+                    } else {
+                        prefix_len
+                    },
+                    dev,
+                    label,
                     broadcast,
-                    Some(Broadcast::HostBitsSet | Broadcast::HostBitsClear)
-                ) {
-                    prefix_len.min(30)
-                } else {
-                    prefix_len
-                },
-                dev,
-                label,
-                broadcast,
-                scope,
-                vmac: None,
+                    scope,
+                    vmac: None,
+                    options,
+                    no_track,
+                }
             },
         )
         .prop_map(move |address| match family {
@@ -54,6 +59,30 @@ pub(crate) fn address(family: Family) -> impl Strategy<Value = VirtualAddress> {
                 ..address
             },
         })
+        .prop_map(|mut address| {
+            // Who has a peer is in no network.
+            if address.options.peer.is_some() {
+                address.prefix_len = Family::of(address.addr).bits();
+                address.broadcast = None;
+            }
+            address
+        })
+}
+
+fn address_options(family: Family) -> impl Strategy<Value = AddressOptions> {
+    let peer = option::of(any::<u32>().prop_map(move |bits| of(family, bits)));
+    let lifetime = option::of(0..u32::MAX);
+    let is_ipv6 = family == Family::V6;
+    (peer, lifetime, any::<[bool; 4]>()).prop_map(
+        move |(peer, lifetime, [home, dad, mngtmpaddr, noprefixroute])| AddressOptions {
+            peer,
+            preferred_lft: lifetime.filter(|_| is_ipv6),
+            home: home && is_ipv6,
+            dad: dad && is_ipv6,
+            mngtmpaddr: mngtmpaddr && is_ipv6,
+            noprefixroute,
+        },
+    )
 }
 
 pub(crate) fn transport(family: Family) -> impl Strategy<Value = Transport> {

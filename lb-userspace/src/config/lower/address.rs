@@ -5,15 +5,11 @@ use std::net::IpAddr;
 use super::Lower;
 use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::tree::{Node, Word};
-use crate::model::{Broadcast, VirtualAddress};
+use crate::model::{AddressOptions, Broadcast, Family, VirtualAddress};
 
 impl Lower {
     /// One line; `None` when keepalived would skip it.
-    pub(super) fn address(
-        &mut self,
-        n: &Node,
-        unsupported: &mut Vec<Diagnostic>,
-    ) -> Option<VirtualAddress> {
+    pub(super) fn address(&mut self, n: &Node) -> Option<VirtualAddress> {
         let mut words = n.words.iter();
         let first = words.next()?;
         let Some((addr, mask)) = split(&first.text) else {
@@ -58,8 +54,12 @@ impl Lower {
             broadcast: None,
             scope: 0,
             vmac: None,
+            options: AddressOptions::default(),
+            no_track: false,
         };
         let mut brd_at = None;
+        let mut peer_at = None;
+        let mut lifetime = None;
         while let Some(w) = words.next() {
             let mut value = |l: &mut Self| {
                 let v = words.next();
@@ -127,26 +127,30 @@ impl Lower {
                 }
                 "peer" => {
                     let p = value(self)?;
-                    unsupported.push(
-                        Diagnostic::new(
-                            Code::Unsupported,
-                            Severity::Error,
-                            "`peer` of a virtual address is not supported yet",
-                        )
-                        .at(w.span.to(p.span), "a point-to-point address"),
-                    );
+                    peer_at = Some(p);
+                    v.options.peer = self.peer_of(p, addr);
                 }
                 "use_vmac" => Self::mark_vmac(true, &mut v),
                 "preferred_lft" => {
-                    value(self)?;
-                    self.no_effect(w);
+                    let t = value(self)?;
+                    lifetime = self.lifetime(w, t, addr).or(lifetime);
                 }
                 "track_group" => {
                     value(self)?;
                     self.no_effect(w);
                 }
-                "home" | "-nodad" | "mngtmpaddr" | "noprefixroute" | "autojoin" | "no_track" => {
-                    self.no_effect(w)
+                "home" => v.options.home = self.is_of_ipv6(w, addr),
+                "-nodad" => v.options.dad = self.is_of_ipv6(w, addr),
+                "mngtmpaddr" => v.options.mngtmpaddr = self.is_of_ipv6(w, addr),
+                "noprefixroute" => v.options.noprefixroute = true,
+                "no_track" => v.no_track = true,
+                "autojoin" => {
+                    let d = Diagnostic::new(
+                        Code::Conflict,
+                        self.replaced(),
+                        "`autojoin` is for multicast addresses",
+                    );
+                    self.push(d.at(w.span, "ignored; the kernel would refuse the address"));
                 }
                 other => {
                     let mut d = Diagnostic::new(
@@ -180,6 +184,20 @@ impl Lower {
             );
             v.broadcast = None;
         }
+        if let (Some(p), true) = (peer_at, v.options.peer.is_some() && mask.is_some()) {
+            let d = Diagnostic::new(
+                Code::Conflict,
+                self.replaced(),
+                "an address with a `peer` has no prefix",
+            );
+            self.push(d.at(
+                first.span.to(p.span),
+                format!("/{bits} is taken, as by keepalived"),
+            ));
+            v.prefix_len = bits;
+        }
+        let usual = AddressOptions::usual_lifetime(addr, v.prefix_len);
+        v.options.preferred_lft = lifetime.unwrap_or(usual);
         if addr.is_ipv6() && v.label.take().is_some() {
             self.push(
                 Diagnostic::new(
@@ -194,6 +212,48 @@ impl Lower {
             v.scope = 0;
         }
         Some(v)
+    }
+
+    /// `peer`: a host of the same family, without a prefix.
+    fn peer_of(&mut self, w: &Word, addr: IpAddr) -> Option<IpAddr> {
+        let same = |p: &IpAddr| p.is_ipv4() == addr.is_ipv4();
+        let peer = w.text.parse().ok().filter(same);
+        if peer.is_none() {
+            let family = Family::of(addr);
+            let want = format!("the {family} address of a peer, without a prefix");
+            self.invalid_word(w, &want, "ignored, as by keepalived");
+        }
+        peer
+    }
+
+    /// `preferred_lft`; the inner none: for ever.
+    fn lifetime(&mut self, w: &Word, value: &Word, addr: IpAddr) -> Option<Option<u32>> {
+        if !self.is_of_ipv6(w, addr) {
+            return None;
+        }
+        match value.text.parse() {
+            _ if value.text == "forever" => Some(None),
+            // The kernel's number for ever.
+            Ok(u32::MAX) => Some(None),
+            Ok(seconds) => Some(Some(seconds)),
+            Err(_) => {
+                self.invalid_word(value, "a number of seconds, or `forever`", "ignored");
+                None
+            }
+        }
+    }
+
+    /// Whether a word that is for IPv6 alone stands there.
+    fn is_of_ipv6(&mut self, w: &Word, addr: IpAddr) -> bool {
+        if addr.is_ipv4() {
+            let d = Diagnostic::new(
+                Code::Conflict,
+                self.replaced(),
+                format!("`{}` is for IPv6", w.text),
+            );
+            self.push(d.at(w.span, "ignored, as by keepalived"));
+        }
+        addr.is_ipv6()
     }
 
     fn no_effect(&mut self, w: &Word) {

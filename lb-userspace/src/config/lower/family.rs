@@ -41,7 +41,6 @@ impl Lower {
         name: &str,
         family: Family,
         walked: &Walked<'_>,
-        unsupported: &mut Vec<Diagnostic>,
     ) -> (Vec<VirtualAddress>, Vec<VirtualAddress>) {
         let mut addresses = Vec::new();
         let mut excluded = Vec::new();
@@ -52,7 +51,7 @@ impl Lower {
             for (_, n) in walked.acted.iter().filter(|(k, _)| *k == list) {
                 let mut seen: HashMap<IpAddr, Span> = HashMap::new();
                 for line in n.children() {
-                    let Some(a) = self.address(line, unsupported) else {
+                    let Some(a) = self.address(line) else {
                         continue;
                     };
                     if let Some(first) = seen.insert(a.addr, line.span()) {

@@ -71,8 +71,7 @@ impl Lower {
                 .map(|v| v as u8)
         });
         let family = family(&walked);
-        let (mut addresses, mut excluded) =
-            self.address_lists(node, name, family, &walked, &mut unsupported);
+        let (mut addresses, mut excluded) = self.address_lists(node, name, family, &walked);
         let version = self.version(&walked, defaults, family);
         let needs_address = strict || version == VrrpVersion::V3;
         if addresses.is_empty() && unsupported.is_empty() && !needs_address {

@@ -26,12 +26,11 @@ impl Lower {
         default_interface: Option<&str>,
     ) -> Statics {
         let mut statics = Statics::default();
-        let mut unsupported = Vec::new();
         for (name, n) in top {
             match *name {
                 "static_ipaddress" => {
                     for line in n.children() {
-                        let address = self.address(line, &mut unsupported);
+                        let address = self.address(line);
                         statics.addresses.extend(address.map(|a| {
                             VirtualAddress {
                                 dev: a
@@ -48,7 +47,6 @@ impl Lower {
                 _ => {}
             }
         }
-        self.leave_out("static_ipaddress", unsupported);
         statics
     }
 

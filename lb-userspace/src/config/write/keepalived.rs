@@ -9,8 +9,8 @@ use super::routing;
 use super::scripts::{self, Statement};
 use super::tracks;
 use super::{
-    Keyword, address, broadcast, granularity, groups, link_delay, method, peer, scope, seconds,
-    shared, timeouts,
+    Keyword, address, address_options, broadcast, granularity, groups, link_delay, method, peer,
+    scope, seconds, shared, timeouts,
 };
 use crate::model::{
     Auth, Check, CheckKind, ExtraGarp, Family, Global, Model, OldChecksum, Service, Timeouts,
@@ -373,8 +373,12 @@ fn addresses(w: &mut Writer, head: &str, list: &[VirtualAddress]) {
         if let Some(l) = &a.label {
             let _ = write!(line, " label {}", word(l.as_bytes()));
         }
-        if a.vmac.is_some() {
-            line.push_str(" use_vmac");
+        let (values, flags) = address_options(a);
+        for (name, value) in values {
+            let _ = write!(line, " {name} {value}");
+        }
+        for flag in flags {
+            let _ = write!(line, " {flag}");
         }
         w.line(&line);
     }

@@ -9,8 +9,8 @@ use super::routing;
 use super::scripts::{self, Statement};
 use super::tracks;
 use super::{
-    Keyword, address, broadcast, granularity, groups, link_delay, method, peer, scope, seconds,
-    shared,
+    Keyword, address, address_options, broadcast, granularity, groups, link_delay, method, peer,
+    scope, seconds, shared,
 };
 use crate::model::{
     Auth, Check, CheckKind, ExtraGarp, Family, Global, Model, OldChecksum, Service, Timeouts,
@@ -329,11 +329,6 @@ fn addresses(w: &mut String, name: &str, list: &[VirtualAddress]) {
     }
     let _ = writeln!(w, "{name} = [");
     for a in list {
-        let options = a.dev.is_some() || a.label.is_some() || a.broadcast.is_some();
-        if !options && a.scope == 0 && a.vmac.is_none() {
-            let _ = writeln!(w, "  {},", string(&address(a)));
-            continue;
-        }
         let mut fields = vec![format!("address = {}", string(&address(a)))];
         if let Some(d) = &a.dev {
             fields.push(format!("dev = {}", string(d)));
@@ -347,10 +342,15 @@ fn addresses(w: &mut String, name: &str, list: &[VirtualAddress]) {
         if a.scope != 0 {
             fields.push(format!("scope = {}", string(&scope(a.scope))));
         }
-        if a.vmac.is_some() {
-            fields.push("use_vmac = true".to_owned());
+        let (values, flags) = address_options(a);
+        for (name, value) in values {
+            fields.push(format!("{name} = {}", string(&value)));
         }
-        let _ = writeln!(w, "  {{ {} }},", fields.join(", "));
+        fields.extend(flags.iter().map(|flag| format!("{flag} = true")));
+        let _ = match fields.as_slice() {
+            [_] => writeln!(w, "  {},", string(&address(a))),
+            fields => writeln!(w, "  {{ {} }},", fields.join(", ")),
+        };
     }
     let _ = writeln!(w, "]");
 }

@@ -204,6 +204,7 @@ fn address_of(address: &VirtualAddress) -> Address {
         label: address.label.clone(),
         broadcast: address.broadcast,
         scope: address.scope,
+        options: address.options.clone(),
     }
 }
 

@@ -127,42 +127,43 @@ impl Control {
         self.undecoded
     }
 
-    /// Adds a virtual address with the label, broadcast and scope asked for, for IPv6 without duplicate
-    /// address detection, and deprecated when it is of no network (`/128`).
+    /// Adds a virtual address with the label, broadcast, scope and options asked for.
     ///
     /// # Errors
     /// When the kernel refuses for another reason than that the address is there.
     pub fn add_address(&mut self, index: u32, address: &Address) -> Result<Applied, NetlinkError> {
         let mut message = address_message(index, address.addr, address.prefix_len);
         message.header.scope = address.scope.into();
-        message
-            .attributes
-            .push(AddressAttribute::Address(address.addr));
-        if let IpAddr::V4(v4) = address.addr {
-            if let Some(broadcast) = address.broadcast {
-                let broadcast = broadcast_address(v4, address.prefix_len, broadcast);
-                message
-                    .attributes
-                    .push(AddressAttribute::Broadcast(broadcast));
+        let options = &address.options;
+        let mut flags = AddressFlags::empty();
+        flags.set(AddressFlags::Noprefixroute, options.noprefixroute);
+        let attributes = &mut message.attributes;
+        attributes.push(AddressAttribute::Address(
+            options.peer.unwrap_or(address.addr),
+        ));
+        match address.addr {
+            IpAddr::V4(v4) => {
+                if let Some(broadcast) = address.broadcast {
+                    let broadcast = broadcast_address(v4, address.prefix_len, broadcast);
+                    attributes.push(AddressAttribute::Broadcast(broadcast));
+                }
+                if let Some(label) = &address.label {
+                    attributes.push(AddressAttribute::Label(label.clone()));
+                }
             }
-            if let Some(label) = &address.label {
-                message
-                    .attributes
-                    .push(AddressAttribute::Label(label.clone()));
-            }
-        } else {
-            message
-                .attributes
-                .push(AddressAttribute::Flags(AddressFlags::Nodad));
-            if address.prefix_len == 128 {
-                // Preferred for 0 s: nothing of this host speaks from it, as by keepalived.
-                let mut lifetime = CacheInfo::default();
-                lifetime.ifa_valid = u32::MAX;
-                message
-                    .attributes
-                    .push(AddressAttribute::CacheInfo(lifetime));
+            IpAddr::V6(_) => {
+                flags.set(AddressFlags::Nodad, !options.dad);
+                flags.set(AddressFlags::Homeaddress, options.home);
+                flags.set(AddressFlags::Managetempaddr, options.mngtmpaddr);
+                if let Some(preferred) = options.preferred_lft {
+                    let mut lifetime = CacheInfo::default();
+                    lifetime.ifa_preferred = preferred;
+                    lifetime.ifa_valid = u32::MAX;
+                    attributes.push(AddressAttribute::CacheInfo(lifetime));
+                }
             }
         }
+        attributes.push(AddressAttribute::Flags(flags));
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
         match self.request(RouteNetlinkMessage::NewAddress(message), flags, |_| {}) {
             Ok(()) => Ok(Applied::Present),

@@ -39,6 +39,8 @@ fn vip(last: u8) -> VirtualAddress {
         broadcast: None,
         scope: 0,
         vmac: None,
+        options: crate::model::AddressOptions::default(),
+        no_track: false,
     }
 }
 

@@ -137,3 +137,51 @@ fn the_other_interfaces_are_heard_from_time_to_time() {
         assert_eq!(announced(&mut host, 30 * SECOND), Vec::<String>::new());
     }
 }
+
+#[test]
+fn without_an_address_that_is_not_tracked_an_instance_is_master() {
+    let mut config = v3(1000);
+    config.excluded = vec![VirtualAddress {
+        dev: Some("eth1".into()),
+        no_track: true,
+        ..vip(101)
+    }];
+    let mut host = Host::one(config.clone());
+    host.link("eth1", LinkState::Down);
+    host.refuse = false;
+    host.run(Duration::from_secs(4));
+    assert_eq!(host.state(), State::Master);
+    assert!(host.has(101));
+    // Nobody puts it back.
+    host.take();
+    for last in [101, 100] {
+        let addr = vip(last).addr;
+        let iface = if last == 101 { "eth1" } else { "eth0" };
+        host.present.remove(&(iface.to_owned(), addr, 32));
+        host.handle(Event::AddressRemoved {
+            iface,
+            addr,
+            prefix_len: 32,
+        });
+    }
+    assert!(!host.has(101) && host.has(100));
+    host.snapshot("eth1");
+    assert!(!host.has(101));
+    // With the word gone it is tracked as any other.
+    config.excluded[0].no_track = false;
+    host.reconfigure(&[config]);
+    assert_eq!(host.state(), State::Fault);
+}
+
+#[test]
+fn who_cannot_set_an_address_that_is_not_tracked_is_master_all_the_same() {
+    let mut config = v3(1000);
+    config.addresses = vec![VirtualAddress {
+        no_track: true,
+        ..vip(100)
+    }];
+    let mut host = Host::one(config);
+    host.refuse = true;
+    host.run(Duration::from_secs(4));
+    assert_eq!(host.state(), State::Master);
+}

@@ -207,3 +207,28 @@ fn a_stopping_host_takes_no_new_configuration() {
     host.run(Duration::from_secs(10));
     assert!(host.router.is_stopped());
 }
+
+#[test]
+fn an_address_that_is_wanted_in_another_form_is_set_anew() {
+    let config = v3(1000);
+    let mut host = master(&config);
+    let mut other = config.clone();
+    other.addresses[0].options.noprefixroute = true;
+    other.addresses.push(vip(101));
+    host.reconfigure(&[other]);
+    host.work();
+    let changes = host.take();
+    let told = |a: &Action| match a {
+        Action::AddAddress { address, .. } => Some((true, address.clone())),
+        Action::DelAddress { address, .. } => Some((false, address.clone())),
+        _ => None,
+    };
+    let told: Vec<(bool, Address)> = changes.iter().filter_map(told).collect();
+    let of = |last| told.iter().filter(move |(_, a)| a.addr == vip(last).addr);
+    let first: Vec<(bool, bool)> = of(100)
+        .map(|(add, a)| (*add, a.options.noprefixroute))
+        .collect();
+    assert_eq!(first, [(false, false), (true, true)]);
+    assert_eq!(of(101).map(|(add, _)| *add).collect::<Vec<_>>(), [true]);
+    assert!(host.has(100) && host.state() == State::Master);
+}

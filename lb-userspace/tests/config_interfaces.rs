@@ -186,3 +186,29 @@ fn words_behind_an_address() {
     }
     assert!(of("192.0.2.1/24 dev eth1 no_track").0.no_track);
 }
+
+#[test]
+fn one_number_serves_two_virtual_routers_whose_adverts_cannot_be_mixed_up() {
+    let of = |first: &str, second: &str| {
+        let instance = |name: &str, words: &str, last: u8| {
+            format!(
+                "vrrp_instance {name} {{\n  interface eth0\n  virtual_router_id 1\n  {words}\n  virtual_ipaddress {{\n    \
+                 192.0.2.{last}\n  }}\n}}\n"
+            )
+        };
+        load(&(instance("A", first, 1) + &instance("B", second, 2)))
+    };
+    let peer = |of: &str| format!("unicast_peer {{\n {of}\n }}");
+    let two = peer("192.0.2.12\n 192.0.2.13");
+    for (first, second, good) in [
+        ("", "", false),
+        ("", "mcast_dst_ip 224.0.0.20", true),
+        ("", &*two, true),
+        (&*peer("192.0.2.11"), &*two, true),
+        (&*peer("192.0.2.13"), &*two, false),
+        ("use_vmac", "mcast_dst_ip 224.0.0.20\n  use_vmac", false),
+    ] {
+        let l = of(first, second);
+        assert_eq!(l.count(Severity::Error) == 0, good, "{}", l.render(false));
+    }
+}

@@ -152,7 +152,8 @@ fn model() -> impl Strategy<Value = Model> {
                         o.name == i.name
                             || (o.interface == i.interface
                                 && o.virtual_router_id == i.virtual_router_id
-                                && o.family() == i.family())
+                                && o.family() == i.family()
+                                && o.transport.meets(&i.transport))
                             || o.vmac
                                 .as_ref()
                                 .zip(i.vmac.as_ref())

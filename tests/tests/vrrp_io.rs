@@ -10,7 +10,7 @@ use lb_tests::switch::{Host, Switch};
 use lb_userspace::io::arp::ArpSocket;
 use lb_userspace::io::netlink::{Change, Control, LinkTable, NeighbourState, Watch};
 use lb_userspace::io::vrrp::VrrpSockets;
-use lb_userspace::model::{Auth, Broadcast, Family, Transport, VrrpVersion};
+use lb_userspace::model::{AddressOptions, Auth, Broadcast, Family, Transport, VrrpVersion};
 use lb_userspace::vrrp::packet::{Advert, Envelope, View};
 use lb_userspace::vrrp::{Address, Applied, LinkState, Listen};
 
@@ -25,6 +25,7 @@ fn address() -> Address {
         label: None,
         broadcast: None,
         scope: 0,
+        options: AddressOptions::default(),
     }
 }
 

@@ -157,8 +157,16 @@ fn partner<'m>(of: &VrrpInstance, model: &'m Model) -> Option<&'m VrrpInstance> 
     let all: Vec<&VrrpInstance> = model.instances.iter().filter(same).collect();
     // One VRID may be in use on several links.
     let named = all.iter().find(|i| i.name == of.name);
-    let linked = all.iter().find(|i| i.interface == of.interface);
-    linked
+    // And on one link twice, by unicast.
+    let on_link = |i: &&&VrrpInstance| i.interface == of.interface;
+    let shares = |i: &&&VrrpInstance| {
+        let theirs = |a: &VirtualAddress| of.addresses.iter().any(|o| o.addr == a.addr);
+        i.addresses.iter().any(theirs)
+    };
+    named
+        .filter(on_link)
+        .or(all.iter().filter(on_link).find(shares))
+        .or(all.iter().find(on_link))
         .or(named)
         .or(match all.as_slice() {
             [one] => Some(one),

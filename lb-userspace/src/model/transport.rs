@@ -77,6 +77,27 @@ impl Transport {
             Transport::Unicast(unicast) => Some(unicast),
         }
     }
+
+    /// Whether an advert may be meant for both.
+    #[must_use]
+    pub fn meets(&self, other: &Transport) -> bool {
+        match (self, other) {
+            (Transport::Multicast(one), Transport::Multicast(other)) => one == other,
+            (Transport::Unicast(one), Transport::Unicast(other)) => {
+                one.peers.iter().any(|p| other.has_peer(p.addr))
+            }
+            (Transport::Multicast(_), Transport::Unicast(_))
+            | (Transport::Unicast(_), Transport::Multicast(_)) => false,
+        }
+    }
+}
+
+impl Unicast {
+    /// Whether `addr` is among the peers.
+    #[must_use]
+    pub fn has_peer(&self, addr: IpAddr) -> bool {
+        self.peers.iter().any(|p| p.addr == addr)
+    }
 }
 
 /// `unicast_peer` and what belongs to it.

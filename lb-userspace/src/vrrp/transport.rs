@@ -108,6 +108,15 @@ impl Instance {
         }
     }
 
+    /// Whether an advert goes the way that this instance's do: of several with one VRID it is the one
+    /// that is meant.
+    pub(super) fn is_meant(&self, from: IpAddr, to: IpAddr) -> bool {
+        match &self.config.transport {
+            Transport::Multicast(group) => to == *group,
+            Transport::Unicast(unicast) => !to.is_multicast() && unicast.has_peer(from),
+        }
+    }
+
     /// `unicast_fault_no_peer`.
     pub(super) fn without_peers(&self) -> Option<Reason> {
         let unicast = self.config.transport.unicast()?;

@@ -233,3 +233,19 @@ fn a_file_that_is_refused_is_not_compared() {
     assert!(compared.sides[1].model.is_none());
     assert!(compared.findings.is_empty());
 }
+
+#[test]
+fn of_two_with_one_number_each_is_compared_with_its_like() {
+    let side = |priority: u8, names: [&str; 2]| {
+        let one = |name: &str, peer: u8, vip: u8| {
+            format!(
+                "vrrp_instance {name} {{\n  interface eth0\n  virtual_router_id 7\n  priority {priority}\n  \
+                 unicast_peer {{\n    10.0.0.{peer}\n  }}\n  virtual_ipaddress {{\n    192.0.2.{vip}\n  }}\n}}\n"
+            )
+        };
+        one(names[0], 1, 1) + &one(names[1], 2, 2)
+    };
+    for names in [["A", "B"], ["C", "D"]] {
+        assert_eq!(findings(&side(150, ["A", "B"]), &side(100, names)), [""; 0]);
+    }
+}

@@ -10,7 +10,7 @@ use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::keywords::Block;
 use crate::config::source::Span;
 use crate::config::tree::Node;
-use crate::model::{Auth, Family, Model, VrrpInstance, VrrpVersion};
+use crate::model::{Auth, Family, Model, Transport, VrrpInstance, VrrpVersion};
 
 impl Lower {
     pub(super) fn instances(
@@ -19,14 +19,16 @@ impl Lower {
         defaults: &Defaults,
         model: &mut Model,
     ) {
-        let mut routers: HashMap<(String, u8, Family), Span> = HashMap::new();
+        let mut routers: HashMap<(String, u8, Family), Vec<(Transport, Span)>> = HashMap::new();
         let mut spans: BTreeMap<String, Span> = BTreeMap::new();
         for (name, n) in self.named(top, "vrrp_instance", true) {
             let Some(i) = self.instance(n, &name.text, defaults) else {
                 continue;
             };
             let key = (i.interface.clone(), i.virtual_router_id, i.family());
-            if let Some(first) = routers.get(&key) {
+            let same = routers.entry(key.clone()).or_default();
+            if let Some((_, first)) = same.iter().find(|(t, _)| t.meets(&i.transport)) {
+                let first = *first;
                 self.push(
                     Diagnostic::new(
                         Code::Duplicate,
@@ -37,12 +39,15 @@ impl Lower {
                         ),
                     )
                     .at(name.span, "this instance and")
-                    .also(*first, "this one would take each other's adverts")
-                    .help("give each virtual router of an interface a number of its own"),
+                    .also(first, "this one would take each other's adverts")
+                    .help(
+                        "give each virtual router of an interface a number of its own, or unicast \
+                         peers of its own",
+                    ),
                 );
                 continue;
             }
-            routers.insert(key, name.span);
+            same.push((i.transport.clone(), name.span));
             spans.insert(i.name.clone(), name.span);
             model.instances.push(i);
         }

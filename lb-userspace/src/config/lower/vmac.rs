@@ -149,7 +149,19 @@ impl Lower {
                 if vmac.name.is_empty() {
                     vmac.name = made(&prefixes.vmac, key.1, key.2);
                 }
-                owners.insert(key, (i.name.clone(), vmac.name.clone()));
+                let vrid = i.virtual_router_id;
+                let owner = (i.name.clone(), vmac.name.clone());
+                if let Some((first, _)) = owners.insert(key, owner) {
+                    let why = format!(
+                        "`use_vmac` would have the same MAC on the same interface as that of \
+                         `vrrp_instance {first}`"
+                    );
+                    doubled.push((
+                        i.name.clone(),
+                        why,
+                        format!("both are virtual router {vrid}"),
+                    ));
+                }
             }
         }
         for i in instances.iter_mut() {

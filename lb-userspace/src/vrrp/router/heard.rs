@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::event::Action;
 use super::super::instance::Instance;
-use super::super::packet::{Reject, View, family_of, source_of, vrid_of};
+use super::super::packet::{Reject, View, destination_of, family_of, source_of, vrid_of};
 use super::super::report::Report;
 use super::{Router, ctx};
 use crate::time::Time;
@@ -28,13 +28,17 @@ impl Router {
                 && Some(i.config.virtual_router_id) == vrid
                 && Some(i.config.family()) == family
         };
-        let found = self.instances.iter().position(|i| is_for(i) && !i.removed);
+        let (from, to) = (source_of(packet), destination_of(packet));
         // A removed instance still waits for its successor.
-        let found = found.or_else(|| self.instances.iter().position(is_for));
+        let rank = |i: &Instance| (!i.is_meant(from, to), i.removed);
+        let instances = self.instances.iter().enumerate();
+        let found = instances
+            .filter(|(_, i)| is_for(i))
+            .min_by_key(|(_, i)| rank(i))
+            .map(|(at, _)| at);
         let (at, view) = match (found, parsed) {
             (Some(at), Ok(view)) => (at, view),
             (Some(at), Err(reject)) => {
-                let from = source_of(packet);
                 self.instances[at].reject(reject, from, &mut ctx!(self, now));
                 return;
             }

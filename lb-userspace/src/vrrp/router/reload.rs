@@ -47,14 +47,21 @@ impl Router {
 
         let mut old = std::mem::take(&mut self.instances);
         for (config, tracks) in instances.iter().zip(all) {
-            let same = |i: &Instance| {
-                !i.removed
-                    && i.config.interface == config.interface
-                    && i.config.virtual_router_id == config.virtual_router_id
-                    && i.config.family() == config.family()
-            };
+            let named =
+                |i: &Instance, config: &VrrpInstance| is_same(i, config) && *i.name == *config.name;
+            // One that goes on under its name is nobody else's.
+            let renamed =
+                |i: &Instance| is_same(i, config) && !instances.iter().any(|c| named(i, c));
+            let at = old
+                .iter()
+                .position(|i| named(i, config))
+                .or_else(|| {
+                    let alike = |i: &Instance| i.config.transport == config.transport;
+                    old.iter().position(|i| renamed(i) && alike(i))
+                })
+                .or_else(|| old.iter().position(renamed));
             let priority = self.following.priority(config.priority, &tracks, &self.net);
-            let instance = match old.iter().position(same) {
+            let instance = match at {
                 Some(at) => {
                     let mut instance = old.remove(at);
                     instance.tracks = tracks;
@@ -148,4 +155,13 @@ impl Router {
             }
         }
     }
+}
+
+/// Whether a running instance is the virtual router of a configuration.
+fn is_same(instance: &Instance, config: &VrrpInstance) -> bool {
+    let running = &instance.config;
+    !instance.removed
+        && running.interface == config.interface
+        && running.virtual_router_id == config.virtual_router_id
+        && running.family() == config.family()
 }

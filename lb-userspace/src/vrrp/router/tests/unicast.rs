@@ -195,3 +195,49 @@ fn a_reload_moves_an_instance_from_multicast_to_unicast_and_to_another_group() {
         assert_eq!(host.router.advert_interfaces()["eth0"], listen);
     }
 }
+
+#[test]
+fn of_two_virtual_routers_with_one_number_each_hears_its_own_peers() {
+    let named = |name: &str, transport| VrrpInstance {
+        name: name.into(),
+        transport,
+        ..v3(1000)
+    };
+    let unicast = |peers: &[IpAddr]| Transport::Unicast(to(peers));
+    let all = [
+        named("near", unicast(&[LOWER_PEER, HIGHER_PEER])),
+        named("far", unicast(&[FAR])),
+        named("group", Transport::default()),
+    ];
+    let mut host = Host::of(&all, &[]);
+    let far = from(&host, &all[1], FAR, 64, Coverage::Destination);
+    host.hear_packet("eth0", &far);
+    let near = from(&host, &all[0], HIGHER_PEER, 255, Coverage::Destination);
+    host.hear_packet("eth0", &near);
+    host.hear_packet("eth0", &near);
+    for _ in 0..3 {
+        host.hear(&all[2], LOWER_PEER, 200);
+    }
+    let heard = |host: &Host| -> Vec<u64> {
+        let status = host.router.status();
+        status.iter().map(|s| s.adverts_received).collect()
+    };
+    assert_eq!(heard(&host), [2, 1, 3]);
+    // One that cannot be read is counted at who would have had it.
+    let mut broken = far.clone();
+    let last = broken.len() - 1;
+    broken[last] ^= 1;
+    host.hear_packet("eth0", &broken);
+    assert_eq!(host.status(1).rejected.get(Reject::Checksum), 1);
+    // A reload in another order, with one renamed and one gone.
+    let again = [
+        all[1].clone(),
+        VrrpInstance {
+            name: "other".into(),
+            ..all[2].clone()
+        },
+    ];
+    host.reconfigure(&again);
+    host.work();
+    assert_eq!(heard(&host), [1, 3]);
+}

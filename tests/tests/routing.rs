@@ -46,6 +46,7 @@ const ADDRESSES: [&str; 7] = [
     "2001:db8:97::5 peer 2001:db8:97::85 dev eth0",
 ];
 const PROMOTE: &str = "net/ipv4/conf/eth0/promote_secondaries";
+const IGMP: &str = "net/ipv4/igmp_link_local_mcast_reports";
 /// What the host itself has for packets for which it gets a virtual route.
 const OWN: [&str; 2] = [
     "198.51.104.0/24 via 10.77.0.23 metric 7",
@@ -70,6 +71,7 @@ fn conf(kinds: [Kind; 2]) -> Spec {
     conf.instance_lines = format!(
         "  promote_secondaries\n{VIRTUAL}  virtual_ipaddress_excluded {{\n{addresses}  }}\n"
     );
+    conf.global_lines = "  disable_local_igmp\n".to_owned();
     let mut spec = Spec::pair(&conf, kinds);
     for text in &mut spec.confs {
         *text = text.replacen("vrrp_instance", &format!("{STATIC}\nvrrp_instance"), 1);
@@ -82,6 +84,7 @@ fn lab(kinds: [Kind; 2]) -> Result<Lab> {
     for (i, director) in lab.directors.iter().enumerate() {
         director.host.ns.allow_ipv6("eth0")?;
         director.host.ns.sysctl(PROMOTE, "0")?;
+        director.host.ns.sysctl(IGMP, "1")?;
         for route in OWN {
             ip(&lab, i, &format!("route add {route}"))?;
         }
@@ -165,6 +168,13 @@ fn ways(lab: &Lab) -> Result<Vec<String>> {
         .collect()
 }
 
+/// What a daemon sets while it runs.
+fn settings(lab: &Lab) -> Result<Vec<String>> {
+    let ns = &lab.directors[0].host.ns;
+    let read = |path| Ok(ns.read_sysctl(path)?.trim().to_owned());
+    [PROMOTE, IGMP].into_iter().map(read).collect()
+}
+
 #[test]
 fn a_master_has_the_routes_and_rules_that_keepalived_gives_it() -> Result<()> {
     let mut seen = Vec::new();
@@ -174,14 +184,12 @@ fn a_master_has_the_routes_and_rules_that_keepalived_gives_it() -> Result<()> {
         seen.push(wait_count(&lab, 0, VIRTUALS + STATICS)?);
         // Before what the host has, or after it.
         assert_eq!(ways(&lab)?, ["10.77.0.21", "10.77.0.23"], "{kind:?}");
-        let ns = &lab.directors[0].host.ns;
-        assert_eq!(ns.read_sysctl(PROMOTE)?.trim(), "1", "{kind:?}");
+        assert_eq!(settings(&lab)?, ["1", "0"], "{kind:?}");
         lab.directors[0].terminate()?;
         lab.directors[0].wait_stopped(LIMIT)?;
         assert_eq!(found(&lab, 0)?, BTreeSet::new(), "{kind:?} leaves nothing");
         assert_eq!(ways(&lab)?, ["10.77.0.23"; 2], "{kind:?}");
-        let ns = &lab.directors[0].host.ns;
-        assert_eq!(ns.read_sysctl(PROMOTE)?.trim(), "0", "{kind:?}");
+        assert_eq!(settings(&lab)?, ["0", "1"], "{kind:?}");
         lab.finish()?;
     }
     assert_eq!(seen[0], seen[1]);
@@ -269,6 +277,11 @@ fn what_is_taken_away_comes_back_and_goes_with_the_role() -> Result<()> {
     lab.directors[0].terminate()?;
     lab.directors[0].wait_stopped(LIMIT)?;
     assert_eq!(found(&lab, 0)?, BTreeSet::new());
+    assert_eq!(
+        settings(&lab)?,
+        ["0", "1"],
+        "also of the one that was killed"
+    );
     assert_eq!(wait_count(&lab, 1, VIRTUALS + STATICS)?, all);
     // Back again: the one has them, the other has not.
     lab.directors[0].start()?;

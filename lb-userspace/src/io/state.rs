@@ -6,6 +6,7 @@
 //! because a master at 10 ms adverts writes it a hundred times a second.
 
 pub mod by_hand;
+mod changed;
 mod held;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::time::Time;
 
+pub use changed::Changed;
 pub use held::{Held, HeldFile};
 
 /// Bytes of one record: name (padded with zeros), nanoseconds of the last advert, MASTER or not, AH's
@@ -117,6 +119,20 @@ impl StateFile {
                 source,
             })
     }
+}
+
+/// Writes a file in one piece, whenever the daemon is killed; an empty one is not made.
+fn replace(path: &Path, text: &str) -> Result<(), StateError> {
+    if text.is_empty() && !path.exists() {
+        return Ok(());
+    }
+    let new = path.with_extension("new");
+    std::fs::write(&new, text)
+        .and_then(|()| std::fs::rename(&new, path))
+        .map_err(|source| StateError::Io {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 fn encode(name: &str, record: Record) -> [u8; RECORD] {

@@ -35,7 +35,7 @@ use crate::io::processes::Processes;
 use crate::io::script::{Ended, Runner, Scripts};
 use crate::io::service::{Environment, ServiceManager};
 use crate::io::speaker::{self, Heard, Speaker};
-use crate::io::state::{HeldFile, Record, StateFile, by_hand};
+use crate::io::state::{Changed, HeldFile, Record, StateFile, by_hand};
 use crate::io::trackfile::Files;
 use crate::model::Model;
 use crate::plan::{Dump, Refs};
@@ -113,10 +113,8 @@ pub(super) struct Daemon<'o> {
     pub(super) running: BTreeSet<String>,
     pub(super) vmacs: Vmacs,
     pub(super) routes: Routes,
-    /// Interfaces on which `promote_secondaries` was set, by index.
-    pub(super) promoting: BTreeSet<u32>,
-    /// Whether IGMP reports were turned off.
-    pub(super) no_igmp: bool,
+    /// What is set in the kernel while the daemon runs, or was by a killed predecessor.
+    pub(super) changed: Changed,
     pub(super) config: ConfigStatus,
     pub(super) started: Time,
     pub(super) stopped: bool,
@@ -379,8 +377,7 @@ impl<'o> Daemon<'o> {
             running: BTreeSet::new(),
             vmacs: Vmacs::new(),
             routes: Routes::default(),
-            promoting: BTreeSet::new(),
-            no_igmp: false,
+            changed: Changed::read(&options.state_dir),
             config: ConfigStatus::default(),
             started: begun,
             stopped: false,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::run::Daemon;
 use super::vmac::{IPV4, read, write};
 use crate::io::netlink::Setting;
+use crate::io::state::Changed;
 
 /// The kernel's word for [`Global::disable_local_igmp`](crate::model::Global::disable_local_igmp).
 const IGMP: [&str; 3] = ["/proc/sys/net", "ipv4", "igmp_link_local_mcast_reports"];
@@ -20,10 +21,20 @@ impl Daemon<'_> {
     /// Has the kernel send no reports for groups of the local network, or as before again.
     fn local_igmp(&mut self, off: bool) {
         let [family, iface, word] = IGMP;
-        if off && !self.no_igmp && read(family, iface, word) == Some(1) {
-            self.no_igmp = write(family, iface, word, "0");
-        } else if !off && std::mem::take(&mut self.no_igmp) {
+        if off && !self.changed.no_igmp && read(family, iface, word) == Some(1) {
+            self.note(|changed| changed.no_igmp = true);
+            write(family, iface, word, "0");
+        } else if !off && self.changed.no_igmp {
             write(family, iface, word, "1");
+            self.note(|changed| changed.no_igmp = false);
+        }
+    }
+
+    /// Notes what is about to be changed, or was set back.
+    fn note(&mut self, change: impl FnOnce(&mut Changed)) {
+        change(&mut self.changed);
+        if let Err(error) = self.changed.write(&self.options.state_dir) {
+            self.say_once(error.to_string());
         }
     }
 
@@ -36,6 +47,7 @@ impl Daemon<'_> {
         let links = names.iter().filter_map(|name| self.links.by_name(name));
         let wanted: BTreeSet<(u32, String)> = links.map(|l| (l.index, l.name.clone())).collect();
         let gone: Vec<u32> = self
+            .changed
             .promoting
             .iter()
             .filter(|index| !wanted.iter().any(|(wanted, _)| wanted == *index))
@@ -54,16 +66,14 @@ impl Daemon<'_> {
     /// Sets everything back, as the daemon ends.
     pub(super) fn set_back(&mut self) {
         self.local_igmp(false);
-        for index in std::mem::take(&mut self.promoting) {
+        for index in self.changed.promoting.clone() {
             self.set_promotion(index, false);
         }
     }
 
     fn set_promotion(&mut self, index: u32, on: bool) {
         if on {
-            self.promoting.insert(index);
-        } else {
-            self.promoting.remove(&index);
+            self.note(|changed| changed.promoting.extend([index]));
         }
         let setting = (Setting::PROMOTE_SECONDARIES, u32::from(on));
         // One that is off because its interface is gone needs nothing.
@@ -71,6 +81,9 @@ impl Daemon<'_> {
             && on
         {
             self.say_once(format!("promote_secondaries: {error}"));
+        }
+        if !on {
+            self.note(|changed| changed.promoting.retain(|i| *i != index));
         }
     }
 }

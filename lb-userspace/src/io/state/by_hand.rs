@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::StateError;
+use super::{StateError, replace};
 use crate::health::Kept;
 
 const NAME: &str = "by-hand";
@@ -20,16 +20,8 @@ pub fn read(dir: &Path) -> Vec<Kept> {
 /// # Errors
 /// When the file cannot be written.
 pub fn write(dir: &Path, kept: &[Kept]) -> Result<(), StateError> {
-    let path = dir.join(NAME);
     let text: String = kept.iter().map(|k| format!("{k}\n")).collect();
-    if text.is_empty() && !path.exists() {
-        return Ok(());
-    }
-    // In one piece, whenever the daemon is killed.
-    let new = path.with_extension("new");
-    std::fs::write(&new, text)
-        .and_then(|()| std::fs::rename(&new, &path))
-        .map_err(|source| StateError::Io { path, source })
+    replace(&dir.join(NAME), &text)
 }
 
 #[cfg(test)]

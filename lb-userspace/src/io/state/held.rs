@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::StateError;
+use super::{StateError, replace};
 
 /// An address on an interface.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,14 +69,7 @@ impl HeldFile {
             .iter()
             .map(|h| format!("{} {} {}\n", h.iface, h.addr, h.prefix_len))
             .collect();
-        // In one piece, whenever the daemon is killed.
-        let new = self.path.with_extension("new");
-        std::fs::write(&new, text)
-            .and_then(|()| std::fs::rename(&new, &self.path))
-            .map_err(|source| StateError::Io {
-                path: self.path.clone(),
-                source,
-            })
+        replace(&self.path, &text)
     }
 }
 

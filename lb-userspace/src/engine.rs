@@ -185,9 +185,11 @@ impl Engine {
     /// services has nothing to forward and may be MASTER without the program.
     #[must_use]
     pub fn forwarding(&self) -> vrrp::Forwarding {
-        match self.model.services.is_empty() {
-            true => vrrp::Forwarding::Everywhere,
-            false => self.attached.clone(),
+        use vrrp::Forwarding::{Everywhere, Loading, On};
+        match (&self.attached, self.model.services.is_empty()) {
+            (Loading, _) => Loading,
+            (Everywhere, _) | (On(_), true) => Everywhere,
+            (On(interfaces), false) => On(interfaces.clone()),
         }
     }
 
@@ -284,6 +286,7 @@ impl Engine {
                 self.tables = Tables::adopt(dump, now);
                 self.configure();
                 self.due = Due::All;
+                self.tell_again();
             }
             Event::Shutdown => {
                 if !self.stopping {
@@ -558,7 +561,7 @@ impl Engine {
     }
 
     /// Says for which of the addresses that are here nothing is accepted (`no_accept`).
-    fn tell_refused(&mut self) {
+    pub(super) fn tell_refused(&mut self) {
         let refused = desired::refused(&self.model, &self.addresses);
         if self.refused_addresses.as_ref() != Some(&refused) {
             self.actions.push_back(Action::RefuseFor(refused.clone()));

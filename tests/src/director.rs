@@ -346,7 +346,8 @@ impl Director {
         command.output().context("lbctl")
     }
 
-    /// Waits until the daemon, if one runs, takes part in the election: until then it is no backup.
+    /// Waits until the daemon, if one runs, takes part in the election and could be master: until then it
+    /// is no backup.
     ///
     /// # Errors
     /// When it does not within `limit`, with its log.
@@ -358,7 +359,7 @@ impl Director {
             Kind::Lbd => self.wait_status(&format!("lbd on {}", self.name()), limit, |status| {
                 let ready =
                     |v: &VrrpStatus| matches!(v.state, VrrpState::Backup | VrrpState::Master);
-                status.vrrp.iter().all(ready).then_some(())
+                (!status.data_plane.loading && status.vrrp.iter().all(ready)).then_some(())
             }),
             Kind::Keepalived => wait_for(&format!("keepalived on {}", self.name()), limit, || {
                 let log = self.log();

@@ -101,6 +101,8 @@ pub struct DataPlane {
     pub flows_used: u64,
     /// Whether the maps were taken over from an earlier process.
     pub adopted: bool,
+    /// The kernel still verifies the program; until it has, this host is nowhere MASTER.
+    pub loading: bool,
 }
 
 /// The program on one interface.

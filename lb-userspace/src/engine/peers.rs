@@ -36,6 +36,15 @@ impl Engine {
         }
     }
 
+    /// What the maps are told once: those that are observed may be fresh.
+    pub(super) fn tell_again(&mut self) {
+        if !self.peers.is_empty() {
+            self.actions.push_back(Action::Peers(self.peers.clone()));
+        }
+        (self.fellows, self.refused_addresses) = (None, None);
+        self.tell_refused();
+    }
+
     /// The real server that has a MAC.
     pub(super) fn server_of(&self, mac: [u8; 6]) -> Option<IpAddr> {
         let is_server = |addr: &IpAddr| !self.index.at(addr).is_empty();

@@ -19,6 +19,7 @@ use crate::vrrp::{self, Applied, LinkState, Policy, Report, Router, State};
 
 mod by_hand;
 mod large;
+mod loading;
 mod notices;
 mod paths;
 mod refused;
@@ -127,7 +128,7 @@ struct Host {
 }
 
 impl Host {
-    fn start(model: Arc<Model>, attached: bool) -> Self {
+    fn start(model: Arc<Model>, attached: impl Into<vrrp::Forwarding>) -> Self {
         let dump = Dump {
             hz: 250,
             ..Dump::default()
@@ -218,7 +219,9 @@ impl Host {
                 );
             }
             Action::Probe(probes) => self.probes.extend(probes),
-            Action::Follow(_) | Action::Peers(_) | Action::Fellows(_) => {}
+            Action::Follow(_) => {}
+            Action::Peers(_) => self.did.push("peers".into()),
+            Action::Fellows(_) => self.did.push("fellows".into()),
             Action::Health(t) => self.did.push(t.to_string()),
             Action::Keep(kept) => self.kept = kept,
             Action::RefuseFor(addresses) => self.refused = Some(addresses),

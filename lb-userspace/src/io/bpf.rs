@@ -37,7 +37,7 @@ pub use counters::Counts;
 pub use decap::Decap;
 pub use error::BpfError;
 pub use flows::{ConnCount, FlowEntry, FlowScanner, TemplateEntry};
-pub use host::{PinLock, mount_bpffs};
+pub use host::{PinLock, has_pins, mount_bpffs};
 pub use iface::XdpMode;
 pub use sweep::{Sweeper, Swept};
 pub use sys::{TestRun, test_run};
@@ -115,6 +115,12 @@ impl DataPlane {
         dp.read_peers()?;
         dp.sweep_ifaces()?;
         Ok(dp)
+    }
+
+    /// Whether [`open`](Self::open) would find maps to adopt, and not make new ones.
+    #[must_use]
+    pub fn can_adopt(config: &Config) -> bool {
+        host::hz().is_ok_and(|hz| object::adoptable(&config.pin, hz).is_ok())
     }
 
     /// Whether the maps of an earlier daemon were adopted.

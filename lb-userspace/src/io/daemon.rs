@@ -7,6 +7,7 @@ mod house;
 mod interfaces;
 mod load;
 mod perform;
+mod program;
 mod reload;
 mod report;
 mod routing;

@@ -138,6 +138,9 @@ impl Router {
         if members.is_empty() {
             return Err(format!("there is no VRRP instance or sync group {name}"));
         }
+        if command == Command::Takeover && self.forwarding.is_loading() {
+            return Err("the program is still being loaded".to_owned());
+        }
         let mut said = Vec::new();
         match command {
             Command::Release => {

@@ -215,6 +215,7 @@ impl Instance {
             preempt_at,
             wants_master: false,
             resigned: false,
+            awaits_program: None,
         });
     }
 
@@ -406,7 +407,7 @@ impl Instance {
         match &mut self.proto {
             Proto::Init | Proto::Fault | Proto::Stopped => Effect::None,
             Proto::Backup(backup) => {
-                if backup.down_at <= heard {
+                if backup.down_at <= heard && backup.awaits_program.is_none() {
                     Effect::WantsMaster
                 } else {
                     Effect::None
@@ -449,11 +450,26 @@ impl Instance {
         }
     }
 
+    /// A BACKUP that would be MASTER waits for the program.
+    pub(super) fn await_program(&mut self, reason: Reason) {
+        if let Proto::Backup(backup) = &mut self.proto {
+            backup.awaits_program = Some(reason);
+        }
+    }
+
+    /// Why it would be MASTER, if it has waited for the program.
+    pub(super) fn has_awaited_program(&mut self) -> Option<Reason> {
+        match &mut self.proto {
+            Proto::Backup(backup) => backup.awaits_program.take(),
+            Proto::Init | Proto::Fault | Proto::Master(_) | Proto::Stopped => None,
+        }
+    }
+
     /// Whether the sync group need not wait for this one.
     pub(super) fn agrees_to_master(&self) -> bool {
         match &self.proto {
             Proto::Master(_) => true,
-            Proto::Backup(backup) => backup.wants_master,
+            Proto::Backup(backup) => backup.wants_master || backup.awaits_program.is_some(),
             Proto::Init | Proto::Fault | Proto::Stopped => false,
         }
     }

@@ -9,6 +9,9 @@ pub enum Forwarding {
     Everywhere,
     /// On these interfaces. One that is made anew is not among them until it is told again.
     On(BTreeSet<String>),
+    /// Nowhere yet, but the program is on its way into the kernel: instances listen meanwhile, and who
+    /// would be MASTER is so once it is there.
+    Loading,
 }
 
 impl From<bool> for Forwarding {
@@ -26,13 +29,18 @@ impl Forwarding {
         match self {
             Forwarding::Everywhere => true,
             Forwarding::On(interfaces) => interfaces.contains(iface),
+            Forwarding::Loading => false,
         }
+    }
+
+    pub(super) const fn is_loading(&self) -> bool {
+        matches!(self, Forwarding::Loading)
     }
 
     /// The interface is gone, and the program with it.
     pub(super) fn forget(&mut self, iface: &str) {
         match self {
-            Forwarding::Everywhere => {}
+            Forwarding::Everywhere | Forwarding::Loading => {}
             Forwarding::On(interfaces) => {
                 interfaces.remove(iface);
             }

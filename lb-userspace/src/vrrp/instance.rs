@@ -59,6 +59,8 @@ pub(super) struct Backup {
     pub(super) wants_master: bool,
     /// The master said that it resigns.
     pub(super) resigned: bool,
+    /// It would be MASTER, for this reason, if the program were loaded.
+    pub(super) awaits_program: Option<Reason>,
 }
 
 /// MASTER.
@@ -320,7 +322,8 @@ impl Instance {
         if let Some(reason) = following.fault(&self.tracks, net) {
             return Some(reason);
         }
-        if !self.config.ingress().all(|iface| forwarding.has(iface)) {
+        let forwards = |iface: &str| forwarding.is_loading() || forwarding.has(iface);
+        if !self.config.ingress().all(forwards) {
             return Some(Reason::NotReady);
         }
         None
@@ -472,6 +475,7 @@ impl Instance {
     pub(super) fn deadline(&self) -> Option<Time> {
         let proto = match &self.proto {
             Proto::Init | Proto::Fault | Proto::Stopped => None,
+            Proto::Backup(backup) if backup.awaits_program.is_some() => None,
             Proto::Backup(backup) => Some(backup.down_at),
             Proto::Master(master) => Some(
                 master

@@ -57,7 +57,7 @@ pub struct Router {
     pub(super) net: Net,
     pub(super) pace: Pace,
     debounce: Debounce,
-    forwarding: Forwarding,
+    pub(super) forwarding: Forwarding,
     stopping: bool,
     next_id: u32,
     pub(super) actions: VecDeque<Action>,
@@ -237,6 +237,7 @@ impl Router {
             Event::Ready(forwarding) => {
                 self.forwarding.clone_from(forwarding);
                 self.evaluate(now);
+                self.end_waiting_for_program(now);
             }
             Event::Shutdown => {
                 self.stopping = true;

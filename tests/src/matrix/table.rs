@@ -76,7 +76,9 @@ impl Table {
                 );
                 judged.push(Judged { cell, what });
             };
-            if pairing == Pairing::KeepalivedKeepalived || row == Row::Start {
+            // The verifier needs longer for the program than such an election takes.
+            let loads = wire != Wire::V3Ipv6 && advert < Duration::from_secs(1);
+            if pairing == Pairing::KeepalivedKeepalived || (row == Row::Start && loads) {
                 continue;
             }
             if let Some(theirs) = theirs {
@@ -199,6 +201,24 @@ mod tests {
         let mixed = done(Pairing::KeepalivedOurs, Row::Stop, 12.0);
         let ours = done(Pairing::OursOurs, Row::Stop, 9.0);
         assert_eq!(judged(&[theirs, mixed, ours]), ["median 9 ms, not nothing"]);
+    }
+
+    #[test]
+    fn the_first_answer_is_compared_where_the_program_is_loaded_sooner_than_the_election_ends() {
+        for (wire, advert_ms, compared) in [
+            (Wire::V2Pass, 1000, true),
+            (Wire::V3Ipv4, 50, false),
+            (Wire::V3Ipv6, 50, true),
+        ] {
+            let mut all = [
+                done(Pairing::KeepalivedKeepalived, Row::Start, 3650.0),
+                done(Pairing::OursOurs, Row::Start, 4650.0),
+            ];
+            for done in &mut all {
+                (done.walk.wire, done.walk.advert_ms) = (wire, advert_ms);
+            }
+            assert_eq!(judged(&all).len(), usize::from(compared), "{wire:?}");
+        }
     }
 
     #[test]

@@ -157,6 +157,10 @@ fn config(status: &Status, color: Color, out: &mut String) {
 }
 
 fn data_plane(status: &Status, color: Color, out: &mut String) {
+    if status.data_plane.loading {
+        *out += &color.paint(Tone::Fair, "xdp: the program is being loaded");
+        out.push('\n');
+    }
     for i in &status.data_plane.interfaces {
         let _ = write!(out, "xdp on {}: ", i.name);
         *out += &match i.mode {

@@ -332,6 +332,7 @@ fn sample() -> Status {
             flow_slots: 2_097_152,
             flows_used: 524_288,
             adopted: true,
+            loading: false,
         },
         services: vec![
             ServiceStatus {

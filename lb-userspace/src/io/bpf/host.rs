@@ -96,6 +96,12 @@ impl PinLock {
     }
 }
 
+/// Whether anything is pinned there.
+#[must_use]
+pub fn has_pins(dir: &Path) -> bool {
+    std::fs::read_dir(dir).is_ok_and(|mut pins| pins.next().is_some())
+}
+
 /// Mounts bpffs at its usual place when `dir` is to lie there and nothing is there.
 ///
 /// # Errors

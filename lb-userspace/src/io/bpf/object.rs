@@ -159,7 +159,7 @@ pub(super) fn load(dir: &Path, flow_buckets: u32, hz: u32) -> Result<Object, Bpf
 }
 
 /// The parameters of the pinned maps, or why they cannot be adopted.
-fn adoptable(dir: &Path, hz: u32) -> Result<Params, String> {
+pub(super) fn adoptable(dir: &Path, hz: u32) -> Result<Params, String> {
     let mut buckets = 0;
     for shape in &SHAPES {
         let info = MapInfo::from_pin(dir.join(shape.name))

@@ -1,11 +1,11 @@
 //! A new configuration while the daemon runs: all of it or nothing.
 
-use super::run::{Daemon, open_plane, say_diagnostics};
-use super::sweep::Sweeping;
-use super::{interfaces, load};
+use super::run::{Daemon, say_diagnostics};
+use super::{interfaces, load, program};
 use crate::config::FileSource as _;
 use crate::control::protocol::{ReloadOutcome, ReloadReport};
 use crate::engine::{Event, diff};
+use crate::io::bpf::PinLock;
 use crate::io::clock::now;
 use crate::io::files::RealFiles;
 use crate::io::privileges;
@@ -107,14 +107,14 @@ impl Daemon<'_> {
     /// What a new configuration needs before it can be taken over: a data plane, when the old one
     /// had no services.
     fn prepare(&mut self, model: &Model) -> anyhow::Result<()> {
-        if !model.needs_program() || self.plane.is_some() {
+        if !model.needs_program() || self.plane.is_some() || self.loading {
             return Ok(());
         }
-        let (lock, plane) = open_plane(self.options)?;
-        let dump = plane.dump()?;
-        self.pins = Some(lock);
-        self.sweeping = Some(Sweeping::start(plane.sweeper())?);
-        let plane = self.plane.insert(plane);
+        let lock = PinLock::take(&self.options.pin)?;
+        let dump = self.take(program::open((lock, program::config(self.options)))?)?;
+        let Some(plane) = &mut self.plane else {
+            return Ok(());
+        };
         let wanted = interfaces::wanted(model, &self.options.iface, &mut self.control);
         let all = interfaces::attach(plane, &wanted, &mut self.said);
         let attached = interfaces::forwarding(plane, &wanted, &self.options.iface, all);

@@ -208,7 +208,10 @@ impl Daemon<'_> {
 
     fn data_plane(&self, connections: &BTreeMap<u16, (u64, u64)>) -> status::DataPlane {
         let Some(plane) = &self.plane else {
-            return status::DataPlane::default();
+            return status::DataPlane {
+                loading: self.loading,
+                ..status::DataPlane::default()
+            };
         };
         let interfaces = plane
             .attachments()
@@ -239,6 +242,7 @@ impl Daemon<'_> {
             flow_slots: plane.flow_slots(),
             flows_used: connections.values().map(|(a, i)| a + i).sum(),
             adopted: plane.adopted(),
+            loading: false,
         }
     }
 }

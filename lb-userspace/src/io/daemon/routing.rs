@@ -52,6 +52,9 @@ impl Daemon<'_> {
     /// Looks whether somebody took something away, and whether a predecessor left something.
     pub(super) fn look_after_routes(&mut self) {
         self.keep_routes();
+        if self.loading {
+            return;
+        }
         self.routes.looks += 1;
         let settles = self.routes.looks == SETTLED;
         let is_patched = self.routes.looks > SETTLED && std::mem::take(&mut self.routes.is_patched);

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::errands::{self, Signals};
+use super::program::{self, Loading};
 use super::routing::Routes;
 use super::sweep::Sweeping;
 use super::vmac::Vmacs;
@@ -40,7 +41,7 @@ use crate::io::trackfile::Files;
 use crate::model::Model;
 use crate::plan::{Dump, Refs};
 use crate::time::Time;
-use crate::vrrp::{LinkState, Order};
+use crate::vrrp::{Forwarding, LinkState, Order};
 
 /// Calls from the control socket that may wait.
 const CALLS: usize = 64;
@@ -117,6 +118,10 @@ pub(super) struct Daemon<'o> {
     pub(super) changed: Changed,
     pub(super) config: ConfigStatus,
     pub(super) started: Time,
+    /// The data plane is still to come.
+    pub(super) loading: bool,
+    /// Why it ends, when nobody asked it to.
+    pub(super) failed: Option<anyhow::Error>,
     pub(super) stopped: bool,
 }
 
@@ -197,7 +202,7 @@ async fn live(
     let mut held = HeldFile::open(&options.state_dir);
     let (speaker, seat, mut heard) = Speaker::new()?;
     let (bfd, mut sessions) = BfdThread::new(speaker.clone());
-    let mut daemon = Daemon::start(
+    let (mut daemon, mut loading) = Daemon::start(
         (options, log),
         Arc::clone(&model),
         read,
@@ -219,13 +224,9 @@ async fn live(
     let mut house = interval(HOUSEKEEPING);
     house.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut turns: u64 = 0;
-    tracing::info!(
-        "lbd {} runs, {}",
-        env!("CARGO_PKG_VERSION"),
-        options.config.display()
-    );
-
-    daemon.manager.ready();
+    if !daemon.loading {
+        daemon.say_ready();
+    }
     while !daemon.stopped {
         let wake = wake(daemon.next_deadline());
         tokio::select! {
@@ -240,6 +241,7 @@ async fn live(
                 // Without checks dead servers would be used for ever; a restart mends it.
                 None => anyhow::bail!("the thread of the health checks is gone"),
             },
+            loaded = program::loaded(&mut loading) => daemon.plane_loaded(loaded),
             Some(refs) = found_refs.recv() => daemon.engine.handle(Event::Refs(refs), now()),
             Some(call) = calls.recv() => daemon.call(call),
             Some(done) = ran.recv() => daemon.script_ended(done),
@@ -290,6 +292,9 @@ async fn live(
     let readers = daemon.notifier.close();
     drop(runner);
     drop(readers);
+    if let Some(error) = daemon.failed {
+        return Err(error);
+    }
     if daemon.plane.is_some() {
         tracing::info!("stopped; the program stays attached (lbd --unload takes it off)");
     } else {
@@ -312,21 +317,29 @@ impl<'o> Daemon<'o> {
         (refs, prober, speaker): (mpsc::Sender<Refs>, Prober, Speaker),
         (scripts, ended): (Scripts, mpsc::Sender<Ran>),
         (held, mut files, mut processes, bfd): (&mut HeldFile, Files, Processes, BfdThread),
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<(Self, Option<Loading>)> {
         let mut control = Control::open()?;
         let mut plane = None;
         let mut pins = None;
         let mut sweeping = None;
+        let mut loading = None;
         let mut dump = Dump {
             hz: 250,
             ..Dump::default()
         };
-        if model.needs_program() || options.pin.exists() {
-            let (lock, opened) = open_plane(options)?;
-            dump = opened.dump()?;
-            pins = Some(lock);
-            sweeping = Some(Sweeping::start(opened.sweeper())?);
-            plane = Some(opened);
+        let needs_program = model.needs_program();
+        if needs_program || bpf::has_pins(&options.pin) {
+            let lock = PinLock::take(&options.pin)?;
+            let config = program::config(options);
+            if DataPlane::can_adopt(&config) {
+                let (lock, opened) = program::open((lock, config))?;
+                dump = opened.dump()?;
+                pins = Some(lock);
+                sweeping = Some(Sweeping::start(opened.sweeper())?);
+                plane = Some(opened);
+            } else {
+                loading = Some(program::load((lock, config))?);
+            }
         }
         let links = LinkTable::new(control.links()?);
         // Before their services go: an address without its service answers with RST.
@@ -344,7 +357,10 @@ impl<'o> Daemon<'o> {
             dump: &dump,
             by_hand: &by_hand,
             own: addresses.iter().map(|a| a.addr).collect(),
-            attached: false.into(),
+            attached: match loading {
+                Some(_) if needs_program => Forwarding::Loading,
+                Some(_) | None => false.into(),
+            },
         };
         let begun = now();
         let engine = Engine::new(start, begun, &mut || RealFiles.random());
@@ -380,11 +396,20 @@ impl<'o> Daemon<'o> {
             changed: Changed::read(&options.state_dir),
             config: ConfigStatus::default(),
             started: begun,
+            loading: loading.is_some(),
+            failed: None,
             stopped: false,
         };
         daemon.configure_bfd();
         daemon.in_force(read);
-        Ok(daemon)
+        Ok((daemon, loading))
+    }
+
+    /// Everything is as it is to be.
+    pub(super) fn say_ready(&mut self) {
+        let (version, file) = (env!("CARGO_PKG_VERSION"), self.options.config.display());
+        tracing::info!("lbd {version} runs, {file}");
+        self.manager.ready();
     }
 
     /// Notes which configuration is in force.
@@ -554,26 +579,4 @@ impl<'o> Daemon<'o> {
         .flatten()
         .min()
     }
-}
-
-pub(super) fn open_plane(options: &Options) -> Result<(PinLock, DataPlane), bpf::BpfError> {
-    let lock = PinLock::take(&options.pin)?;
-    let config = bpf::Config {
-        pin: options.pin.clone(),
-        flow_buckets: bpf::buckets_for(options.flows),
-        ..bpf::Config::default()
-    };
-    let plane = DataPlane::open(&config)?;
-    if plane.adopted() {
-        tracing::info!("adopted the tables in {}", options.pin.display());
-        let places = plane.flow_slots();
-        if places != u64::from(config.flow_buckets) * lb_common::maps::FLOW_WAYS as u64 {
-            tracing::warn!(
-                "the flow table that is there has {places} places and keeps them: --flows {} holds \
-                 after lbd --unload, which ends all connections",
-                options.flows
-            );
-        }
-    }
-    Ok((lock, plane))
 }

@@ -49,8 +49,29 @@ impl Router {
     }
 
     fn try_master(&mut self, at: usize, now: Time) {
-        let (name, fellows) = self.fellows(at);
         let reason = self.instances[at].down_reason();
+        self.make_master(at, reason, now);
+    }
+
+    /// What waited for the program need wait no longer.
+    pub(super) fn end_waiting_for_program(&mut self, now: Time) {
+        if self.forwarding.is_loading() {
+            return;
+        }
+        for at in 0..self.instances.len() {
+            if let Some(reason) = self.instances[at].has_awaited_program() {
+                self.make_master(at, reason, now);
+            }
+        }
+    }
+
+    /// Once the program is there and its sync group agrees.
+    fn make_master(&mut self, at: usize, reason: Reason, now: Time) {
+        if self.forwarding.is_loading() {
+            self.instances[at].await_program(reason);
+            return;
+        }
+        let (name, fellows) = self.fellows(at);
         let Some(name) = name else {
             self.instances[at].become_master(reason, &mut ctx!(self, now));
             return;
@@ -180,6 +201,7 @@ impl Router {
     }
 
     fn start_one(&mut self, at: usize, resume: bool, now: Time) {
+        let loading = self.forwarding.is_loading();
         let instance = &mut self.instances[at];
         let mut ctx: Ctx<'_> = ctx!(self, now);
         instance.resume = None;
@@ -188,10 +210,15 @@ impl Router {
         if first {
             instance.keep_found_addresses(&ctx);
         }
-        if resume {
-            instance.become_master(Reason::Resumed, &mut ctx);
-        } else if instance.priority == 255 {
-            instance.become_master(Reason::Owner, &mut ctx);
+        let at_once = match (resume, instance.priority) {
+            (true, _) => Some(Reason::Resumed),
+            (false, 255) => Some(Reason::Owner),
+            (false, _) => None,
+        };
+        match at_once {
+            Some(reason) if loading => instance.await_program(reason),
+            Some(reason) => instance.become_master(reason, &mut ctx),
+            None => {}
         }
     }
 }

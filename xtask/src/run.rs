@@ -36,7 +36,6 @@ pub(crate) struct Args {
 /// Arguments that are handed on as they are.
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
-#[derive(Default)]
 pub(crate) struct PassThrough {
     /// Handed to the program as they are; --help shows its own
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -88,6 +87,16 @@ pub(crate) fn failover(args: &PassThrough) -> Result<()> {
 /// The task `matrix`.
 pub(crate) fn matrix(args: &PassThrough) -> Result<()> {
     lab_program(Profile::Release, "lab-matrix", &args.args, "matrix")
+}
+
+/// As [`matrix`], all of it; what an interrupted run has measured of these very programs is kept.
+pub(crate) fn rest_of_matrix() -> Result<()> {
+    lab_program(
+        Profile::Release,
+        "lab-matrix",
+        &["--resume".to_owned()],
+        "matrix",
+    )
 }
 
 fn lab_program(profile: Profile, name: &str, args: &[String], task: &str) -> Result<()> {

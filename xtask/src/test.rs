@@ -25,12 +25,11 @@ enum Part {
     Lint,
     /// What needs no root
     Unit,
-    /// What runs in network namespaces; needs root
+    /// What runs in network namespaces, then the whole measured matrix (about 40 minutes more; with
+    /// arguments for the test runner: the tests alone); needs root
     Lab,
 }
 
-/// With this variable set everything is measured that a proof wants: the whole matrix too.
-const LONG: &str = "LB_LONG";
 /// The package whose tests need root.
 const LAB: &str = "lb-tests";
 /// Compiled for the BPF target by lb-userspace's build script, not for this machine.
@@ -70,8 +69,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             // for the tests of their own package.)
             build::daemon(Profile::Dev)?;
             run_tests(nextest, &["--package", LAB], &args.rest, true)?;
-            if std::env::var_os(LONG).is_some() && args.rest.is_empty() {
-                run::matrix(&run::PassThrough::default())?;
+            if args.rest.is_empty() {
+                run::rest_of_matrix()?;
             }
         }
         // nextest runs the lab's tests one by one in the same run, see .config/nextest.toml.

@@ -1,15 +1,16 @@
 //! Every kind of advert, every pair, every event, every interval, beside keepalived's own pair.
 
 use std::fs::{self, OpenOptions};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum};
+use lb_tests::director::binary;
 use lb_tests::matrix::{self, Done, Pairing, Step, Table, Walk, Wire};
 
 #[derive(Parser)]
@@ -38,7 +39,8 @@ struct Arguments {
     /// Directory for what was measured: `walks.jsonl` and `table.md`.
     #[arg(long, default_value = "target/matrix")]
     out: PathBuf,
-    /// Go on where an earlier run with the same directory ended.
+    /// Go on where an earlier run of the same programs with the same directory ended; what failed is
+    /// done again.
     #[arg(long)]
     resume: bool,
 }
@@ -59,13 +61,19 @@ fn run() -> Result<()> {
     fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
     let path = args.out.join("walks.jsonl");
     let mut known = Vec::new();
-    if args.resume && path.exists() {
+    let (build, build_path) = (build()?, args.out.join("build"));
+    let same = fs::read_to_string(&build_path).is_ok_and(|earlier| earlier == build);
+    if args.resume && path.exists() && !same {
+        eprintln!("{} is of other programs: beginning anew", path.display());
+    }
+    if args.resume && path.exists() && same {
         for line in fs::read_to_string(&path)?.lines() {
             let done: Done = serde_json::from_str(line).context("walks.jsonl")?;
             known.push(done);
         }
         known.retain(|d| d.error.is_none());
     }
+    fs::write(&build_path, &build)?;
     let mut file = OpenOptions::new()
         .create(true)
         .write(true)
@@ -81,17 +89,31 @@ fn run() -> Result<()> {
         walks.retain(|w| !known.iter().any(|d| d.walk == *w));
     }
     let total: usize = groups.iter().map(|(walks, _)| walks.len()).sum();
-    eprintln!("{total} walks, {} known", known.len());
+    let mut left = Duration::ZERO;
+    for (walks, jobs) in &groups {
+        left += walks.iter().map(|w| share(w, *jobs)).sum::<Duration>();
+    }
+    eprintln!(
+        "{total} walks, about {}; {} known (without --resume all are done)",
+        minutes(left),
+        known.len()
+    );
     let mut table = Table::default();
     known.iter().for_each(|d| table.add(d));
-    let (state, count) = (Mutex::new((table, file)), AtomicUsize::new(0));
-    let each = |done: Done| {
-        let n = count.fetch_add(1, Ordering::Relaxed) + 1;
-        let how = done.error.as_deref().unwrap_or("as it should be");
-        eprintln!("[{n}/{total}] {}: {how} ({:.0} s)", done.walk, done.took);
-        let (table, file) = &mut *state
+    let state = Mutex::new((table, file, 0, left));
+    let each = |done: Done, jobs: usize| {
+        let (table, file, n, left) = &mut *state
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
+        *n += 1;
+        *left = left.saturating_sub(share(&done.walk, jobs));
+        let how = done.error.as_deref().unwrap_or("as it should be");
+        eprintln!(
+            "[{n}/{total}] {}: {how} ({:.0} s); about {} left",
+            done.walk,
+            done.took,
+            minutes(*left)
+        );
         table.add(&done);
         if let Ok(line) = serde_json::to_string(&done)
             && let Err(e) = writeln!(file, "{line}")
@@ -100,9 +122,9 @@ fn run() -> Result<()> {
         }
     };
     for (walks, jobs) in &groups {
-        matrix::all(walks, &steps, *jobs, each)?;
+        matrix::all(walks, &steps, *jobs, |done| each(done, *jobs))?;
     }
-    let (table, _) = state
+    let (table, ..) = state
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     let text = table.markdown();
@@ -119,6 +141,27 @@ fn run() -> Result<()> {
         judged.len()
     );
     Ok(())
+}
+
+/// The programs that are measured and the one that measures: what others measured is not gone on with.
+fn build() -> Result<String> {
+    let mut hasher = DefaultHasher::new();
+    for program in [binary("lbd")?, std::env::current_exe()?] {
+        fs::read(&program)
+            .with_context(|| program.display().to_string())?
+            .hash(&mut hasher);
+    }
+    Ok(format!("{:016x}", hasher.finish()))
+}
+
+/// About what a walk adds to the whole, on two cores.
+fn share(walk: &Walk, jobs: usize) -> Duration {
+    let jobs = u32::try_from(jobs).unwrap_or(u32::MAX).max(1);
+    (Duration::from_secs(10) + walk.advert() * 95) / jobs
+}
+
+fn minutes(time: Duration) -> String {
+    format!("{} min", time.as_secs().div_ceil(60))
 }
 
 fn or_all<T: ValueEnum + Copy>(asked: &[T]) -> Vec<T> {

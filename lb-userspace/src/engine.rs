@@ -547,19 +547,6 @@ impl Engine {
         self.tell_fellows();
     }
 
-    fn tell_fellows(&mut self) {
-        let view = View {
-            health: &self.health,
-            neighbours: &self.neighbours,
-            own: &self.own,
-        };
-        let fellows = desired::fellows(&self.model, &self.index, &self.tables, &view);
-        if self.fellows.as_ref() != Some(&fellows) {
-            self.actions.push_back(Action::Fellows(fellows.clone()));
-            self.fellows = Some(fellows);
-        }
-    }
-
     /// Says for which of the addresses that are here nothing is accepted (`no_accept`).
     pub(super) fn tell_refused(&mut self) {
         let refused = desired::refused(&self.model, &self.addresses);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::desired;
+use super::desired::{self, View};
 use super::{Action, Engine};
 use crate::model::is_virtual_mac;
 use crate::plan::Link;
@@ -33,6 +33,20 @@ impl Engine {
         self.peers.extend(macs);
         if self.peers.len() != before {
             self.actions.push_back(Action::Peers(self.peers.clone()));
+        }
+    }
+
+    /// Says which real servers may be directors that were never heard.
+    pub(super) fn tell_fellows(&mut self) {
+        let view = View {
+            health: &self.health,
+            neighbours: &self.neighbours,
+            own: &self.own,
+        };
+        let fellows = desired::fellows(&self.model, &self.index, &self.tables, &view);
+        if self.fellows.as_ref() != Some(&fellows) {
+            self.actions.push_back(Action::Fellows(fellows.clone()));
+            self.fellows = Some(fellows);
         }
     }
 

@@ -232,12 +232,12 @@ fn toml_is_known_by_its_first_table_too() {
 }
 
 #[test]
-fn a_typing_error_inside_a_block_without_effect_is_named() {
+fn a_typing_error_inside_a_block_is_named() {
     let l = load("track_group f {\n  group {\n    eth0\n  }\n  grup {\n  }\n}\n");
     assert_eq!(
         codes(&l),
         [
-            (Code::NoEffect, Severity::Warning),
+            (Code::UnknownName, Severity::Warning),
             (Code::UnknownKeyword, Severity::Warning)
         ]
     );

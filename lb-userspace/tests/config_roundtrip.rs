@@ -225,6 +225,7 @@ fn model() -> impl Strategy<Value = Model> {
                             processes: tracked_processes(&track_processes, &of_group, true),
                             bfds: tracked_bfds(&bfd_instances, &of_group, true),
                             services: tracked_services(&services, &of_group, true),
+                            statics: Vec::new(),
                         },
                         tracking_weight,
                         // Groups have fewer.

@@ -174,3 +174,51 @@ fn what_is_wrong_is_named_with_its_place() {
         );
     }
 }
+
+#[test]
+fn instances_follow_the_static_entries_of_a_group() {
+    let group = "track_group G1 {\n  group {\n    A\n  }\n}\n";
+    let m = model(&format!(
+        "{}{group}static_ipaddress {{\n  192.0.2.7/24 dev eth1 track_group G1\n}}\n\
+         static_routes {{\n  198.51.100.0/24 dev eth1 track_group G1\n  198.51.101.0/24 dev eth1\n}}\n\
+         static_rules {{\n  from 198.51.100.0/24 table 7 preference 9 track_group G1\n}}\n",
+        instance("", "")
+    ));
+    assert_eq!(m.instances[0].tracks.statics, ["G1"]);
+    let groups: Vec<Option<String>> = m
+        .statics
+        .routing()
+        .map(|r| r.group().map(str::to_owned))
+        .collect();
+    let g1 = || Some("G1".to_owned());
+    assert_eq!(groups, [g1(), g1(), None, g1()]);
+    for (text, words) in [
+        (
+            "static_routes {\n  198.51.100.0/24 dev eth1 track_group G2\n}\n",
+            "there is no `track_group G2`",
+        ),
+        (
+            "static_rules {\n  from 198.51.100.0/24 table 7 preference 9 no_track track_group G1\n}\n",
+            "`no_track` does not go together with `track_group`",
+        ),
+        (
+            "vrrp_instance B {\n  interface eth0\n  virtual_router_id 2\n  virtual_ipaddress {\n    192.0.2.2 track_group \
+             G1\n  }\n}\n",
+            "`track_group` is for static addresses, routes and rules",
+        ),
+        (
+            "track_group G3 {\n  group {\n    C\n  }\n}\n",
+            "there is no `vrrp_instance C`",
+        ),
+        (
+            "track_group \"a b\" {\n  group {\n    A\n  }\n}\n",
+            "a name of letters",
+        ),
+    ] {
+        let l = load(&format!("{}{group}{text}", instance("", "")));
+        assert!(l.render(false).contains(words), "{}", l.render(false));
+        let model = l.model.expect("a model");
+        assert!(model.statics.routing().all(|r| r.group().is_none()));
+        assert_eq!(model.instances[0].tracks.statics, ["G1"]);
+    }
+}

@@ -65,6 +65,18 @@ static_rules {
 }
 ";
 
+/// A route that cannot be set at first.
+const GROUP: &str = "
+track_group G {
+  group {
+    VI_1
+  }
+}
+static_routes {
+  198.51.111.0/24 via 10.98.0.2 dev eth0 track_group G
+}
+";
+
 fn conf(kinds: [Kind; 2]) -> Spec {
     let mut conf = PairConf::http(2, ADVERT);
     let addresses = ADDRESSES.map(|a| format!("    {a}\n")).concat();
@@ -291,32 +303,45 @@ fn what_is_taken_away_comes_back_and_goes_with_the_role() -> Result<()> {
 }
 
 #[test]
-fn without_the_interface_of_a_route_an_instance_is_in_fault() -> Result<()> {
+fn without_the_interface_of_a_route_or_a_static_route_an_instance_is_in_fault() -> Result<()> {
     for kind in [Kind::Lbd, Kind::Keepalived] {
         let mut conf = PairConf::http(3, Duration::from_millis(100));
         conf.services.clear();
         conf.instance_lines = "  virtual_routes {\n    198.51.100.0/24 dev side\n  }\n".to_owned();
-        let mut lab = Lab::new(&Spec::pair(&conf, [kind, Kind::Lbd]))?;
+        let mut spec = Spec::pair(&conf, [kind, Kind::Lbd]);
+        let grouped = kind == Kind::Lbd;
+        if grouped {
+            spec.confs[0] += GROUP;
+        }
+        let mut lab = Lab::new(&spec)?;
         for i in 0..2 {
             ip(&lab, i, "link add side type veth peer name other")?;
             ip(&lab, i, "link set other up")?;
             ip(&lab, i, "link set side up")?;
         }
         lab.start_directors()?;
-        let master = |i| {
-            let what = format!("{i} to have the route");
+        let routes = |want: [usize; 2]| {
+            let what = format!("{want:?} routes");
             let on = |i| Ok::<_, anyhow::Error>(found(&lab, i)?.len());
             wait_for(&what, LIMIT, || {
-                let both = on(i).and_then(|a| Ok((a, on(1 - i)?)));
-                both.map(|b| (b == (1, 0)).then_some(())).transpose()
+                let both = on(0).and_then(|a| Ok([a, on(1)?]));
+                both.map(|b| (b == want).then_some(())).transpose()
             })
             .with_context(|| lab.logs())?
         };
-        master(0)?;
+        if grouped {
+            // Until there is a way to the router of the static route.
+            routes([0, 1])?;
+            let log = lab.directors[0].log();
+            assert!(log.contains("tracked static group G"), "{log}");
+            ip(&lab, 0, "address add 10.98.0.1/24 dev eth0")?;
+        }
+        let fixed = usize::from(grouped);
+        routes([fixed + 1, 0])?;
         ip(&lab, 0, "link set side down")?;
-        master(1)?;
+        routes([fixed, 1])?;
         ip(&lab, 0, "link set side up")?;
-        master(0)?;
+        routes([fixed + 1, 0])?;
         lab.finish()?;
     }
     Ok(())

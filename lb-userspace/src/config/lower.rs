@@ -20,6 +20,7 @@ mod scripts;
 mod server;
 mod service;
 mod ssl;
+mod static_group;
 mod strict;
 mod suggest;
 mod track;
@@ -27,8 +28,8 @@ mod transport;
 mod values;
 mod vmac;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
 use super::diag::{Code, Diagnostic, Severity};
 use super::keywords::{self, Block, Body, Keyword, Status};
@@ -76,6 +77,8 @@ pub(crate) struct Lower {
     alerts: mail::Alerts,
     /// `check_dr_path` of `global_defs`.
     check_dr_path: bool,
+    /// `track_group`, while static entries are read, which alone can be in one.
+    static_groups: Option<BTreeSet<String>>,
 }
 
 /// The statements of a block that have an effect, under their present names, and what stands in the
@@ -100,6 +103,7 @@ pub(crate) fn lower(nodes: &[Node], rules: Rules) -> Lowered {
         trust: Trust::default(),
         alerts: mail::Alerts::default(),
         check_dr_path: false,
+        static_groups: None,
     };
     let model = l.top(nodes);
     Lowered {
@@ -131,6 +135,7 @@ impl Lower {
         self.instances(&walked.acted, &defaults, &mut model);
         self.sync_groups(&walked.acted, &mut model);
         self.ssl(&walked.acted);
+        self.static_groups(&walked.acted, &mut model);
         model.statics = self.statics(&walked.acted, defaults.interface.as_deref());
         self.services(&walked.acted, &mut model);
         self.tracked_services(&mut model);
@@ -163,11 +168,6 @@ impl Lower {
             };
             if !self.shape(n, keyword) {
                 continue;
-            }
-            if !matches!(keyword.status, Status::Acted | Status::Own)
-                && let (Body::Block(inner), Some(b)) = (keyword.body, &n.block)
-            {
-                self.inspect(&b.nodes, inner);
             }
             match keyword.status {
                 Status::Acted | Status::Own => walked.acted.push((keyword.name, n)),
@@ -212,25 +212,6 @@ impl Lower {
             }
         }
         walked
-    }
-
-    /// What is wrong inside a block that has no effect: keepalived, which may read the same file,
-    /// would stumble over it.
-    fn inspect(&mut self, nodes: &[Node], block: Block) {
-        for n in nodes {
-            let Some(word) = n.words.first() else {
-                continue;
-            };
-            let Some(keyword) = keywords::find(block, &word.text) else {
-                self.unknown(n, word, block);
-                continue;
-            };
-            if self.shape(n, keyword)
-                && let (Body::Block(inner), Some(b)) = (keyword.body, &n.block)
-            {
-                self.inspect(&b.nodes, inner);
-            }
-        }
     }
 
     fn unsupported(&self, n: &Node, keyword: &Keyword) -> Diagnostic {

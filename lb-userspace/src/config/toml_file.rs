@@ -346,7 +346,14 @@ impl Toml {
                         let (at, name) = (self.span(name.span()), name.get_ref().as_ref());
                         if !matches!(
                             name,
-                            "dev" | "label" | "brd" | "scope" | "peer" | "weight" | "preferred_lft"
+                            "dev"
+                                | "label"
+                                | "brd"
+                                | "scope"
+                                | "peer"
+                                | "weight"
+                                | "preferred_lft"
+                                | "track_group"
                         ) {
                             self.error(
                                 Code::TomlField,

@@ -11,12 +11,13 @@ mod tracks;
 pub use keepalived::to_keepalived;
 pub use toml::to_toml;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::{
-    AddressOptions, Broadcast, ForwardMethod, LinkDelay, Service, ServiceKey, Timeouts, Tunnel,
-    UnicastPeer, VirtualAddress,
+    AddressOptions, Broadcast, ForwardMethod, LinkDelay, Model, Service, ServiceKey, Timeouts,
+    Tunnel, UnicastPeer, VirtualAddress,
 };
 
 /// A keyword and its parameters.
@@ -121,6 +122,22 @@ fn granularity(prefix_len: u8, addr: IpAddr) -> Option<String> {
     }
 }
 
+/// `track_group`: each with its members.
+fn static_groups(model: &Model) -> BTreeMap<String, Vec<String>> {
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for i in &model.instances {
+        for name in &i.tracks.statics {
+            all.entry(name.clone()).or_default().push(i.name.clone());
+        }
+    }
+    for routing in model.statics.routing() {
+        if let Some(name) = routing.group() {
+            all.entry(name.to_owned()).or_default();
+        }
+    }
+    all
+}
+
 /// The words of an address that have a value, and those that have none.
 fn address_options(a: &VirtualAddress) -> (Vec<(&'static str, String)>, Vec<&'static str>) {
     let o = &a.options;
@@ -132,6 +149,9 @@ fn address_options(a: &VirtualAddress) -> (Vec<(&'static str, String)>, Vec<&'st
         let forever = || "forever".to_owned();
         let lifetime = o.preferred_lft.map_or_else(forever, |s| s.to_string());
         values.push(("preferred_lft", lifetime));
+    }
+    if let Some(group) = &a.track_group {
+        values.push(("track_group", group.clone()));
     }
     let flags = [
         ("home", o.home),

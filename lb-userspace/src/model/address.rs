@@ -33,6 +33,9 @@ pub struct VirtualAddress {
     /// `no_track`: not put back when somebody takes it away, and its interface may be down.
     #[serde(default)]
     pub no_track: bool,
+    /// `track_group` of a static one.
+    #[serde(default)]
+    pub track_group: Option<String>,
 }
 
 /// What the kernel is told of an address that few need.

@@ -92,6 +92,9 @@ pub struct Route {
     pub append: bool,
     /// `no_track`: not set again when somebody takes it away, and its interface may be down.
     pub no_track: bool,
+    /// `track_group` of a static one.
+    #[serde(default)]
+    pub track_group: Option<String>,
 }
 
 /// One line of `virtual_rules` or `static_rules`.
@@ -122,6 +125,9 @@ pub struct Rule {
     pub tos: u8,
     /// `no_track`: as in [`Route`].
     pub no_track: bool,
+    /// `track_group` of a static one.
+    #[serde(default)]
+    pub track_group: Option<String>,
 }
 
 impl Route {
@@ -164,6 +170,16 @@ pub enum Routing {
 }
 
 impl Routing {
+    /// `track_group`.
+    #[must_use]
+    pub fn group(&self) -> Option<&str> {
+        match self {
+            Routing::Address(address) => address.track_group.as_deref(),
+            Routing::Route(route) => route.track_group.as_deref(),
+            Routing::Rule(rule) => rule.track_group.as_deref(),
+        }
+    }
+
     /// Whether it is set again when somebody takes it away.
     #[must_use]
     pub const fn is_kept(&self) -> bool {

@@ -128,6 +128,9 @@ pub struct Tracks {
     pub bfds: Vec<Track>,
     /// lbd's own `track_service`.
     pub services: Vec<ServiceTrack>,
+    /// `track_group` of which an instance is a member: FAULT while a static address, route or rule of
+    /// it cannot be set. None of a sync group.
+    pub statics: Vec<String>,
 }
 
 impl Tracks {
@@ -141,6 +144,7 @@ impl Tracks {
             processes: [&*self.processes, &group.processes].concat(),
             bfds: [&*self.bfds, &group.bfds].concat(),
             services: [&*self.services, &group.services].concat(),
+            statics: self.statics.clone(),
         }
     }
 }

@@ -92,7 +92,7 @@ pub enum Event<'a> {
     },
     /// Something else that instances follow is good or not, as [`Event::FileRead`].
     Followed {
-        /// Its kind: [`Followed::Process`], [`Followed::Bfd`] or [`Followed::Service`].
+        /// Its kind: any but [`Followed::Interface`] and [`Followed::File`].
         what: Followed,
         /// Its name.
         name: &'a str,
@@ -129,6 +129,8 @@ pub enum Followed {
     Bfd,
     /// `track_service`.
     Service,
+    /// `track_group`: static addresses, routes and rules.
+    Statics,
 }
 
 impl Followed {
@@ -141,6 +143,7 @@ impl Followed {
             Followed::Process => "process",
             Followed::Bfd => "BFD session",
             Followed::Service => "service",
+            Followed::Statics => "static group",
         }
     }
 }

@@ -96,7 +96,9 @@ impl Following {
             .flat_map(|t| &t.services)
             .map(|t| t.key.to_string())
             .collect();
+        let statics: BTreeSet<&String> = tracks.iter().flat_map(|t| &t.statics).collect();
         self.others.retain(|(what, name), _| match what {
+            Followed::Statics => statics.contains(name),
             Followed::Service => services.contains(name),
             Followed::Process => processes.contains(name.as_str()),
             Followed::Bfd => bfds.contains(name.as_str()),
@@ -153,6 +155,10 @@ impl Following {
         let process = move |t| named(t, Followed::Process);
         let bfd = move |t| named(t, Followed::Bfd);
         let service = |t: &'t ServiceTrack| (self.service(t), Followed::Service, t.key.to_string());
+        let statics = move |name: &'t String| {
+            let now = self.other(Followed::Statics, name.clone());
+            (standing(now, 0, false), Followed::Statics, name.clone())
+        };
         let interfaces = tracks.interfaces.iter().filter(|t| !must_be_up(t));
         interfaces
             .map(interface)
@@ -160,6 +166,7 @@ impl Following {
             .chain(tracks.processes.iter().map(process))
             .chain(tracks.bfds.iter().map(bfd))
             .chain(tracks.services.iter().map(service))
+            .chain(tracks.statics.iter().map(statics))
     }
 
     /// Of a script.

@@ -73,6 +73,7 @@ pub(crate) fn route() -> impl Strategy<Value = Route> {
                     advmss,
                     append,
                     no_track,
+                    track_group: None,
                 }
             })
     })
@@ -104,6 +105,7 @@ pub(crate) fn rule() -> impl Strategy<Value = Rule> {
                 mark,
                 tos,
                 no_track,
+                track_group: None,
             }
         })
     })

@@ -46,6 +46,7 @@ pub(crate) fn address(family: Family) -> impl Strategy<Value = VirtualAddress> {
                     vmac: None,
                     options,
                     no_track,
+                    track_group: None,
                 }
             },
         )

@@ -80,8 +80,8 @@ pub(super) const TOP: &[Keyword] = &[
         "track_group",
         "NAME",
         Of(Block::TrackGroup),
-        NoEffect,
-        "instances that are in fault without a static address or route; here that is put back within a second, and they do not follow it",
+        Acted,
+        "instances that are in FAULT while a static address, route or rule cannot be set",
     ),
     b(
         "garp_group",
@@ -187,7 +187,7 @@ pub(super) const TRACK_GROUP: &[Keyword] = &[b(
     "group",
     "",
     Lines,
-    NoEffect,
+    Acted,
     "the instances of the group, one a line",
 )];
 

@@ -56,6 +56,7 @@ impl Lower {
             vmac: None,
             options: AddressOptions::default(),
             no_track: false,
+            track_group: None,
         };
         let mut brd_at = None;
         let mut peer_at = None;
@@ -136,8 +137,8 @@ impl Lower {
                     lifetime = self.lifetime(w, t, addr).or(lifetime);
                 }
                 "track_group" => {
-                    value(self)?;
-                    self.no_effect(w);
+                    let name = value(self)?;
+                    v.track_group = self.group_of(w, name);
                 }
                 "home" => v.options.home = self.is_of_ipv6(w, addr),
                 "-nodad" => v.options.dad = self.is_of_ipv6(w, addr),
@@ -196,6 +197,7 @@ impl Lower {
             ));
             v.prefix_len = bits;
         }
+        self.in_group(v.no_track, &mut v.track_group, n.whole());
         let usual = AddressOptions::usual_lifetime(addr, v.prefix_len);
         v.options.preferred_lft = lifetime.unwrap_or(usual);
         if addr.is_ipv6() && v.label.take().is_some() {
@@ -254,17 +256,6 @@ impl Lower {
             self.push(d.at(w.span, "ignored, as by keepalived"));
         }
         addr.is_ipv6()
-    }
-
-    fn no_effect(&mut self, w: &Word) {
-        self.push(
-            Diagnostic::new(
-                Code::NoEffect,
-                Severity::Warning,
-                format!("`{}` of a virtual address has no effect here yet", w.text),
-            )
-            .at(w.span, "ignored"),
-        );
     }
 
     fn too_long(&mut self, w: &Word, what: &str, max: usize) {

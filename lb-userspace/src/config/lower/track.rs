@@ -161,6 +161,8 @@ impl Lower {
             processes: self.track_lines(walked, "track_process", None),
             bfds: self.track_lines(walked, "track_bfd", None),
             services: self.track_services(walked),
+            // Of `track_group`, which names the instances.
+            statics: Vec::new(),
         }
     }
 
@@ -357,6 +359,8 @@ impl Lower {
             processes,
             bfds,
             services,
+            // They have none.
+            statics: _,
         } = tracks;
         for list in [interfaces, scripts, files, processes, bfds] {
             list.retain(|t| {

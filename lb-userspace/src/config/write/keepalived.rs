@@ -10,7 +10,7 @@ use super::scripts::{self, Statement};
 use super::tracks;
 use super::{
     Keyword, address, address_options, broadcast, granularity, groups, link_delay, method, peer,
-    scope, seconds, shared, timeouts,
+    scope, seconds, shared, static_groups, timeouts,
 };
 use crate::model::{
     Auth, Check, CheckKind, ExtraGarp, Family, Global, Model, OldChecksum, Service, Timeouts,
@@ -131,6 +131,15 @@ pub fn to_keepalived(model: &Model) -> String {
     if !tls.is_empty() {
         w.open("SSL");
         w.lines(tls);
+        w.close();
+    }
+    for (name, members) in static_groups(model) {
+        w.open(&format!("track_group {}", word(name.as_bytes())));
+        w.open("group");
+        for m in members {
+            w.line(&word(m.as_bytes()));
+        }
+        w.close();
         w.close();
     }
     addresses(&mut w, "static_ipaddress", &model.statics.addresses);

@@ -40,6 +40,9 @@ pub(super) fn route(r: &Route) -> String {
     if r.no_track {
         line += " no_track";
     }
+    if let Some(group) = &r.track_group {
+        line += &format!(" track_group {group}");
+    }
     for hop in &r.hops {
         if r.hops.len() > 1 {
             line += " nexthop";
@@ -80,6 +83,9 @@ pub(super) fn rule(r: &Rule) -> String {
     };
     if r.no_track {
         line += " no_track";
+    }
+    if let Some(group) = &r.track_group {
+        line += &format!(" track_group {group}");
     }
     line
 }

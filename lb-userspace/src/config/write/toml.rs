@@ -10,7 +10,7 @@ use super::scripts::{self, Statement};
 use super::tracks;
 use super::{
     Keyword, address, address_options, broadcast, granularity, groups, link_delay, method, peer,
-    scope, seconds, shared,
+    scope, seconds, shared, static_groups,
 };
 use crate::model::{
     Auth, Check, CheckKind, ExtraGarp, Family, Global, Model, OldChecksum, Service, Timeouts,
@@ -105,6 +105,11 @@ pub fn to_toml(model: &Model) -> String {
     }
     for i in &model.instances {
         instance(&mut w, i, g);
+    }
+    for (name, members) in static_groups(model) {
+        head(&mut w, "[[track_group]]");
+        key(&mut w, "name", &string(&name));
+        key(&mut w, "group", &strings(&members));
     }
     let tls = ssl(&model.services);
     if !tls.is_empty() {

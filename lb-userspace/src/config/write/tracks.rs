@@ -45,6 +45,8 @@ pub(super) fn blocks(tracks: &Tracks) -> Vec<(&'static str, Vec<Line>)> {
         processes,
         bfds,
         services,
+        // Blocks of their own.
+        statics: _,
     } = tracks;
     let all = [
         (

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::run::Daemon;
 use crate::io::netlink::{NetlinkError, Set};
-use crate::model::{Route, Routing, Rule, VirtualAddress};
-use crate::vrrp::Address;
+use crate::model::{Model, Route, Routing, Rule, VirtualAddress};
+use crate::vrrp::{Address, Followed, Order};
 
 /// How many looks at the host's network pass before what a predecessor left is removed: whose addresses
 /// were left is known by then.
@@ -23,6 +23,8 @@ pub(super) struct Routes {
     looks: u64,
     /// What was missing came: where it had been in part, the kernel may have it twice.
     is_patched: bool,
+    /// Groups of static routing that instances follow, and whether all of each was set.
+    told: BTreeMap<String, bool>,
 }
 
 impl Daemon<'_> {
@@ -47,6 +49,26 @@ impl Daemon<'_> {
         let own = self.routes.holders.values().flatten().cloned();
         let wanted = model.statics.routing().chain(own).collect();
         self.bring(wanted);
+        self.tell_groups(&model);
+    }
+
+    /// Says to VRRP which groups of static routing are whole (`track_group`).
+    fn tell_groups(&mut self, model: &Model) {
+        let followed = model.instances.iter().flat_map(|i| &i.tracks.statics);
+        let mut whole: BTreeMap<String, bool> = followed.map(|n| (n.clone(), true)).collect();
+        for (routing, failed) in &self.routes.set {
+            let group = routing.group().and_then(|name| whole.get_mut(name));
+            if let Some(good) = group {
+                *good &= failed.is_none();
+            }
+        }
+        for (name, good) in &whole {
+            if self.routes.told.get(name) != Some(good) {
+                let (what, name, good) = (Followed::Statics, name.clone(), *good);
+                self.order(Order::Followed { what, name, good });
+            }
+        }
+        self.routes.told = whole;
     }
 
     /// Looks whether somebody took something away, and whether a predecessor left something.

@@ -41,6 +41,7 @@ fn vip(last: u8) -> VirtualAddress {
         vmac: None,
         options: crate::model::AddressOptions::default(),
         no_track: false,
+        track_group: None,
     }
 }
 

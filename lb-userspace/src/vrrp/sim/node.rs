@@ -95,6 +95,7 @@ pub(super) fn instance(
             vmac: None,
             options: crate::model::AddressOptions::default(),
             no_track: false,
+            track_group: None,
         }],
         excluded: Vec::new(),
         garp_master_delay: Duration::from_secs(5),

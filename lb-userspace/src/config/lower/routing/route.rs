@@ -35,6 +35,7 @@ impl Lower {
             advmss: None,
             append: false,
             no_track: false,
+            track_group: None,
         };
         let mut is_ipv6 = false;
         while let Some(w) = words.rest.next() {
@@ -117,9 +118,13 @@ impl Lower {
                 "mtu" => route.mtu = Some(self.count(w, &mut words, 1, u32::MAX)?),
                 "advmss" => route.advmss = Some(self.count(w, &mut words, 1, u32::MAX)?),
                 "no_track" => route.no_track = true,
-                "track_group" | "protocol" | "hoplimit" | "rtt" | "rttvar" | "reordering"
-                | "window" | "cwnd" | "ssthresh" | "realms" | "rto_min" | "initcwnd"
-                | "initrwnd" | "quickack" | "congctl" | "pref" | "features" | "expires" => {
+                "track_group" => {
+                    let name = self.value(w, &mut words)?;
+                    route.track_group = self.group_of(w, name);
+                }
+                "protocol" | "hoplimit" | "rtt" | "rttvar" | "reordering" | "window" | "cwnd"
+                | "ssthresh" | "realms" | "rto_min" | "initcwnd" | "initrwnd" | "quickack"
+                | "congctl" | "pref" | "features" | "expires" => {
                     let v = self.value(w, &mut words)?;
                     if v.text == "lock" {
                         self.value(w, &mut words)?;
@@ -183,6 +188,7 @@ impl Lower {
         if route.fate == Fate::Forward {
             route.hops = hops;
         }
+        self.in_group(route.no_track, &mut route.track_group, line.whole());
         Some(route)
     }
 }

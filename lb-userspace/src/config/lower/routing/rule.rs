@@ -27,6 +27,7 @@ impl Lower {
             mark: None,
             tos: 0,
             no_track: false,
+            track_group: None,
         };
         let mut placed = false;
         while let Some(w) = words.rest.next() {
@@ -63,7 +64,11 @@ impl Lower {
                 }
                 "tos" | "dsfield" => rule.tos = self.tos(w, &mut words)?,
                 "no_track" => rule.no_track = true,
-                "track_group" | "protocol" => {
+                "track_group" => {
+                    let name = self.value(w, &mut words)?;
+                    rule.track_group = self.group_of(w, name);
+                }
+                "protocol" => {
                     self.value(w, &mut words)?;
                     self.no_effect_of(w, "rule");
                 }
@@ -82,6 +87,7 @@ impl Lower {
                 }
             }
         }
+        self.in_group(rule.no_track, &mut rule.track_group, line.whole());
         let ends = [rule.from, rule.to];
         rule.is_ipv6 |= ends.iter().flatten().any(|p| p.addr.is_ipv6());
         let mixed = ends

@@ -223,6 +223,7 @@ mod tests {
             advmss: None,
             append: false,
             no_track: false,
+            track_group: None,
         }
     }
 

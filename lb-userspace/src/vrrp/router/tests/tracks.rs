@@ -307,3 +307,24 @@ fn a_bfd_session_counts_by_its_weight_and_is_forgotten_when_nobody_follows_it() 
     host.work();
     assert_ne!(state(&host), State::Fault, "it waits to be told");
 }
+
+#[test]
+fn without_its_static_routing_an_instance_is_in_fault() {
+    let tell = |host: &mut Host, good| {
+        let (what, name) = (Followed::Statics, "G");
+        host.router
+            .handle(Event::Followed { what, name, good }, host.now);
+        host.work();
+    };
+    let mut host = following(Tracks {
+        statics: vec!["G".to_owned()],
+        ..Tracks::default()
+    });
+    assert_eq!(state(&host), State::Init);
+    tell(&mut host, true);
+    assert_eq!(state(&host), State::Backup);
+    tell(&mut host, false);
+    assert_eq!(state(&host), State::Fault);
+    let reason = host.status(0).reason.to_string();
+    assert_eq!(reason, "tracked static group G");
+}

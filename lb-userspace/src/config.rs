@@ -16,6 +16,7 @@ mod reader;
 mod source;
 mod toml_file;
 mod tree;
+mod unfit;
 mod write;
 
 use std::collections::BTreeMap;
@@ -25,9 +26,10 @@ pub use diag::{
     Code, Diagnostic, JsonDiagnostic, JsonPlace, JsonRelated, Label, Severity, render, to_json,
 };
 pub use source::{Position, Source, SourceId, Sources, Span};
+pub(crate) use write::words;
 pub use write::{to_keepalived, to_toml};
 
-use crate::model::Model;
+use crate::model::{Model, Script, Trust};
 
 /// What a word that is no keyword was perhaps meant to be, for people.
 #[must_use]
@@ -60,6 +62,21 @@ pub trait FileSource {
 
     /// A uniform 64-bit number, for `${_RANDOM}`.
     fn random(&self) -> u64;
+
+    /// What is wrong with a script on this host; `security` is `enable_script_security`.
+    fn unfit(&self, script: &Script, security: bool) -> Option<Unfit>;
+
+    /// Why the files of checks by TLS cannot be used on this host, for people.
+    fn unfit_tls(&self, trust: &Trust) -> Option<String>;
+}
+
+/// What is wrong with a script.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It cannot be run: why.
+    NotRun(String),
+    /// It runs as root, and others may write this part of the way to it.
+    Writable(String),
 }
 
 /// Files in memory.
@@ -127,6 +144,19 @@ impl FileSource for MemoryFiles {
     fn random(&self) -> u64 {
         4
     }
+
+    /// A script is one of the files.
+    fn unfit(&self, script: &Script, _security: bool) -> Option<Unfit> {
+        let there = script
+            .command
+            .first()
+            .is_some_and(|p| self.files.contains_key(p));
+        (!there).then(|| Unfit::NotRun("no such file".to_owned()))
+    }
+
+    fn unfit_tls(&self, _trust: &Trust) -> Option<String> {
+        None
+    }
 }
 
 /// How a configuration is read.
@@ -137,6 +167,9 @@ pub struct Options {
     /// Services and instances of a kind that is not built yet are left out with a warning; otherwise
     /// they are errors.
     pub skip_unsupported: bool,
+    /// Whether the scripts and other files that it names are looked at: it is for this host, and this
+    /// process may do what lbd may.
+    pub look: bool,
 }
 
 /// What reading a configuration gives.
@@ -200,6 +233,7 @@ fn load_with_tree(
             toml: false,
         };
         let lowered = lower::lower(&read.nodes, rules);
+        diagnostics.extend(unfit::all(&lowered, files, options));
         diagnostics.extend(lowered.diagnostics);
         left_out = lowered.left_out;
         model = Some(lowered.model);
@@ -241,6 +275,7 @@ fn load_toml(path: &str, files: &dyn FileSource, options: &Options) -> (Loaded, 
         toml: true,
     };
     let lowered = lower::lower(&nodes, rules);
+    diagnostics.extend(unfit::all(&lowered, files, options));
     diagnostics.extend(lowered.diagnostics);
     diagnostics.extend(says_nothing(path, &nodes, &diagnostics));
     let loaded = finish(Some(lowered.model), diagnostics, lowered.left_out, sources);
@@ -250,7 +285,10 @@ fn load_toml(path: &str, files: &dyn FileSource, options: &Options) -> (Loaded, 
 /// A file without a statement: empty, cut off, or all of it for another `@id`.
 fn says_nothing(path: &str, nodes: &[tree::Node], said: &[Diagnostic]) -> Option<Diagnostic> {
     let message = || format!("`{path}` says nothing: no address and no service comes of it");
-    let warning = || Diagnostic::new(Code::Incomplete, Severity::Warning, message());
+    let warning = || {
+        Diagnostic::new(Code::Incomplete, Severity::Warning, message())
+            .at(Span::default(), "no statement follows")
+    };
     (nodes.is_empty() && said.is_empty()).then(warning)
 }
 

@@ -472,12 +472,43 @@ fn each_diagnostic_looks_as_it_should() {
         assert_eq!(json.as_array().map(Vec::len), Some(l.diagnostics.len()));
     }
     seen.insert(two_files());
+    seen.insert(a_script_that_is_not_there());
     let missing: Vec<&str> = Code::ALL
         .iter()
         .filter(|c| !seen.contains(c))
         .map(|c| c.name())
         .collect();
     assert!(missing.is_empty(), "no case shows {missing:?}");
+}
+
+/// Where it is first named, and only where the file is for this host.
+fn a_script_that_is_not_there() -> Code {
+    let text = "global_defs {\n  enable_script_security\n  shutdown_script \"/there now\"\n}\n\
+                vrrp_script s {\n  script \"/none 'a b'\"\n  user root\n}\n\
+                vrrp_instance V {\n  interface eth0\n  virtual_router_id 1\n  \
+                notify_master \"/none 'a b'\" root\n  virtual_ipaddress {\n    192.0.2.1\n  }\n}\n";
+    let mut files = MemoryFiles::one("a.conf", text);
+    files.files.insert("/there".to_owned(), Vec::new());
+    let elsewhere = config::load("a.conf", &files, &Options::default());
+    assert_eq!(
+        elsewhere.diagnostics.len(),
+        0,
+        "{}",
+        elsewhere.render(false)
+    );
+    let options = Options {
+        look: true,
+        ..Options::default()
+    };
+    let l = config::load("a.conf", &files, &options);
+    assert!(l.model.is_some());
+    assert_eq!(
+        l.render(false),
+        "warning[LB0046]: script /none a b cannot be run: no such file\n \
+         --> a.conf:6:10\n  |\n6 |   script \"/none 'a b'\"\n  |          ^^^^^^^^^^^^^ \
+         tried all the same, each time; a check by it fails\n\n"
+    );
+    l.diagnostics[0].code
 }
 
 /// What is said of two directors points into both files.

@@ -1,6 +1,7 @@
 //! Others that answer for the virtual address: masters that cannot hear each other, plain hosts, and real
 //! servers that should be silent.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -8,6 +9,7 @@ use lb_tests::clock::wait_for;
 use lb_tests::conf::PairConf;
 use lb_tests::director::{Director, Kind};
 use lb_tests::lab::{Lab, Spec};
+use lb_tests::six;
 use lb_userspace::control::status::ClaimStatus;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -40,7 +42,7 @@ fn wait_claim(director: &Director, mac: [u8; 6]) -> Result<ClaimStatus> {
 
 fn wait_none(director: &Director) -> Result<()> {
     director.wait_status("no claims", LIMIT, |s| {
-        s.vrrp.first()?.claims.is_empty().then_some(())
+        s.vrrp.iter().all(|v| v.claims.is_empty()).then_some(())
     })
 }
 
@@ -94,17 +96,34 @@ fn masters_that_do_not_hear_each_other_are_named() -> Result<()> {
 fn a_host_and_a_real_server_that_answer_are_named() -> Result<()> {
     let mut spec = Spec::pair(&conf(), [Kind::Lbd; 2]);
     spec.spare = true;
+    spec.confs[0] += &format!(
+        "vrrp_instance VI_6 {{\n  interface eth0\n  virtual_router_id 6\n  virtual_ipaddress {{\n    {}\n    {}\n  }}\n}}\n",
+        six::LINK_LOCAL,
+        six::VIP
+    );
     let mut lab = Lab::new(&spec)?;
+    six::speak(&lab)?;
     lab.directors[0].start()?;
     wait_master(&lab.directors[0])?;
     lab.wait_services(LIMIT)?;
     let (vip, director) = (lab.vip(), &lab.directors[0]);
     let spare = lab.spare.as_ref().context("a spare host")?;
+    spare.ns.allow_ipv6("eth0")?;
     spare.ns.add_address("eth0", vip, 32)?;
-    let claim = wait_claim(director, spare.mac.0)?;
-    ensure!(claim.server.is_none(), "{claim:?}");
-    ensure!(said(director, NAMED) == 1, "{}", director.log_tail());
+    spare.ns.add_address("eth0", six::VIP, 128)?;
+    let claims = director.wait_status("claims of both families", LIMIT, |s| {
+        let all = s.vrrp.iter().flat_map(|v| v.claims.clone());
+        let all: Vec<ClaimStatus> = all.collect();
+        (all.len() == 2).then_some(all)
+    })?;
+    let mac = lb_userspace::vrrp::mac_text(spare.mac.0);
+    for (claim, address) in claims.iter().zip([IpAddr::from(vip), six::VIP.into()]) {
+        let right = claim.address == address && claim.mac == mac && claim.server.is_none();
+        ensure!(right, "{claim:?}");
+    }
+    ensure!(said(director, NAMED) == 2, "{}", director.log_tail());
     spare.ns.delete_address("eth0", vip)?;
+    spare.ns.delete_address("eth0", six::VIP)?;
     wait_none(director)?;
 
     let real = &lab.reals[0].host;

@@ -4,6 +4,7 @@
 //! and interfaces may differ. Whatever keeps the directors from electing one master, or a service
 //! from being there after a failover, is an error; what only makes a failover felt is a warning.
 
+mod bfd;
 mod services;
 
 use std::collections::BTreeSet;
@@ -53,6 +54,7 @@ pub fn compare(paths: [&str; 2], files: &dyn FileSource, options: [&Options; 2])
             instances(&sides, &mut out);
             groups(&sides, &mut out);
             services::services(&sides, &mut out);
+            bfd::sessions(&sides, &mut out);
             out
         }
         (Some(_) | None, None) | (None, Some(_)) => Vec::new(),
@@ -241,6 +243,7 @@ fn pair(sides: &[Side; 2], of: [&VrrpInstance; 2], out: &mut Vec<Diagnostic>) {
         name,
     };
     adverts(&pair, out);
+    modes(&pair, out);
     addresses(&pair, out);
     roles(&pair, out);
     transports(&pair, out);
@@ -295,6 +298,35 @@ fn adverts(pair: &Pair<'_>, out: &mut Vec<Diagnostic>) {
             &["advert_int"],
             [text(a), text(b)],
             help,
+        ));
+    }
+}
+
+/// What is not for a service, and how adverts are summed up.
+fn modes(pair: &Pair<'_>, out: &mut Vec<Diagnostic>) {
+    let [a, b] = pair.of;
+    let word = |on: bool, name: &str| match on {
+        true => name.to_owned(),
+        false => format!("without {name}"),
+    };
+    // The owner accepts whatever the file says.
+    if a.accept != b.accept && a.priority.max(b.priority) < 255 {
+        out.push(pair.finding(
+            Severity::Warning,
+            "only one of them accepts what is for the addresses and for no service",
+            &["accept", "no_accept", "strict_mode"],
+            [a, b].map(|i| word(i.accept, "accept")),
+            "after a failover the addresses answer to ping and to local programs, or no longer do",
+        ));
+    }
+    let sums = a.version == VrrpVersion::V3 && b.version == a.version && !is_v6(a);
+    if sums && a.v3_checksum_as_v2 != b.v3_checksum_as_v2 {
+        out.push(pair.finding(
+            Severity::Error,
+            "the checksums of adverts differ",
+            &["v3_checksum_as_v2"],
+            [a, b].map(|i| word(i.v3_checksum_as_v2, "v3_checksum_as_v2")),
+            "neither accepts the other's adverts: both become master",
         ));
     }
 }

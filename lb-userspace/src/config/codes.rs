@@ -58,6 +58,8 @@ pub enum Code {
     TooMany,
     /// What two directors must have in common and do not.
     Disagree,
+    /// A script that this host cannot run, or that others may write.
+    UnfitScript,
     /// The TOML text cannot be read.
     TomlSyntax,
     /// A field that the TOML file cannot have.
@@ -96,6 +98,7 @@ impl Code {
         Code::Conflict,
         Code::TooMany,
         Code::Disagree,
+        Code::UnfitScript,
         Code::TomlSyntax,
         Code::TomlField,
         Code::TomlType,
@@ -132,6 +135,7 @@ impl Code {
             Code::Conflict => "LB0043",
             Code::TooMany => "LB0044",
             Code::Disagree => "LB0045",
+            Code::UnfitScript => "LB0046",
             Code::TomlSyntax => "LB0050",
             Code::TomlField => "LB0051",
             Code::TomlType => "LB0052",

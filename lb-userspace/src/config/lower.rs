@@ -55,6 +55,16 @@ pub(crate) struct Lowered {
     pub(crate) model: Model,
     pub(crate) diagnostics: Vec<Diagnostic>,
     pub(crate) left_out: Vec<String>,
+    pub(crate) places: Places,
+}
+
+/// Where files of the host are named.
+#[derive(Default)]
+pub(crate) struct Places {
+    /// Commands.
+    pub(crate) scripts: HashMap<Vec<String>, Span>,
+    /// `SSL`.
+    pub(crate) ssl: Option<Span>,
 }
 
 /// The state of lowering.
@@ -62,6 +72,7 @@ pub(crate) struct Lower {
     rules: Rules,
     out: Vec<Diagnostic>,
     left_out: Vec<String>,
+    places: Places,
     /// `script_user`, for scripts without a user of their own.
     script_user: Option<User>,
     /// What lines of `track_script` and the like inherit, by their keyword and name.
@@ -95,6 +106,7 @@ pub(crate) fn lower(nodes: &[Node], rules: Rules) -> Lowered {
         rules,
         out: Vec::new(),
         left_out: Vec::new(),
+        places: Places::default(),
         script_user: None,
         weights: HashMap::new(),
         service_tracks: Vec::new(),
@@ -110,6 +122,7 @@ pub(crate) fn lower(nodes: &[Node], rules: Rules) -> Lowered {
         model,
         diagnostics: l.out,
         left_out: l.left_out,
+        places: l.places,
     }
 }
 

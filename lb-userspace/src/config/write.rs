@@ -20,6 +20,12 @@ use crate::model::{
     Tunnel, UnicastPeer, VirtualAddress,
 };
 
+/// Parts of a configuration as they stand in keepalived.conf.
+pub(crate) mod words {
+    pub(crate) use super::keepalived::{address_line, check_lines};
+    pub(crate) use super::routing::{route, rule};
+}
+
 /// A keyword and its parameters.
 type Keyword = (&'static str, Vec<String>);
 

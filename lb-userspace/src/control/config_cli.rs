@@ -71,6 +71,8 @@ pub fn check(args: &CheckArgs, color: Color) -> ExitCode {
     let options = Options {
         config_id: args.config_id.clone(),
         skip_unsupported: args.skip_unsupported,
+        // Others than root do not see what lbd sees.
+        look: nix::unistd::Uid::effective().is_root(),
     };
     if let Some(other) = &args.against {
         return match args.files.as_slice() {
@@ -119,6 +121,8 @@ struct PairReport {
 fn against(files: [&String; 2], options: &Options, args: &CheckArgs, color: Color) -> ExitCode {
     let theirs = Options {
         config_id: args.against_id.clone(),
+        // What the other host has is not known here.
+        look: false,
         ..options.clone()
     };
     let paths = files.map(String::as_str);
@@ -224,6 +228,7 @@ pub fn convert(args: &ConvertArgs, color: Color) -> ExitCode {
     let options = Options {
         config_id: args.config_id.clone(),
         skip_unsupported: args.skip_unsupported,
+        look: false,
     };
     let loaded = config::load(&args.file, &RealFiles, &options);
     eprint!("{}", loaded.render(color == Color::On));

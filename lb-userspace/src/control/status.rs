@@ -514,6 +514,8 @@ pub struct CheckStatus {
     pub retries_used: u32,
     /// `retry`.
     pub retry: u32,
+    /// Whether a run is under way.
+    pub running: bool,
     /// When the next run starts; none while one is under way.
     pub next_in_ms: Option<u64>,
     /// Runs that ended.

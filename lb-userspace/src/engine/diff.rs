@@ -2,6 +2,8 @@
 //!
 //! Works on the serialised form, so that a field added to the model shows up here by itself.
 
+mod lists;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -46,7 +48,7 @@ impl std::fmt::Display for Line {
 pub fn diff(old: &Model, new: &Model) -> Vec<Line> {
     let mut lines = Vec::new();
     fields("global_defs", &old.global, &new.global, &[], &mut lines);
-    fields("static", &old.statics, &new.statics, &[], &mut lines);
+    lists::statics(old, new, &mut lines);
     blocks(
         &old.vrrp_scripts,
         &new.vrrp_scripts,
@@ -58,9 +60,14 @@ pub fn diff(old: &Model, new: &Model) -> Vec<Line> {
         &old.instances,
         &new.instances,
         instance_name,
-        &["name"],
+        &["name", "addresses", "excluded", "routes", "rules"],
         &mut lines,
     );
+    for instance in &new.instances {
+        if let Some(before) = old.instances.iter().find(|o| o.name == instance.name) {
+            lists::instance(&instance_name(instance), before, instance, &mut lines);
+        }
+    }
     blocks(
         &old.track_files,
         &new.track_files,
@@ -112,9 +119,15 @@ pub fn diff(old: &Model, new: &Model) -> Vec<Line> {
                 &before.real_servers,
                 &service.real_servers,
                 label,
-                &["addr", "port"],
+                &["addr", "port", "checks"],
                 &mut lines,
             );
+            for server in &service.real_servers {
+                let was = |o: &&RealServer| label(o) == label(server);
+                if let Some(was) = before.real_servers.iter().find(was) {
+                    lists::checks(&label(server), was, server, &mut lines);
+                }
+            }
             if moved(&before.real_servers, &service.real_servers) {
                 lines.push(Line {
                     kind: Kind::Change,
@@ -244,6 +257,15 @@ fn object<T: Serialize>(value: &T) -> Option<serde_json::Map<String, Value>> {
 /// The word of keepalived.conf for a field of the model.
 fn word(field: &str) -> &str {
     match field {
+        "startup_delay" => "vrrp_startup_delay",
+        "garp_interval" => "vrrp_garp_interval",
+        "gna_interval" => "vrrp_gna_interval",
+        "garp_groups" => "garp_group",
+        "link_delays" => "interface_up_down_delays",
+        "script_security" => "enable_script_security",
+        "fifo_states_on_reload" => "fifo_write_vrrp_states_on_reload",
+        "initial_master" => "state MASTER",
+        "vmac" => "use_vmac",
         "scheduler" => "lb_algo",
         "sched_flags" => "flags of lb_algo",
         "method" => "lb_kind",
@@ -265,9 +287,26 @@ fn show(value: &Value) -> String {
                 let d = std::time::Duration::new(secs, u32::try_from(nanos).unwrap_or(0));
                 return format!("{}s", d.as_secs_f64());
             }
+            if let Some(Value::Array(command)) = map.get("command") {
+                let words: Vec<String> = command.iter().map(show).collect();
+                let user = map.get("user").filter(|u| !u.is_null());
+                let user = user.map(|u| format!(" as {}", show(u)));
+                return words.join(" ") + &user.unwrap_or_default();
+            }
+            if let Some(name) = map.get("name") {
+                let mut rest = map.clone();
+                rest.remove("name");
+                return match show(&Value::Object(rest)).as_str() {
+                    "none" => show(name),
+                    rest => format!("{} {rest}", show(name)),
+                };
+            }
             let inner: Vec<String> = map
                 .iter()
-                .filter(|(_, v)| !matches!(v, Value::Null | Value::Bool(false)))
+                .filter(|(_, v)| {
+                    let empty = v.as_array().is_some_and(Vec::is_empty);
+                    !empty && !matches!(v, Value::Null | Value::Bool(false))
+                })
                 .map(|(k, v)| match v {
                     Value::Bool(true) => k.clone(),
                     _ => format!("{k} {}", show(v)),
@@ -278,6 +317,7 @@ fn show(value: &Value) -> String {
                 false => inner.join(" "),
             }
         }
+        Value::Array(items) if items.is_empty() => "none".to_owned(),
         Value::Array(items) => {
             let inner: Vec<String> = items.iter().map(show).collect();
             format!("[{}]", inner.join(", "))

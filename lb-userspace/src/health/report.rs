@@ -56,6 +56,7 @@ impl Health {
                         since_ms: millis(now.since(c.since)),
                         retries_used: if c.has_run { c.retries } else { 0 },
                         retry: c.check.retry,
+                        running: c.run.is_some(),
                         next_in_ms: (c.run.is_none() && !suspended && c.runs_by_itself())
                             .then(|| millis(c.due.since(now))),
                         runs: c.runs,

@@ -2,7 +2,8 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use crate::config::FileSource;
+use crate::config::{FileSource, Unfit};
+use crate::model::{Script, Trust};
 
 /// The file system, the host's name, the environment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,6 +53,14 @@ impl FileSource for RealFiles {
 
     fn random(&self) -> u64 {
         RandomState::new().build_hasher().finish()
+    }
+
+    fn unfit(&self, script: &Script, security: bool) -> Option<Unfit> {
+        super::script::unfit(script, security)
+    }
+
+    fn unfit_tls(&self, trust: &Trust) -> Option<String> {
+        super::check::vet_tls(trust).err()
     }
 }
 

@@ -47,7 +47,6 @@ impl Notifier {
     /// Takes over a configuration; a FIFO that did not change stays open.
     pub fn configure(&mut self, model: &Model) {
         self.scripts.configure(model);
-        self.scripts.warn(model);
         let Fifos { all, vrrp, lvs } = &model.global.fifos;
         for (open, wanted) in [
             (&mut self.all, all),

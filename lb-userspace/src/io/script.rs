@@ -31,7 +31,7 @@ use crate::model::{Model, Script};
 use output::Output;
 use vet::{Account, Vetted};
 
-pub(super) use vet::account;
+pub(super) use vet::{account, unfit};
 
 /// Scripts of one kind that may wait for their start.
 const QUEUE: usize = 1024;
@@ -195,25 +195,6 @@ impl Scripts {
     pub fn configure(&self, model: &Model) {
         let security = model.global.script_security;
         self.rules.security.store(security, Ordering::Relaxed);
-    }
-
-    /// Warns of those that cannot be run.
-    pub fn warn(&self, model: &Model) {
-        let security = self.rules.security.load(Ordering::Relaxed);
-        let mut said = std::collections::BTreeSet::new();
-        for script in model.scripts().filter(|s| said.insert((*s).clone())) {
-            match vet::vet(script, security) {
-                Ok(Vetted { unsafe_path, .. }) => {
-                    if let Some(path) = unsafe_path {
-                        tracing::warn!(
-                            "script {script} runs as root, and others may write {path}; \
-                             enable_script_security would not run it"
-                        );
-                    }
-                }
-                Err(why) => tracing::error!("script {script} cannot be run: {why}"),
-            }
-        }
     }
 
     /// Starts a notification; never blocks. False when too many wait: it is not run.

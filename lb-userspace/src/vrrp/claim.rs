@@ -2,7 +2,8 @@
 //! adverts do not arrive here (a switch that drops the group, a firewall), a real server that should be
 //! silent about it, or a host that was given it by mistake. Adverts say nothing of it, so a master asks the
 //! segment now and then who has its addresses, as who is about to take an address does (RFC 5227), and
-//! hears who claims one. It is told once, and once when it ends.
+//! hears who claims one. Each host is told of once, and once when it claims none any more; the status has
+//! all that it claims.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -28,16 +29,16 @@ const AT_ONCE: usize = 4;
 const CERTAIN: Duration = Duration::from_millis(1500);
 /// What is not claimed for so long is over.
 const SILENCE: Duration = Duration::from_secs(9);
-/// How many claimants are remembered.
+/// How many claimants are remembered, and how many addresses of each.
 const MOST: usize = 8;
+const MOST_OF_ONE: usize = 4;
 
-/// Who claims one of an instance's addresses.
+/// A claim on one of an instance's addresses.
 #[derive(Clone, Copy, Debug)]
 struct Claim {
-    addr: IpAddr,
     first: Time,
     last: Time,
-    told: bool,
+    certain: bool,
 }
 
 /// The claims on an instance's addresses.
@@ -46,19 +47,31 @@ pub(super) struct Claims {
     /// When to ask next; none when it is no master.
     ask_at: Option<Time>,
     cursor: usize,
-    by_mac: BTreeMap<[u8; 6], Claim>,
+    all: BTreeMap<([u8; 6], IpAddr), Claim>,
 }
 
 impl Claims {
-    /// Those that were told, by MAC.
-    pub(super) fn told(&self) -> Vec<(IpAddr, [u8; 6])> {
-        let told = self.by_mac.iter().filter(|(_, c)| c.told);
-        told.map(|(mac, c)| (c.addr, *mac)).collect()
+    /// Those that are certain, by MAC.
+    pub(super) fn certain(&self) -> Vec<(IpAddr, [u8; 6])> {
+        let certain = self.all.iter().filter(|(_, c)| c.certain);
+        certain.map(|((mac, addr), _)| (*addr, *mac)).collect()
+    }
+
+    /// Whether this host was told of.
+    fn knows(&self, mac: [u8; 6]) -> bool {
+        self.all.iter().any(|((m, _), c)| *m == mac && c.certain)
+    }
+
+    /// Whether a claim of this host is to be remembered.
+    fn has_room(&self, mac: [u8; 6]) -> bool {
+        let macs: BTreeSet<[u8; 6]> = self.all.keys().map(|(m, _)| *m).collect();
+        let of_this = self.all.keys().filter(|(m, _)| *m == mac).count();
+        of_this < MOST_OF_ONE && (of_this > 0 || macs.len() < MOST)
     }
 
     /// When [`Instance::tick_claims`] has something to do.
     pub(super) fn deadline(&self) -> Option<Time> {
-        let ends = self.by_mac.values().map(|c| c.last + SILENCE);
+        let ends = self.all.values().map(|c| c.last + SILENCE);
         ends.chain(self.ask_at).min()
     }
 }
@@ -83,36 +96,35 @@ impl Instance {
         if !self.guards() || self.claims.ask_at.is_none() {
             return;
         }
-        let room = self.claims.by_mac.len() < MOST;
-        let claim = match self.claims.by_mac.get_mut(&mac) {
-            Some(claim) => claim,
-            None if !room => return,
-            None => {
-                let soon = ctx.now + AGAIN;
-                self.claims.ask_at = self.claims.ask_at.map(|at| at.min(soon));
-                let new = Claim {
-                    addr,
-                    first: ctx.now,
-                    last: ctx.now,
-                    told: false,
-                };
-                self.claims.by_mac.entry(mac).or_insert(new)
+        let key = (mac, addr);
+        if !self.claims.all.contains_key(&key) {
+            if !self.claims.has_room(mac) {
+                return;
             }
-        };
+            let soon = ctx.now + AGAIN;
+            self.claims.ask_at = self.claims.ask_at.map(|at| at.min(soon));
+        }
+        let known = self.claims.knows(mac);
+        let claim = self.claims.all.entry(key).or_insert(Claim {
+            first: ctx.now,
+            last: ctx.now,
+            certain: false,
+        });
         claim.last = ctx.now;
         // Of another master that is heard but refused more is known.
         let is_rival = self.rival.as_ref().is_some_and(Rival::is_certain);
-        if !claim.told && ctx.now.since(claim.first) >= CERTAIN && !is_rival {
-            claim.told = true;
-            let addr = claim.addr;
-            let iface = Arc::clone(iface);
-            let notice = Notice::Claimed {
-                iface,
-                addr,
-                mac,
-                server: None,
-            };
-            self.notice(notice, ctx);
+        if !claim.certain && ctx.now.since(claim.first) >= CERTAIN && !is_rival {
+            claim.certain = true;
+            if !known {
+                let iface = Arc::clone(iface);
+                let notice = Notice::Claimed {
+                    iface,
+                    addr,
+                    mac,
+                    server: None,
+                };
+                self.notice(notice, ctx);
+            }
         }
     }
 
@@ -120,14 +132,16 @@ impl Instance {
     pub(super) fn tick_claims(&mut self, ctx: &mut Ctx<'_>) {
         let guards = self.guards();
         let now = ctx.now;
-        let (over, going): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut self.claims.by_mac)
-                .into_iter()
-                .partition(|(_, c)| !guards || c.last + SILENCE <= now);
-        self.claims.by_mac = going;
-        for (mac, claim) in over.into_iter().filter(|(_, c)| c.told) {
-            let addr = claim.addr;
-            self.notice(Notice::ClaimGone { addr, mac }, ctx);
+        let (over, going): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.claims.all)
+            .into_iter()
+            .partition(|(_, c)| !guards || c.last + SILENCE <= now);
+        self.claims.all = going;
+        let over = over.into_iter().filter(|(_, c)| c.certain);
+        let over: BTreeMap<[u8; 6], IpAddr> = over.map(|(key, _)| key).collect();
+        for (mac, addr) in over {
+            if !self.claims.knows(mac) {
+                self.notice(Notice::ClaimGone { addr, mac }, ctx);
+            }
         }
         match self.claims.ask_at {
             _ if !guards => self.claims = Claims::default(),
@@ -138,7 +152,7 @@ impl Instance {
     }
 
     fn ask(&mut self, ctx: &mut Ctx<'_>) {
-        let claimed: BTreeSet<IpAddr> = self.claims.by_mac.values().map(|c| c.addr).collect();
+        let claimed: BTreeSet<IpAddr> = self.claims.all.keys().map(|(_, addr)| *addr).collect();
         let every = if claimed.is_empty() { EVERY } else { AGAIN };
         self.claims.ask_at = Some(ctx.now + every);
         let len = self.vips.len();

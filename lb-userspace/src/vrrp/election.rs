@@ -329,7 +329,13 @@ impl Instance {
         self.source = self.current_source(ctx.net);
         self.forget_interval();
         self.listen(ctx);
-        self.report(State::Backup, Reason::Started, ctx);
+        let reason = match self.reported {
+            State::Fault => Reason::Recovered {
+                from: Box::new(self.reason.clone()),
+            },
+            State::Init | State::Backup | State::Master | State::Stopped => Reason::Started,
+        };
+        self.report(State::Backup, reason, ctx);
     }
 
     /// Addresses that were here before we did anything are kept until another master is heard.

@@ -307,6 +307,11 @@ pub struct Transition {
 pub enum Reason {
     /// The instance takes part: its interface is up and has an address.
     Started,
+    /// What kept it in FAULT is over.
+    Recovered {
+        /// What that was at last.
+        from: Box<Reason>,
+    },
     /// No advert within the master down interval.
     MasterDown,
     /// The master gave up (priority 0) and nobody was quicker.
@@ -384,6 +389,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Started => f.write_str("interface is ready"),
+            Reason::Recovered { from } => write!(f, "recovered from: {from}"),
             Reason::MasterDown => f.write_str("no advert within the master down interval"),
             Reason::MasterResigned => f.write_str("the master resigned"),
             Reason::Owner => f.write_str("priority 255 owns the address"),

@@ -138,7 +138,7 @@ impl Instance {
                 .rival
                 .filter(Rival::is_certain)
                 .map(|r| (r.from, r.reason)),
-            claims: self.claims.told(),
+            claims: self.claims.certain(),
         }
     }
 }

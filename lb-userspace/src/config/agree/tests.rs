@@ -249,3 +249,85 @@ fn of_two_with_one_number_each_is_compared_with_its_like() {
         assert_eq!(findings(&side(150, ["A", "B"]), &side(100, names)), [""; 0]);
     }
 }
+
+#[test]
+fn modes_that_differ_are_named() {
+    let of = |priority, lines: &str| conf(priority, lines, "lb_algo wrr");
+    for (a, b, want) in [
+        (
+            of(150, "no_accept"),
+            of(100, ""),
+            "warning: VI_1: only one of them accepts what is for the addresses and for no service [a.conf:5 b.conf:1]",
+        ),
+        (
+            of(150, "version 3"),
+            of(100, "version 3\n  v3_checksum_as_v2"),
+            "error: VI_1: the checksums of adverts differ [a.conf:1 b.conf:6]",
+        ),
+    ] {
+        assert_eq!(findings(&a, &b), [want]);
+    }
+    // The owner accepts in any case.
+    assert_eq!(findings(&of(255, ""), &of(100, "no_accept")), [""; 0]);
+}
+
+#[test]
+fn ends_of_a_bfd_session_that_do_not_meet_are_named() {
+    let of = |priority, session: &str| {
+        let session = session.replace(';', "\n");
+        let bfd = format!("bfd_instance other {{\n{session}\n}}\n");
+        format!("{bfd}{}", conf(priority, "", "lb_algo wrr"))
+    };
+    let a = |more: &str| {
+        of(
+            150,
+            &format!("neighbor_ip 10.0.0.2;source_ip 10.0.0.1;{more}"),
+        )
+    };
+    let b = |more: &str| {
+        of(
+            100,
+            &format!("neighbor_ip 10.0.0.1;source_ip 10.0.0.2;{more}"),
+        )
+    };
+    assert_eq!(
+        findings(&a(""), &b("min_rx 500;multiplier 9;passive")),
+        [""; 0]
+    );
+    // Sessions with a router each.
+    let router =
+        |priority, own: &str| of(priority, &format!("neighbor_ip 10.0.0.254;source_ip {own}"));
+    assert_eq!(
+        findings(&router(150, "10.0.0.1"), &router(100, "10.0.0.2")),
+        [""; 0]
+    );
+    for (a, b, want) in [
+        (
+            a(""),
+            router(100, "10.0.0.2"),
+            "error: bfd_instance other has no other end [a.conf:1]",
+        ),
+        (
+            a(""),
+            of(100, "neighbor_ip 10.0.0.1;source_ip 10.0.0.3"),
+            "error: bfd_instance other has no other end [b.conf:1]",
+        ),
+        (
+            a("passive"),
+            b("passive"),
+            "error: bfd_instance other: both ends are passive [a.conf:1 b.conf:1]",
+        ),
+        (
+            a("ttl 64"),
+            b(""),
+            "error: bfd_instance other: packets arrive with too small a TTL [a.conf:1 b.conf:1]",
+        ),
+        (
+            a(""),
+            b("ttl 64;max_hops 5"),
+            "error: bfd_instance other: packets arrive with too small a TTL [b.conf:1 a.conf:1]",
+        ),
+    ] {
+        assert_eq!(findings(&a, &b), [want], "{a}{b}");
+    }
+}

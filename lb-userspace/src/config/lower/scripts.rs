@@ -46,6 +46,8 @@ impl Lower {
             );
             return None;
         }
+        let places = &mut self.places.scripts;
+        places.entry(command.clone()).or_insert(w.span);
         Some(Script {
             command,
             user: user(rest).or_else(|| self.script_user.clone()),

@@ -11,6 +11,7 @@ impl Lower {
     pub(super) fn ssl(&mut self, acted: &[(&'static str, &Node)]) {
         for (_, node) in acted.iter().filter(|(k, _)| *k == "SSL") {
             let walked = self.walk(node.children(), Block::Ssl);
+            self.places.ssl = Some(node.whole());
             let mut path = |name| {
                 let n = self.last(&walked, name)?;
                 Some((n, n.args().first()?.text.clone()))

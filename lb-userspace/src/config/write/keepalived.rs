@@ -13,8 +13,8 @@ use super::{
     scope, seconds, shared, static_groups, timeouts,
 };
 use crate::model::{
-    Auth, Check, CheckKind, ExtraGarp, Family, Global, Model, OldChecksum, Service, Timeouts,
-    Tracks, Transport, VirtualAddress, VrrpInstance, VrrpVersion,
+    Auth, Check, CheckKind, ExtraGarp, Family, Global, Model, OldChecksum, Protocol, RealServer,
+    Service, ServiceKey, Timeouts, Tracks, Transport, VirtualAddress, VrrpInstance, VrrpVersion,
 };
 
 /// Writes a model as keepalived.conf. keepalived 2.2.7 reads it too, except for lbd's own words
@@ -367,31 +367,57 @@ fn addresses(w: &mut Writer, head: &str, list: &[VirtualAddress]) {
     if list.is_empty() {
         return;
     }
-    w.open(head);
-    for a in list {
-        let mut line = address(a);
-        if let Some(b) = a.broadcast {
-            let _ = write!(line, " brd {}", broadcast(b));
-        }
-        if let Some(d) = &a.dev {
-            let _ = write!(line, " dev {}", word(d.as_bytes()));
-        }
-        if a.scope != 0 {
-            let _ = write!(line, " scope {}", scope(a.scope));
-        }
-        if let Some(l) = &a.label {
-            let _ = write!(line, " label {}", word(l.as_bytes()));
-        }
-        let (values, flags) = address_options(a);
-        for (name, value) in values {
-            let _ = write!(line, " {name} {value}");
-        }
-        for flag in flags {
-            let _ = write!(line, " {flag}");
-        }
-        w.line(&line);
+    w.block(head, list.iter().map(address_line));
+}
+
+/// A line of `virtual_ipaddress`.
+#[must_use]
+pub(crate) fn address_line(a: &VirtualAddress) -> String {
+    let mut line = address(a);
+    if let Some(b) = a.broadcast {
+        let _ = write!(line, " brd {}", broadcast(b));
     }
-    w.close();
+    if let Some(d) = &a.dev {
+        let _ = write!(line, " dev {}", word(d.as_bytes()));
+    }
+    if a.scope != 0 {
+        let _ = write!(line, " scope {}", scope(a.scope));
+    }
+    if let Some(l) = &a.label {
+        let _ = write!(line, " label {}", word(l.as_bytes()));
+    }
+    let (values, flags) = address_options(a);
+    for (name, value) in values {
+        let _ = write!(line, " {name} {value}");
+    }
+    for flag in flags {
+        let _ = write!(line, " {flag}");
+    }
+    line
+}
+
+/// The lines of a check of the server at this address, without its own braces.
+#[must_use]
+pub(crate) fn check_lines(c: &Check, server: &RealServer) -> Vec<String> {
+    let mut w = Writer::default();
+    let key = ServiceKey {
+        addr: server.addr,
+        port: server.port,
+        protocol: Protocol::Tcp,
+    };
+    check(
+        &mut w,
+        c,
+        &Service::new(key),
+        server.addr,
+        server.port,
+        false,
+    );
+    let lines: Vec<String> = w.text.lines().map(|l| l.trim().to_owned()).collect();
+    match lines.as_slice() {
+        [_, inner @ .., _] => inner.to_vec(),
+        [] | [_] => Vec::new(),
+    }
 }
 
 fn service(w: &mut Writer, s: &Service, global: &Global) {

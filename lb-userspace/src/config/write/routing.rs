@@ -22,7 +22,7 @@ fn put(line: &mut String, word: &str, value: Option<impl ToString>) {
 }
 
 /// A line of `virtual_routes`.
-pub(super) fn route(r: &Route) -> String {
+pub(crate) fn route(r: &Route) -> String {
     let mut line = format!("{}to {}", fate(r.fate), prefix(r.to));
     put(&mut line, "src", r.source);
     put(&mut line, "table", (r.table != 254).then_some(r.table));
@@ -58,7 +58,7 @@ pub(super) fn route(r: &Route) -> String {
 }
 
 /// A line of `virtual_rules`.
-pub(super) fn rule(r: &Rule) -> String {
+pub(crate) fn rule(r: &Rule) -> String {
     let mut line = String::from(if r.is_ipv6 { "inet6" } else { "inet" });
     if r.not {
         line += " not";

@@ -60,10 +60,12 @@ pub fn health(status: &Status, color: Color) -> String {
                 ]);
             }
             for c in of {
-                let own = (c.target, c.target_port) == (c.server, c.server_port);
-                let kind = match own {
-                    true => c.kind.clone(),
-                    false => format!("{} {}", c.kind, endpoint(c.target, c.target_port)),
+                let kind = match (c.target == c.server, c.target_port) {
+                    (true, port) if port == c.server_port => c.kind.clone(),
+                    // Scripts, files, BFD sessions and pings have no port.
+                    (true, 0) => c.kind.clone(),
+                    (false, 0) => format!("{} {}", c.kind, c.target),
+                    (_, port) => format!("{} {}", c.kind, endpoint(c.target, port)),
                 };
                 let (state, tone) = state(c.state);
                 let ago = |ms: Option<u64>| plain(ms.map_or_else(|| "-".to_owned(), span));
@@ -80,10 +82,9 @@ pub fn health(status: &Status, color: Color) -> String {
                     plain(last),
                     plain(c.last_duration_us.map_or_else(|| "-".to_owned(), took)),
                     ago(c.last_ago_ms),
-                    match (c.state, c.next_in_ms) {
-                        (CheckState::Suspended, _) => plain("-".to_owned()),
-                        (_, None) => plain("running".to_owned()),
-                        (_, next) => ago(next),
+                    match c.running && c.state != CheckState::Suspended {
+                        true => plain("running".to_owned()),
+                        false => ago(c.next_in_ms),
                     },
                 ]);
             }

@@ -92,6 +92,7 @@ fn check(service: ServiceKey, last: u8, state: CheckState) -> CheckStatus {
         since_ms: 7_384_000,
         retries_used: 0,
         retry: 3,
+        running: false,
         next_in_ms: Some(4500),
         runs: 100,
         failures: 1,
@@ -261,7 +262,7 @@ fn sample() -> Status {
     reasons[1].count = 3;
     let mut failing = check(web, 12, CheckState::Down);
     failing.last_result = Some("connection refused".into());
-    failing.next_in_ms = None;
+    (failing.running, failing.next_in_ms) = (true, None);
     let mut elsewhere = check(web, 10, CheckState::Up);
     (elsewhere.target, elsewhere.target_port) = ([10, 9, 9, 9].into(), 8080);
     (

@@ -83,6 +83,7 @@ impl Daemon<'_> {
         if let Some(text) = privileges::given_up(&model) {
             tracing::warn!("reload: {text}");
         }
+        say_diagnostics(&read, self.log);
         for line in &report.plan {
             tracing::info!("reload: {line}");
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid};
 
+use crate::config::Unfit;
 use crate::model::{Script, User};
 
 /// Who runs scripts when the configuration does not say it, if there is such a user.
@@ -51,6 +52,14 @@ pub(in crate::io) fn account(user: Option<&User>) -> Result<Account, String> {
         .ok_or_else(|| format!("there is no group {group}"))?
         .gid;
     Ok(Account { gid, ..account })
+}
+
+/// What is wrong with a script.
+pub(in crate::io) fn unfit(script: &Script, security: bool) -> Option<Unfit> {
+    match vet(script, security) {
+        Ok(Vetted { unsafe_path, .. }) => unsafe_path.map(Unfit::Writable),
+        Err(why) => Some(Unfit::NotRun(why)),
+    }
 }
 
 /// Finds the program and looks at its permissions.

@@ -173,3 +173,43 @@ fn a_master_whose_adverts_are_refused_is_a_rival_and_named_as_that_only() {
         .filter(|n| matches!(n, Notice::Claimed { .. }));
     assert_eq!(claims.count(), 0, "{notices:?}");
 }
+
+#[test]
+fn each_host_is_named_once_and_all_that_it_claims_is_shown() {
+    let mut host = Host::one(VrrpInstance {
+        addresses: vec![vip(100), vip(101)],
+        ..config()
+    });
+    host.run(DOWN + SECOND);
+    host.take();
+    let third: [u8; 6] = [2, 0, 0, 0, 0, 10];
+    let mut notices = Vec::new();
+    let mut story = |host: &mut Host, seconds: u64, claims: &[(u8, [u8; 6])]| {
+        for _ in 0..seconds {
+            host.run(SECOND);
+            for (last, mac) in claims {
+                claim(host, *last, *mac);
+            }
+            notices.extend(Host::notices(&host.take()));
+        }
+        std::mem::take(&mut notices)
+    };
+    // Two for one address, one of them for another too.
+    let told = story(&mut host, 8, &[(100, OTHER), (100, third), (101, third)]);
+    assert_eq!(told, [claimed(OTHER), claimed(third)]);
+    let addr = |last| vip(last).addr;
+    assert_eq!(
+        host.router.status()[0].claims,
+        [(addr(100), OTHER), (addr(100), third), (addr(101), third)]
+    );
+    // It keeps the other one.
+    let told = story(&mut host, 15, &[(100, OTHER), (101, third)]);
+    assert_eq!(told, []);
+    assert_eq!(
+        host.router.status()[0].claims,
+        [(addr(100), OTHER), (addr(101), third)]
+    );
+    let told = story(&mut host, 15, &[(100, OTHER)]);
+    let (addr, mac) = (addr(101), third);
+    assert_eq!(told, [Notice::ClaimGone { addr, mac }]);
+}

@@ -114,9 +114,19 @@ fn an_interface_that_comes_late_and_is_replaced() -> Result<()> {
 
 #[test]
 fn a_renamed_interface_is_gone_and_keeps_nothing() -> Result<()> {
-    let mut lab = Lab::new(&Spec::pair(&conf(""), [Kind::Lbd, Kind::Keepalived]))?;
+    let lines = "  mcast_src_ip 10.77.0.77\n  track_src_ip\n";
+    let mut spec = Spec::pair(&conf(""), [Kind::Lbd, Kind::Keepalived]);
+    let with_source = Spec::pair(&conf(lines), [Kind::Lbd; 2]);
+    spec.confs[0].clone_from(&with_source.confs[0]);
+    let mut lab = Lab::new(&spec)?;
     lab.start_directors()?;
+    wait_fault(&lab, 0, "source address 10.77.0.77")?;
+    wait_sole(&lab, 1, "eth0")?;
+    ip(&lab, 0, "link add side type veth peer name far")?;
+    ip(&lab, 0, "address add 10.77.0.77/32 dev side")?;
     wait_sole(&lab, 0, "eth0")?;
+    // Nobody follows this one, and it has the address under either name.
+    ip(&lab, 0, "link set side name aside")?;
     for _ in 0..2 {
         ip(&lab, 0, "link set eth0 name old0")?;
         wait_fault(&lab, 0, "eth0")?;
@@ -137,6 +147,11 @@ fn a_renamed_interface_is_gone_and_keeps_nothing() -> Result<()> {
     ip(&lab, 0, "link del eth0")?;
     ip(&lab, 0, "link set old0 name eth0")?;
     wait_sole(&lab, 0, "eth0")?;
+    let log = lab.directors[0].log();
+    assert_eq!(log.matches("FAULT: source address").count(), 1, "{log}");
+    ip(&lab, 0, "link del aside")?;
+    wait_fault(&lab, 0, "source address 10.77.0.77")?;
+    wait_sole(&lab, 1, "eth0")?;
     lab.finish()
 }
 

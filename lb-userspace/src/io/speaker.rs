@@ -381,14 +381,26 @@ impl Desk {
         self.perform();
     }
 
+    /// Whether the router wants to know of a link.
+    fn is_wanted(&self, iface: &str) -> bool {
+        self.router.interfaces().contains(iface)
+    }
+
     /// A change of the host's network.
     fn network(&mut self, change: &Change) {
         let told = self.links.apply(change);
-        // Its addresses are not told again.
-        let is_renamed = told.len() > 1;
+        // Of one that was renamed the addresses are not told again.
+        let renamed = match told.as_slice() {
+            [(old, _), _] => Some(self.is_wanted(old)),
+            _ => None,
+        };
+        if renamed == Some(false) {
+            // Before the old name goes: a source address stays on this host.
+            self.resync();
+        }
         for (iface, state) in told {
             let is_gone = state == LinkState::Gone;
-            if !is_gone && !self.router.interfaces().contains(iface.as_str()) {
+            if !is_gone && !self.is_wanted(&iface) {
                 continue;
             }
             if !is_gone {
@@ -408,7 +420,7 @@ impl Desk {
                 }
             }
         }
-        if is_renamed {
+        if renamed == Some(true) {
             self.resync();
         }
         match change {

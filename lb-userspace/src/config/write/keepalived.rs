@@ -364,9 +364,6 @@ fn transport(w: &mut Writer, transport: &Transport, family: Family) {
 }
 
 fn addresses(w: &mut Writer, head: &str, list: &[VirtualAddress]) {
-    if list.is_empty() {
-        return;
-    }
     w.block(head, list.iter().map(address_line));
 }
 

@@ -743,3 +743,26 @@ fn spans() {
         assert_eq!(span(ms), want);
     }
 }
+
+#[test]
+fn a_check_without_a_port_shows_none_and_one_that_only_hears_never_runs() {
+    let mut status = sample();
+    let service = status.checks[0].service;
+    let mut session = check(service, 10, CheckState::Up);
+    (session.kind, session.target_port) = ("BFD_CHECK".into(), 0);
+    session.next_in_ms = None;
+    let mut ping = check(service, 10, CheckState::Up);
+    (ping.kind, ping.target_port) = ("PING_CHECK".into(), 0);
+    ping.target = [10, 9, 9, 8].into();
+    status.checks = vec![session, ping];
+    let shown = super::health::health(&status, Color::Off);
+    let line = |kind: &str| {
+        let found = shown.lines().find(|l| l.contains(kind));
+        let line = found.expect(kind).split_whitespace();
+        line.collect::<Vec<_>>().join(" ")
+    };
+    assert!(line("BFD_CHECK").contains("BFD_CHECK up "), "{shown}");
+    assert!(line("BFD_CHECK").ends_with(" -"), "{shown}");
+    let want = "PING_CHECK 10.9.9.8 up ";
+    assert!(line("PING_CHECK").contains(want), "{shown}");
+}

@@ -328,3 +328,19 @@ fn without_its_static_routing_an_instance_is_in_fault() {
     let reason = host.status(0).reason.to_string();
     assert_eq!(reason, "tracked static group G");
 }
+
+#[test]
+fn what_an_instance_recovered_from_is_told() {
+    let mut host = host(&[tracking(0)], &[]);
+    let words = |host: &mut Host| {
+        let told = Host::transitions(&host.take());
+        let last = told.last().expect("a change");
+        format!("{:?}: {}", last.to, last.reason)
+    };
+    run(&mut host, true);
+    assert_eq!(words(&mut host), "Backup: interface is ready");
+    run(&mut host, false);
+    assert_eq!(words(&mut host), "Fault: tracked script s");
+    run(&mut host, true);
+    assert_eq!(words(&mut host), "Backup: recovered from: tracked script s");
+}

@@ -1,4 +1,4 @@
-//! SYNs from random sources, as many as are wanted.
+//! SYNs from random sources, as many as are wanted; and any frames, as fast as they go.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -30,14 +30,14 @@ pub struct Flood {
 /// What was sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Sent {
-    /// SYNs.
+    /// Frames.
     pub frames: u64,
     /// How long it took.
     pub took: Duration,
 }
 
 impl Sent {
-    /// SYNs a second.
+    /// Frames a second.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.frames as f64 / self.took.as_secs_f64()
@@ -67,6 +67,28 @@ impl Flood {
             let nobody = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
             let syn = frame(director.0, source.0, nobody, to, SYN);
             send(&socket, syn, frames, rate, Random::new(seed))
+        })?;
+        Ok(Flood { thread })
+    }
+
+    /// Starts sending these frames over and over, as fast as they go, for so long.
+    ///
+    /// # Errors
+    /// Those of packet sockets.
+    pub fn repeat(from: &Host, frames: Vec<Vec<u8>>, time: Duration) -> Result<Self> {
+        let index = from.ns.index(&from.link)?;
+        let thread = from.ns.thread("flood", move || {
+            let socket = open(index).context("packet socket")?;
+            bypass_qdisc(&socket)?;
+            let (begin, mut sent) = (Instant::now(), 0);
+            while begin.plus(time) > Instant::now() {
+                crate::scratch::check_cancelled()?;
+                for some in frames.chunks(BATCH) {
+                    sent += batch(&socket, some)?;
+                }
+            }
+            let took = Instant::now().since(begin);
+            Ok(Sent { frames: sent, took })
         })?;
         Ok(Flood { thread })
     }
@@ -105,7 +127,7 @@ fn send(
         for buffer in &mut buffers {
             disguise(buffer, random.figure());
         }
-        sent += batch(socket, &mut buffers)?;
+        sent += batch(socket, &buffers)?;
     }
     Ok(Sent {
         frames: sent,
@@ -125,24 +147,26 @@ fn disguise(syn: &mut [u8; LEN], random: u64) {
 }
 
 /// sendmmsg(2); how many the kernel took.
-fn batch(socket: &OwnedFd, buffers: &mut [[u8; LEN]; BATCH]) -> Result<u64> {
-    let mut parts = buffers.each_mut().map(|buffer| libc::iovec {
-        iov_base: buffer.as_mut_ptr().cast(),
-        iov_len: LEN,
-    });
-    let mut messages = parts.each_mut().map(|part| {
+fn batch(socket: &OwnedFd, frames: &[impl AsRef<[u8]>]) -> Result<u64> {
+    let part = |frame: &[u8]| libc::iovec {
+        iov_base: frame.as_ptr().cast_mut().cast(),
+        iov_len: frame.len(),
+    };
+    let mut parts: Vec<libc::iovec> = frames.iter().map(|f| part(f.as_ref())).collect();
+    let message = |part: &mut libc::iovec| {
         // SAFETY: mmsghdr is plain data, for which zero is a value.
         let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
         message.msg_hdr.msg_iov = part;
         message.msg_hdr.msg_iovlen = 1;
         message
-    });
-    // SAFETY: the messages, their parts and the buffers outlive the call.
+    };
+    let mut messages: Vec<libc::mmsghdr> = parts.iter_mut().map(message).collect();
+    // SAFETY: the messages, their parts and the frames, which are only read, outlive the call.
     let sent = unsafe {
         libc::sendmmsg(
             socket.as_raw_fd(),
             messages.as_mut_ptr(),
-            BATCH as libc::c_uint,
+            messages.len() as libc::c_uint,
             0,
         )
     };
@@ -151,7 +175,7 @@ fn batch(socket: &OwnedFd, buffers: &mut [[u8; LEN]; BATCH]) -> Result<u64> {
         Err(_) => match std::io::Error::last_os_error() {
             // The link's queue is full, as a flood has it.
             e if e.raw_os_error() == Some(libc::ENOBUFS) => Ok(0),
-            e => Err(e).context("send SYNs"),
+            e => Err(e).context("send frames"),
         },
     }
 }

@@ -302,7 +302,7 @@ fn our_adverts_are_well_formed_to_tcpdump_and_keepalived_stays_backup() -> Resul
     println!("seed {seed}");
     let mut random = Random::new(seed);
     // A keepalived with so many is late for the shortest of them, and takes over for a moment.
-    let all = instances(&mut random, 250);
+    let all = instances(&mut random, 500);
     let mut lab = lab([Kind::Lbd, Kind::Keepalived])?;
     for (at, less) in [(0, 0), (1, 1)] {
         lab.directors[at].write_conf(&conf(&all, &lab, at, less))?;
@@ -329,7 +329,7 @@ fn our_adverts_are_well_formed_to_tcpdump_and_keepalived_stays_backup() -> Resul
     pause(Duration::from_secs(4))?;
     let frames = tape.finish()?;
     println!("{} adverts: {counts:?}", frames.len());
-    compare(&frames, &all)?;
+    compare(&frames, &all).with_context(|| lab.logs())?;
     let log = lab.directors[1].log();
     ensure!(!log.contains("Entering MASTER STATE"), "{}", lab.logs());
     let odd = [

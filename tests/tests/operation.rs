@@ -68,6 +68,23 @@ fn works(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// A data plane that cannot be loaded ends the daemon, though in good order: VRRP has begun by then.
+fn cannot_load(director: &mut Director) -> Result<()> {
+    let in_the_way = director.pins().join("SERVICES");
+    fs::create_dir(&in_the_way)?;
+    director.start()?;
+    let status = director.wait_stopped(LIMIT)?;
+    let log = director.log();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(
+        !log.contains("MASTER") && log.contains("ERROR remove"),
+        "{log}"
+    );
+    assert!(log.contains("-> STOPPED: shutdown"), "{log}");
+    fs::remove_dir(&in_the_way)?;
+    Ok(())
+}
+
 fn conf() -> String {
     PairConf::http(2, ADVERT).text(0)
 }
@@ -75,6 +92,7 @@ fn conf() -> String {
 #[test]
 fn without_scripts_little_is_left_and_cannot_come_back() -> Result<()> {
     let mut lab = Lab::new(&Spec::pair(&PairConf::http(2, ADVERT), [Kind::Lbd; 2]))?;
+    cannot_load(&mut lab.directors[0])?;
     lab.directors[0].start()?;
     works(&lab)?;
     let director = &lab.directors[0];

@@ -18,7 +18,8 @@ pub struct Policy {
     /// Shortest time between two adverts caused by adverts of others.
     pub answer_gap: Duration,
     /// How often a master repeats one gratuitous ARP for each address, right behind an advert;
-    /// zero: never. `garp_master_refresh` of the configuration takes its place.
+    /// zero: never; more often where adverts come more than ten times in it. `garp_master_refresh` of the
+    /// configuration takes its place.
     pub refresh: Duration,
     /// How many addresses one such refresh covers at most; the next one goes on from there.
     pub refresh_addresses: usize,

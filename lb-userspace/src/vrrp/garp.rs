@@ -59,6 +59,10 @@ impl Block {
 /// How long after an answer the client's view is settled once more.
 const SETTLE: Duration = Duration::from_millis(100);
 
+/// A refresh comes with every so many adverts at the latest. Two masters that hear each other again after
+/// a partition: a loser that says nothing more is not answered, and the clients go on to ask it.
+const REFRESH_ADVERTS: u32 = 10;
+
 /// The times of the blocks of one master.
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
@@ -128,6 +132,7 @@ impl Schedule {
         every: Duration,
         now: Time,
     ) -> bool {
+        let every = every.min(config.advert_int * REFRESH_ADVERTS);
         // A tenth less, or a timer that is a little early makes it every second advert.
         let due = config.garp_master_refresh.is_zero()
             && !every.is_zero()

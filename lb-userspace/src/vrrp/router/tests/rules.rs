@@ -104,6 +104,23 @@ fn a_refresh_follows_an_advert_and_covers_a_few_addresses_in_turn() {
 }
 
 #[test]
+fn a_refresh_comes_with_every_tenth_advert_where_adverts_are_frequent() {
+    for (millis, refreshes) in [(10, 100), (50, 20), (100, 10), (1000, 10)] {
+        let mut host = Host::one(VrrpInstance {
+            garp_master_delay: Duration::ZERO,
+            ..v3(millis)
+        });
+        host.run(Duration::from_secs(5));
+        host.take();
+        host.run(Duration::from_secs(10));
+        let garps = Host::garps(&host.take());
+        // The first and the last may be inside or outside.
+        let most = refreshes * 10 / 9 + 1;
+        assert!((refreshes - 1..=most).contains(&garps), "{millis}: {garps}");
+    }
+}
+
+#[test]
 fn master_is_reported_only_when_the_address_is_there() {
     let mut host = Host::one(config());
     host.refuse = true;

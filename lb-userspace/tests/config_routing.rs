@@ -222,3 +222,20 @@ fn instances_follow_the_static_entries_of_a_group() {
         assert_eq!(model.instances[0].tracks.statics, ["G1"]);
     }
 }
+
+#[test]
+fn a_delay_that_is_too_long_for_an_instance_is_named() {
+    let text = "interface_up_down_delays {\n  eth0 9 1\n  eth0 1.5 3\n  eth1 3\n  eth2 1 2.5\n  eth9 200\n}\n".to_owned()
+        + &instance("    198.51.100.0/24 dev eth1\n    198.51.101.0/24 dev eth2 no_track\n", "");
+    let files = MemoryFiles::one("m.conf", &text);
+    let l = config::load("m.conf", &files, &Options::default());
+    let text = l.render(false);
+    for (place, holds) in [("m.conf:3:12", "taken as 2"), ("m.conf:4:8", "taken as 2")] {
+        assert!(text.contains(place) && text.contains(holds), "{text}");
+    }
+    assert_eq!(
+        text.matches("waits for its master").count(),
+        3 - 1,
+        "{text}"
+    );
+}

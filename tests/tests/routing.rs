@@ -271,6 +271,10 @@ fn what_is_taken_away_comes_back_and_goes_with_the_role() -> Result<()> {
     let after = before[0]
         .replace("nexthop via 10.77.0.21 dev eth0 nexthop", "")
         .replace("preference 500", "preference 510")
+        .replace(
+            "static_routes {\n",
+            "static_routes {\n  198.51.112.0/24 dev gone\n",
+        )
         .replace("    blackhole 198.51.103.0/24\n", "")
         .replace(
             "198.51.110.0/24 via 10.99.0.2",
@@ -285,6 +289,14 @@ fn what_is_taken_away_comes_back_and_goes_with_the_role() -> Result<()> {
     let other = reload(&after)?;
     let new: BTreeSet<String> = other.difference(&all).cloned().collect();
     assert_eq!((other.len(), new.len()), (all.len() - 1, 3), "{new:?}");
+    let shown = lab.directors[0].lbctl(&["show", "vrrp"])?;
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    for line in [
+        "route to 198.51.104.0/24 metric 7 mtu 1400 via 10.77.0.21 dev eth0\n",
+        "route to 198.51.112.0/24 dev gone CANNOT BE SET: no interface gone\n",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
     assert_eq!(reload(&before[0])?, all);
     lab.directors[0].terminate()?;
     lab.directors[0].wait_stopped(LIMIT)?;

@@ -146,6 +146,7 @@ impl Lower {
         self.track_processes(&walked.acted, &mut model);
         self.bfd_instances(&walked.acted, &mut model);
         self.instances(&walked.acted, &defaults, &mut model);
+        self.check_link_delays(&walked.acted, &model);
         self.sync_groups(&walked.acted, &mut model);
         self.ssl(&walked.acted);
         self.static_groups(&walked.acted, &mut model);

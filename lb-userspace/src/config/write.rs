@@ -3,7 +3,6 @@
 mod http;
 mod keepalived;
 mod probes;
-mod routing;
 mod scripts;
 mod toml;
 mod tracks;
@@ -23,7 +22,6 @@ use crate::model::{
 /// Parts of a configuration as they stand in keepalived.conf.
 pub(crate) mod words {
     pub(crate) use super::keepalived::{address_line, check_lines};
-    pub(crate) use super::routing::{route, rule};
 }
 
 /// A keyword and its parameters.

@@ -32,6 +32,9 @@ pub struct Status {
     pub vrrp_unclaimed: Vec<Discarded>,
     /// Sync groups.
     pub sync_groups: Vec<SyncGroupStatus>,
+    /// `static_ipaddress`, `static_routes`, `static_rules`.
+    #[serde(default)]
+    pub statics: Vec<RoutingStatus>,
     /// Health checks in the order of the configuration.
     pub checks: Vec<CheckStatus>,
     /// BFD sessions in the order of the configuration.
@@ -372,6 +375,20 @@ pub struct VrrpStatus {
     pub claims: Vec<ClaimStatus>,
     /// Its addresses.
     pub addresses: Vec<AddressStatus>,
+    /// Its routes and rules.
+    #[serde(default)]
+    pub routing: Vec<RoutingStatus>,
+}
+
+/// An address, a route or a rule that the daemon sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoutingStatus {
+    /// What it is, and its line in the configuration.
+    pub line: String,
+    /// Whether it is there, as far as is known.
+    pub set: bool,
+    /// Why it cannot be set.
+    pub failure: Option<String>,
 }
 
 /// Another host that answers for a virtual address.

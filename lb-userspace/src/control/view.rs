@@ -19,8 +19,8 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 
 use crate::control::status::{
-    BackendStatus, BfdStatus, CheckStatus, Discarded, ReasonStatus, ServiceStatus, Status,
-    SyncGroupStatus, VrrpStatus,
+    BackendStatus, BfdStatus, CheckStatus, Discarded, ReasonStatus, RoutingStatus, ServiceStatus,
+    Status, SyncGroupStatus, VrrpStatus,
 };
 use crate::health::ByHand;
 
@@ -113,6 +113,8 @@ pub enum Part<'a> {
         instances: &'a [VrrpStatus],
         /// Their groups.
         sync_groups: &'a [SyncGroupStatus],
+        /// What is set whoever is master.
+        statics: &'a [RoutingStatus],
         /// Packets that belong to none of them.
         unclaimed: &'a [Discarded],
     },
@@ -146,6 +148,7 @@ pub fn part(view: View, status: &Status) -> Part<'_> {
         View::Vrrp => Part::Vrrp {
             instances: &status.vrrp,
             sync_groups: &status.sync_groups,
+            statics: &status.statics,
             unclaimed: &status.vrrp_unclaimed,
         },
         View::Bfd => Part::Bfd {

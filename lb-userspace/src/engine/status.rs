@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::bfd::{self, SessionStatus};
 use crate::control::status::{
     AddressStatus, BackendStatus, BfdStatus, ClaimStatus, ConfigStatus, Daemon, DataPlane,
-    Discarded, ReasonStatus, RivalStatus, ServiceStatus, Status, SyncGroupStatus, TransitionStatus,
-    VrrpState, VrrpStatus,
+    Discarded, ReasonStatus, RivalStatus, RoutingStatus, ServiceStatus, Status, SyncGroupStatus,
+    TransitionStatus, VrrpState, VrrpStatus,
 };
 use crate::engine::{Engine, Sample};
 use crate::health::Target;
-use crate::model::{Service, ServiceKey, Transport, VrrpInstance, VrrpVersion};
+use crate::model::{Routing, Service, ServiceKey, Transport, VrrpInstance, VrrpVersion};
 use crate::time::Time;
 use crate::vrrp::packet::Counters;
 use crate::vrrp::{self, InstanceStatus, RouterStatus, mac_text};
@@ -36,6 +36,8 @@ pub struct Surroundings {
     pub interfaces: BTreeMap<u32, String>,
     /// The VRRP router.
     pub vrrp: RouterStatus,
+    /// The addresses, routes and rules that were tried to set, and why that failed.
+    pub routing: Vec<(Routing, Option<String>)>,
     /// BFD sessions.
     pub bfd: Vec<SessionStatus>,
     /// BFD packets that were refused.
@@ -84,7 +86,10 @@ impl Engine {
             .iter()
             .map(|seen| {
                 let conf = self.model.instances.iter().find(|c| c.name == seen.name);
-                self.instance(seen, conf, now, around.unix_now)
+                VrrpStatus {
+                    routing: conf.map_or_else(Vec::new, |c| routing(c.routing(), &around.routing)),
+                    ..self.instance(seen, conf, now, around.unix_now)
+                }
             })
             .collect();
         let sync_groups = self
@@ -106,6 +111,7 @@ impl Engine {
             vrrp,
             vrrp_unclaimed: discarded(&around.vrrp.unclaimed),
             sync_groups,
+            statics: routing(self.model.statics.routing(), &around.routing),
             checks: self.health.report(now),
             bfd: around.bfd.iter().map(|s| session(s, now)).collect(),
             bfd_refused: counted(around.bfd_refused.iter().map(|(r, n)| (r.name(), n))),
@@ -280,8 +286,25 @@ impl Engine {
                     advertised: !excluded.contains(addr),
                 })
                 .collect(),
+            routing: Vec::new(),
         }
     }
+}
+
+/// What is configured, beside what was tried.
+fn routing(
+    all: impl Iterator<Item = Routing>,
+    tried: &[(Routing, Option<String>)],
+) -> Vec<RoutingStatus> {
+    all.map(|one| {
+        let tried = tried.iter().find(|(tried, _)| *tried == one);
+        RoutingStatus {
+            line: one.to_string(),
+            set: tried.is_some_and(|(_, failure)| failure.is_none()),
+            failure: tried.and_then(|(_, failure)| failure.clone()),
+        }
+    })
+    .collect()
 }
 
 fn discarded(counters: &Counters) -> Vec<Discarded> {
@@ -355,5 +378,43 @@ fn group_state<'a>(members: impl Iterator<Item = &'a String>, vrrp: &[VrrpStatus
         VrrpState::Init
     } else {
         VrrpState::Master
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Fate, Prefix, Rule};
+
+    #[test]
+    fn what_was_not_tried_is_not_set() {
+        let rule = |table| {
+            Routing::Rule(Rule {
+                is_ipv6: false,
+                fate: Fate::Forward,
+                not: false,
+                from: Some(Prefix::of([198, 51, 100, 0].into(), 24)),
+                to: None,
+                table,
+                preference: 500,
+                iif: None,
+                oif: None,
+                mark: None,
+                tos: 0,
+                no_track: false,
+                track_group: None,
+            })
+        };
+        let tried = [(rule(2), Some("File exists".to_owned())), (rule(1), None)];
+        let told = routing([rule(1), rule(2), rule(3)].into_iter(), &tried);
+        let told: Vec<_> = told.iter().map(|r| (r.set, r.failure.as_deref())).collect();
+        assert_eq!(
+            told,
+            [(true, None), (false, Some("File exists")), (false, None)]
+        );
+        assert_eq!(
+            routing([rule(1)].into_iter(), &tried)[0].line,
+            "rule inet from 198.51.100.0/24 preference 500 table 1"
+        );
     }
 }

@@ -36,3 +36,12 @@ impl Default for Election {
         }
     }
 }
+
+impl Election {
+    /// How long a link may seem up that is down, before a backup whose master advertises every `interval`
+    /// takes silence for a dead master.
+    #[must_use]
+    pub fn patience(&self, interval: Duration) -> Duration {
+        interval * (self.down_timer_adverts - 1)
+    }
+}

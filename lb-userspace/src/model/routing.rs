@@ -1,6 +1,8 @@
 //! Routes and routing rules: `virtual_routes`, `virtual_rules`, `static_ipaddress`, `static_routes`,
 //! `static_rules`.
 
+mod line;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
@@ -196,6 +198,15 @@ impl VrrpInstance {
     pub fn routed(&self) -> impl Iterator<Item = &str> {
         let routes = self.routes.iter().flat_map(Route::tracked);
         routes.chain(self.rules.iter().filter_map(Rule::tracked))
+    }
+
+    /// Whether it is in FAULT while this interface is down (a macvlan of its own: the one under it).
+    #[must_use]
+    pub fn stands_on(&self, iface: &str) -> bool {
+        let addresses = self.addresses.iter().chain(&self.excluded);
+        let tracked = self.tracks.interfaces.iter().map(|t| t.name.as_str());
+        let others = addresses.map(|a| self.base_of(a)).chain(tracked);
+        self.interface == iface || others.chain(self.routed()).any(|other| other == iface)
     }
 
     /// Its routes and rules, in the order in which they are to be set.

@@ -261,7 +261,7 @@ impl Instance {
 
     /// How long a link may seem up that is down, before a BACKUP takes silence for a dead master.
     pub(super) fn patience(&self) -> Duration {
-        self.master_interval() * (self.config.election.down_timer_adverts - 1)
+        self.config.election.patience(self.master_interval())
     }
 
     /// Whether enough is known to leave INIT.

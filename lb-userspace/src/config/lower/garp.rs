@@ -1,12 +1,13 @@
 //! `garp_group`, and what else says how gratuitous ARPs are spread; `interface_up_down_delays`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Lower, Walked};
-use crate::config::diag::{Code, Diagnostic};
+use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::keywords::Block;
 use crate::config::tree::Node;
-use crate::model::{ExtraGarp, GarpGroup, Global, LinkDelay};
+use crate::model::{ExtraGarp, GarpGroup, Global, LinkDelay, Model, VrrpInstance};
 
 impl Lower {
     /// All groups. An interface is in one at most; the first that names it has it.
@@ -113,6 +114,40 @@ impl Lower {
                 down,
                 up,
             });
+        }
+    }
+
+    /// Names delays that are longer than an instance has time for: they hold for as long as it has.
+    pub(super) fn check_link_delays(&mut self, top: &[(&'static str, &Node)], model: &Model) {
+        let blocks = top.iter().filter(|(k, _)| *k == "interface_up_down_delays");
+        let lines = blocks.flat_map(|(_, n)| n.children());
+        let lines = lines.filter_map(|l| Some((l.words.first()?.text.as_str(), l)));
+        // The last line of an interface holds.
+        let lines: BTreeMap<&str, &Node> = lines.collect();
+        for delay in &model.global.link_delays {
+            let patience = |i: &VrrpInstance| i.election.patience(i.advert_int);
+            let using = model
+                .instances
+                .iter()
+                .filter(|i| i.stands_on(&delay.interface));
+            let Some(first) = using.min_by_key(|i| patience(i)) else {
+                continue;
+            };
+            let most = patience(first);
+            let words = lines.get(delay.interface.as_str()).map(|l| l.args());
+            for (w, wanted) in words.into_iter().flatten().zip([delay.down, delay.up]) {
+                if wanted > most {
+                    let what = format!(
+                        "`{}` is longer than a backup of `{}` waits for its master",
+                        w.text, first.name
+                    );
+                    let d = Diagnostic::new(Code::Adjusted, Severity::Warning, what);
+                    let label = format!("taken as {}", most.as_secs_f64());
+                    self.push(d.at(w.span, label).help(
+                        "(down_timer_adverts - 1) x advert_int is the most: a host whose link is down must be in FAULT before another one is master",
+                    ));
+                }
+            }
         }
     }
 

@@ -157,6 +157,7 @@ impl Lower {
             self.without_weights(&mut tracks, node.whole(), "by the owner of the addresses");
         }
         let accept = self.accept(&walked, strict, priority, version);
+        let (routes, rules) = self.virtual_routing(&walked);
         let mut instance = VrrpInstance {
             name: name.to_owned(),
             interface: interface.text,
@@ -192,8 +193,8 @@ impl Lower {
                 .acted
                 .iter()
                 .any(|(k, _)| *k == "promote_secondaries"),
-            routes: self.virtual_routes(&walked),
-            rules: self.virtual_rules(&walked),
+            routes,
+            rules,
             notify,
         };
         if strict {

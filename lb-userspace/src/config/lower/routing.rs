@@ -50,18 +50,17 @@ impl Lower {
         statics
     }
 
-    /// `virtual_routes`.
-    pub(super) fn virtual_routes(&mut self, walked: &Walked<'_>) -> Vec<Route> {
-        let of = |(k, _): &&(_, _)| *k == "virtual_routes";
-        let nodes: Vec<&Node> = walked.acted.iter().filter(of).map(|(_, n)| *n).collect();
-        nodes.iter().flat_map(|n| self.route_lines(n)).collect()
-    }
-
-    /// `virtual_rules`.
-    pub(super) fn virtual_rules(&mut self, walked: &Walked<'_>) -> Vec<Rule> {
-        let of = |(k, _): &&(_, _)| *k == "virtual_rules";
-        let nodes: Vec<&Node> = walked.acted.iter().filter(of).map(|(_, n)| *n).collect();
-        nodes.iter().flat_map(|n| self.rule_lines(n)).collect()
+    /// `virtual_routes` and `virtual_rules`.
+    pub(super) fn virtual_routing(&mut self, walked: &Walked<'_>) -> (Vec<Route>, Vec<Rule>) {
+        let (mut routes, mut rules) = (Vec::new(), Vec::new());
+        for (name, n) in &walked.acted {
+            match *name {
+                "virtual_routes" => routes.extend(self.route_lines(n)),
+                "virtual_rules" => rules.extend(self.rule_lines(n)),
+                _ => {}
+            }
+        }
+        (routes, rules)
     }
 
     fn route_lines(&mut self, n: &Node) -> Vec<Route> {

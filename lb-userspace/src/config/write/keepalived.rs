@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::http::{http_get, ssl, url};
 use super::probes::{Value, keywords, own_statements};
-use super::routing;
 use super::scripts::{self, Statement};
 use super::tracks;
 use super::{
@@ -145,11 +144,11 @@ pub fn to_keepalived(model: &Model) -> String {
     addresses(&mut w, "static_ipaddress", &model.statics.addresses);
     w.block(
         "static_routes",
-        model.statics.routes.iter().map(routing::route),
+        model.statics.routes.iter().map(ToString::to_string),
     );
     w.block(
         "static_rules",
-        model.statics.rules.iter().map(routing::rule),
+        model.statics.rules.iter().map(ToString::to_string),
     );
     for (name, lines) in groups(&model.services) {
         w.open(&format!("virtual_server_group {}", word(name.as_bytes())));
@@ -329,8 +328,8 @@ fn instance(w: &mut Writer, i: &VrrpInstance, global: &Global) {
     }
     addresses(w, "virtual_ipaddress", &i.addresses);
     addresses(w, "virtual_ipaddress_excluded", &i.excluded);
-    w.block("virtual_routes", i.routes.iter().map(routing::route));
-    w.block("virtual_rules", i.rules.iter().map(routing::rule));
+    w.block("virtual_routes", i.routes.iter().map(ToString::to_string));
+    w.block("virtual_rules", i.rules.iter().map(ToString::to_string));
     w.tracks(&i.tracks);
     w.statements(scripts::of_vrrp(&i.notify, global));
     w.close();

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::http::{http_get, ssl, url};
 use super::probes::{Value, keywords, own_statements};
-use super::routing;
 use super::scripts::{self, Statement};
 use super::tracks;
 use super::{
@@ -27,12 +26,12 @@ pub fn to_toml(model: &Model) -> String {
     list(
         &mut w,
         "static_routes",
-        statics.routes.iter().map(routing::route),
+        statics.routes.iter().map(ToString::to_string),
     );
     list(
         &mut w,
         "static_rules",
-        statics.rules.iter().map(routing::rule),
+        statics.rules.iter().map(ToString::to_string),
     );
     list(
         &mut w,
@@ -322,8 +321,12 @@ fn instance(w: &mut String, i: &VrrpInstance, global: &Global) {
     }
     addresses(w, "virtual_ipaddress", &i.addresses);
     addresses(w, "virtual_ipaddress_excluded", &i.excluded);
-    list(w, "virtual_routes", i.routes.iter().map(routing::route));
-    list(w, "virtual_rules", i.rules.iter().map(routing::rule));
+    list(
+        w,
+        "virtual_routes",
+        i.routes.iter().map(ToString::to_string),
+    );
+    list(w, "virtual_rules", i.rules.iter().map(ToString::to_string));
     tracks(w, &i.tracks);
     statements(w, scripts::of_vrrp(&i.notify, global));
 }

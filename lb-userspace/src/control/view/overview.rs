@@ -23,6 +23,10 @@ pub fn overview(status: &Status, color: Color) -> String {
     );
     config(status, color, &mut out);
     data_plane(status, color, &mut out);
+    for r in status.statics.iter().filter(|r| r.failure.is_some()) {
+        let text = format!("static {}", super::vrrp::cannot_be_set(r));
+        let _ = writeln!(out, "{}", color.paint(Tone::Bad, &text));
+    }
     if !status.vrrp.is_empty() {
         let mut table = Table::new(&[
             "INSTANCE",
@@ -53,6 +57,9 @@ pub fn overview(status: &Status, color: Color) -> String {
                 plain(super::vrrp::master(v)),
                 (format!("{here} of {} here", v.addresses.len()), mark),
             ]);
+            for r in v.routing.iter().filter(|r| r.failure.is_some()) {
+                table.note(super::vrrp::cannot_be_set(r), Tone::Bad);
+            }
         }
         out.push('\n');
         out += &table.render(color);

@@ -121,6 +121,7 @@ fn instance(name: &str, state: VrrpState) -> VrrpStatus {
             ],
             _ => Vec::new(),
         },
+        routing: Vec::new(),
         name: name.into(),
         interface: "eth0".into(),
         vrid: 51,
@@ -381,6 +382,7 @@ fn sample() -> Status {
             reason: "unknown_vrid".into(),
             count: 12,
         }],
+        statics: Vec::new(),
         sync_groups: vec![SyncGroupStatus {
             name: "G1".into(),
             state: VrrpState::Master,
@@ -399,6 +401,57 @@ fn sample() -> Status {
             failing,
         ],
     }
+}
+
+#[test]
+fn routes_and_rules_are_shown_and_those_that_cannot_be_set_everywhere() {
+    let routing = |line: &str, set, failure: Option<&str>| RoutingStatus {
+        line: line.to_owned(),
+        set,
+        failure: failure.map(str::to_owned),
+    };
+    let mut status = sample();
+    status.vrrp[0].routing = vec![
+        routing("route to 198.51.100.0/24 dev eth0", true, None),
+        routing("rule inet table 7", false, Some("no interface eth7")),
+    ];
+    status.vrrp[1].routing = vec![routing("route to 198.51.101.0/24 dev eth0", false, None)];
+    status.statics = vec![
+        routing("address 10.99.0.1/24 dev eth0", true, None),
+        routing(
+            "route to 198.51.102.0/24 dev eth9",
+            false,
+            Some("no interface eth9"),
+        ),
+    ];
+    let bad = [
+        "rule inet table 7 CANNOT BE SET: no interface eth7",
+        "route to 198.51.102.0/24 dev eth9 CANNOT BE SET: no interface eth9",
+    ];
+    let vrrp = render(View::Vrrp, &status, Color::Off);
+    let overview = render(View::Overview, &status, Color::Off);
+    for line in bad {
+        assert!(
+            vrrp.contains(line) && overview.contains(line),
+            "{vrrp}\n{overview}"
+        );
+    }
+    for line in [
+        "route to 198.51.100.0/24 dev eth0\n",
+        "route to 198.51.101.0/24 dev eth0 (not here)\n",
+        "address 10.99.0.1/24 dev eth0\n",
+    ] {
+        assert!(vrrp.contains(line), "{vrrp}");
+        assert!(!overview.contains(line), "{overview}");
+    }
+    let json = serde_json::to_string(&part(View::Vrrp, &status)).unwrap();
+    assert!(
+        json.contains("no interface eth7") && json.contains("no interface eth9"),
+        "{json}"
+    );
+    status.vrrp.clear();
+    let statics = render(View::Vrrp, &status, Color::Off);
+    assert!(statics.contains("address 10.99.0.1/24"), "{statics}");
 }
 
 #[test]

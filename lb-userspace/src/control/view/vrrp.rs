@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::table::Table;
 use super::{Color, Tone, count, span};
-use crate::control::status::{Status, VrrpState, VrrpStatus};
+use crate::control::status::{RoutingStatus, Status, VrrpState, VrrpStatus};
 use crate::model::Family;
 
 pub(super) const fn tone(state: VrrpState) -> Tone {
@@ -19,7 +19,7 @@ pub(super) const fn tone(state: VrrpState) -> Tone {
 /// `lbctl show vrrp`.
 #[must_use]
 pub fn vrrp(status: &Status, color: Color) -> String {
-    if status.vrrp.is_empty() {
+    if status.vrrp.is_empty() && status.statics.is_empty() {
         return "no VRRP instances\n".to_owned();
     }
     let mut table = Table::new(&[
@@ -54,7 +54,10 @@ pub fn vrrp(status: &Status, color: Color) -> String {
         ]);
         notes(v, &mut table);
     }
-    let mut out = table.render(color);
+    let mut out = match status.vrrp.is_empty() {
+        true => "no VRRP instances\n".to_owned(),
+        false => table.render(color),
+    };
     if !status.sync_groups.is_empty() {
         let mut table = Table::new(&["SYNC GROUP", "STATE", "MEMBERS"]);
         for g in &status.sync_groups {
@@ -63,6 +66,14 @@ pub fn vrrp(status: &Status, color: Color) -> String {
                 (g.state.name().to_owned(), tone(g.state)),
                 (g.members.join(" "), Tone::Plain),
             ]);
+        }
+        out.push('\n');
+        out += &table.render(color);
+    }
+    if !status.statics.is_empty() {
+        let mut table = Table::new(&["STATIC"]);
+        for r in &status.statics {
+            table.row([routing(r)]);
         }
         out.push('\n');
         out += &table.render(color);
@@ -84,6 +95,21 @@ pub(super) fn master(v: &VrrpStatus) -> String {
     }
 }
 
+/// An address, route or rule, and whether it is there.
+fn routing(r: &RoutingStatus) -> (String, Tone) {
+    match (&r.failure, r.set) {
+        (Some(_), _) => (cannot_be_set(r), Tone::Bad),
+        (None, true) => (r.line.clone(), Tone::Plain),
+        (None, false) => (format!("{} (not here)", r.line), Tone::Plain),
+    }
+}
+
+/// What is said of one that is not there though it should be.
+pub(super) fn cannot_be_set(r: &RoutingStatus) -> String {
+    let why = r.failure.as_deref().unwrap_or_default();
+    format!("{} CANNOT BE SET: {why}", r.line)
+}
+
 fn notes(v: &VrrpStatus, table: &mut Table) {
     for a in &v.addresses {
         // Addresses belong to the master: only one that is missing there, or left over elsewhere,
@@ -96,6 +122,10 @@ fn notes(v: &VrrpStatus, table: &mut Table) {
         };
         let kind = if a.advertised { "" } else { " excluded" };
         table.note(format!("{} dev {}{kind}{word}", a.address, a.dev), tone);
+    }
+    for r in &v.routing {
+        let (text, tone) = routing(r);
+        table.note(text, tone);
     }
     if let Some(r) = &v.rival {
         table.note(

@@ -46,11 +46,11 @@ fn addresses(list: &[VirtualAddress]) -> Vec<String> {
 }
 
 fn routes(list: &[Route]) -> Vec<String> {
-    list.iter().map(words::route).collect()
+    list.iter().map(ToString::to_string).collect()
 }
 
 fn rules(list: &[Rule]) -> Vec<String> {
-    list.iter().map(words::rule).collect()
+    list.iter().map(ToString::to_string).collect()
 }
 
 fn list(of: &str, keyword: &str, [old, new]: [Vec<String>; 2], lines: &mut Vec<Line>) {

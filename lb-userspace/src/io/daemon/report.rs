@@ -190,6 +190,7 @@ impl Daemon<'_> {
                 .map(|l| (l.index, l.name.clone()))
                 .collect(),
             vrrp: self.speaker.status().unwrap_or_default(),
+            routing: self.routing().to_vec(),
             bfd: bfd.sessions,
             bfd_refused: bfd.refused,
             unix_now: unix_now(),

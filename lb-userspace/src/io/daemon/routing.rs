@@ -97,6 +97,11 @@ impl Daemon<'_> {
         }
     }
 
+    /// What was tried to set, and why that failed.
+    pub(super) fn routing(&self) -> &[(Routing, Option<String>)] {
+        &self.routes.set
+    }
+
     /// Removes everything, as the daemon ends.
     pub(super) fn remove_routes(&mut self) {
         self.bring(Vec::new());
@@ -125,19 +130,18 @@ impl Daemon<'_> {
                 | NetlinkError::Decode(_)
                 | NetlinkError::NoInterface(_) => error.to_string(),
             });
-            let text = what(&new);
             match news(tried.map(|(_, why)| why.as_deref()), &done) {
                 News::Nothing => {}
                 News::Again => {
-                    tracing::warn!("{text} was taken away by another program, set again");
+                    tracing::warn!("{new} was taken away by another program, set again");
                 }
                 News::AtLast => {
-                    tracing::info!("{text} is set now");
+                    tracing::info!("{new} is set now");
                     self.routes.is_patched = true;
                 }
                 // Perhaps its interface is still to come.
                 News::Fails(why) => {
-                    tracing::error!("{text} cannot be set: {why}; tried again every second");
+                    tracing::error!("{new} cannot be set: {why}; tried again every second");
                 }
             }
             self.routes.set.push((new, done.err()));
@@ -230,14 +234,6 @@ fn address_of(address: &VirtualAddress) -> Address {
         broadcast: address.broadcast,
         scope: address.scope,
         options: address.options.clone(),
-    }
-}
-
-fn what(routing: &Routing) -> String {
-    match routing {
-        Routing::Address(a) => format!("{} of {}", a.addr, a.dev.as_deref().unwrap_or_default()),
-        Routing::Route(r) => format!("the route to {}/{}", r.to.addr, r.to.len),
-        Routing::Rule(r) => format!("the rule for table {}", r.table),
     }
 }
 

@@ -1,6 +1,8 @@
-//! Routes and rules as lines, which both formats have alike.
+//! Routes and rules as the lines of a configuration.
 
-use crate::model::{Fate, Prefix, Route, Rule};
+use std::fmt;
+
+use super::{Fate, Prefix, Route, Routing, Rule};
 
 fn prefix(p: Prefix) -> String {
     format!("{}/{}", p.addr, p.len)
@@ -21,8 +23,7 @@ fn put(line: &mut String, word: &str, value: Option<impl ToString>) {
     }
 }
 
-/// A line of `virtual_routes`.
-pub(crate) fn route(r: &Route) -> String {
+fn route(r: &Route) -> String {
     let mut line = format!("{}to {}", fate(r.fate), prefix(r.to));
     put(&mut line, "src", r.source);
     put(&mut line, "table", (r.table != 254).then_some(r.table));
@@ -57,8 +58,7 @@ pub(crate) fn route(r: &Route) -> String {
     line
 }
 
-/// A line of `virtual_rules`.
-pub(crate) fn rule(r: &Rule) -> String {
+fn rule(r: &Rule) -> String {
     let mut line = String::from(if r.is_ipv6 { "inet6" } else { "inet" });
     if r.not {
         line += " not";
@@ -88,4 +88,32 @@ pub(crate) fn rule(r: &Rule) -> String {
         line += &format!(" track_group {group}");
     }
     line
+}
+
+/// A line of `virtual_routes`.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&route(self))
+    }
+}
+
+/// A line of `virtual_rules`.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&rule(self))
+    }
+}
+
+/// Its line, and what it is.
+impl fmt::Display for Routing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Routing::Address(a) => {
+                let dev = a.dev.as_deref().unwrap_or_default();
+                write!(f, "address {}/{} dev {dev}", a.addr, a.prefix_len)
+            }
+            Routing::Route(route) => write!(f, "route {route}"),
+            Routing::Rule(rule) => write!(f, "rule {rule}"),
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The sockets beneath VRRP, on real interfaces.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -118,6 +119,34 @@ fn addresses_are_set_as_asked_and_every_outcome_is_told() -> Result<()> {
             "eth0:vip",
         ] {
             ensure!(line.contains(word), "no {word:?} in {line:?}");
+        }
+
+        // One address with three prefixes and ends: each is removed by itself.
+        let other_end = Address {
+            prefix_len: 32,
+            options: AddressOptions {
+                peer: Some(Ipv4Addr::new(10, 99, 0, 7).into()),
+                ..AddressOptions::default()
+            },
+            label: None,
+            broadcast: None,
+            ..full.clone()
+        };
+        let narrow = Address {
+            prefix_len: 25,
+            ..full.clone()
+        };
+        for address in [&narrow, &other_end] {
+            assert_eq!(control.add_address(index, address)?, Applied::Present);
+        }
+        let mut left: BTreeSet<u8> = [24, 25, 32].into();
+        for prefix_len in [25, 32, 24] {
+            let removed = control.del_address(index, full.addr, prefix_len)?;
+            assert_eq!(removed, Applied::Removed, "/{prefix_len}");
+            left.remove(&prefix_len);
+            let listed = control.addresses()?.into_iter();
+            let listed = listed.filter(|a| a.addr == full.addr);
+            assert_eq!(listed.map(|a| a.prefix_len).collect::<BTreeSet<_>>(), left);
         }
         Ok(())
     })

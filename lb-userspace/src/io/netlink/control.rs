@@ -176,7 +176,7 @@ impl Control {
         }
     }
 
-    /// Removes an address.
+    /// Removes an address with this prefix: the same address with another one is left alone.
     ///
     /// # Errors
     /// When the kernel refuses for another reason than that there is no such address.
@@ -186,7 +186,28 @@ impl Control {
         addr: IpAddr,
         prefix_len: u8,
     ) -> Result<Applied, NetlinkError> {
-        let message = address_message(index, addr, prefix_len);
+        let outcome = self.del_address_of(index, addr, prefix_len, addr)?;
+        match (outcome, addr) {
+            (Applied::NotThere, IpAddr::V4(_)) => match self.peer_of(index, addr, prefix_len)? {
+                Some(peer) => self.del_address_of(index, addr, prefix_len, peer),
+                None => Ok(outcome),
+            },
+            (outcome, IpAddr::V4(_) | IpAddr::V6(_)) => Ok(outcome),
+        }
+    }
+
+    fn del_address_of(
+        &mut self,
+        index: u32,
+        addr: IpAddr,
+        prefix_len: u8,
+        peer: IpAddr,
+    ) -> Result<Applied, NetlinkError> {
+        let mut message = address_message(index, addr, prefix_len);
+        // Of IPv4 the kernel compares the prefix only where it is told the other end's address as well.
+        if addr.is_ipv4() {
+            message.attributes.push(AddressAttribute::Address(peer));
+        }
         match self.request(RouteNetlinkMessage::DelAddress(message), NLM_F_ACK, |_| {}) {
             Ok(()) => Ok(Applied::Removed),
             Err(RequestError::Refused(source))
@@ -196,6 +217,33 @@ impl Control {
             }
             Err(error) => Err(error.named(|| format!("remove {addr}/{prefix_len}"))),
         }
+    }
+
+    /// The other end of a point-to-point link whose end here is `addr`.
+    fn peer_of(
+        &mut self,
+        index: u32,
+        addr: IpAddr,
+        prefix_len: u8,
+    ) -> Result<Option<IpAddr>, NetlinkError> {
+        let mut peer = None;
+        self.request(
+            RouteNetlinkMessage::GetAddress(AddressMessage::default()),
+            NLM_F_DUMP,
+            |m| {
+                if let RouteNetlinkMessage::NewAddress(m) = m
+                    && let Some(found) = address_of(&m)
+                    && (found.index, found.addr, found.prefix_len) == (index, addr, prefix_len)
+                {
+                    peer = m.attributes.iter().find_map(|a| match a {
+                        AddressAttribute::Address(peer) => Some(*peer),
+                        _ => None,
+                    });
+                }
+            },
+        )
+        .map_err(|e| e.named(|| "list addresses".into()))?;
+        Ok(peer.filter(|p| *p != addr))
     }
 
     /// All interfaces.

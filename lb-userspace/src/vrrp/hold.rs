@@ -145,24 +145,27 @@ impl Instance {
         (from + some) % len.max(1)
     }
 
-    /// Says whether the addresses are here. Once they all were they are until they are let go.
+    /// Says whether the addresses are here. Once they all were (but for those of `no_track`) they are
+    /// until they are let go.
     pub(super) fn tell_holding(&mut self, net: &Net, out: &mut VecDeque<Action>) {
         let holds = match self.hold {
             HoldState::Absent => false,
             HoldState::Kept => true,
             HoldState::Owned | HoldState::Offered { .. } | HoldState::Lingering { .. } => {
-                self.holding.is_some() || self.vips.iter().all(|v| net.is_present(&v.address))
+                let mut kept = self.vips.iter().filter(|v| v.is_kept);
+                self.holding.is_some() || kept.all(|v| net.is_present(&v.address))
             }
         };
+        // One that is renamed keeps what it has, and tells its name.
         if self.holding.as_ref() == holds.then_some(&self.name) {
             return;
         }
-        let before = std::mem::replace(&mut self.holding, holds.then(|| Arc::clone(&self.name)));
-        let gone = before.map(|name| Report::Holding { name, holds: false });
-        let come = self.holding.clone();
-        let come = come.map(|name| Report::Holding { name, holds: true });
-        // One that is renamed keeps what it has.
-        out.extend(come.into_iter().chain(gone).map(Action::Report));
+        self.holding = holds.then(|| Arc::clone(&self.name));
+        out.push_back(Action::Report(Report::Holding {
+            instance: self.id,
+            name: Arc::clone(&self.name),
+            holds,
+        }));
     }
 
     /// MASTER is reported when every address is there.

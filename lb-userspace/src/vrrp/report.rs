@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event::{Event, Followed, Notice, Transition};
+use super::event::{Event, Followed, InstanceId, Notice, Transition};
 use super::forwarding::Forwarding;
 use super::router::Router;
 use crate::model::{Model, Script};
@@ -129,7 +129,9 @@ pub enum Report {
     /// An instance has its addresses now, or is about to let them go: its routes and rules come and go
     /// with them, before the change of state that goes with it is told.
     Holding {
-        /// Name of the instance.
+        /// The instance: one that is no longer configured may have the name of another.
+        instance: InstanceId,
+        /// Its name; told again when that changed.
         name: Arc<str>,
         /// Whether it has them.
         holds: bool,

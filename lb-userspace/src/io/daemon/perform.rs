@@ -77,7 +77,11 @@ impl Daemon<'_> {
     fn report(&mut self, report: Report) {
         match report {
             Report::Transition(transition) => tell(&transition),
-            Report::Holding { name, holds } => self.route_by(&name, holds),
+            Report::Holding {
+                instance,
+                name,
+                holds,
+            } => self.route_by(instance, name, holds),
             Report::LearnedPeer { iface, mac, addr } => {
                 let mac = crate::engine::mac_text(mac);
                 tracing::info!("peer director {addr} ({mac}) on {iface}");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::run::Daemon;
 use crate::io::netlink::{NetlinkError, Set};
-use crate::model::{Model, Route, Routing, Rule, VirtualAddress};
-use crate::vrrp::{Address, Followed, Order};
+use crate::model::{Model, Route, Routing, Rule, VirtualAddress, VrrpInstance};
+use crate::vrrp::{Address, Followed, InstanceId, Order};
 
 /// How many looks at the host's network pass before what a predecessor left is removed: whose addresses
 /// were left is known by then.
@@ -15,9 +15,7 @@ const SETTLED: u64 = 3;
 /// What the daemon knows of the routing that it is to set.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    /// The instances whose addresses are here, with their routes and rules: those of one that is no
-    /// longer configured go when its addresses do.
-    holders: BTreeMap<Arc<str>, Vec<Routing>>,
+    holders: Holders,
     /// What was tried to set, and why that failed.
     set: Vec<(Routing, Option<String>)>,
     looks: u64,
@@ -27,26 +25,43 @@ pub(super) struct Routes {
     told: BTreeMap<String, bool>,
 }
 
+/// The instances whose addresses are here, with their names and their routes and rules: those of one
+/// that is no longer configured go when its addresses do. That may be after another of its name has
+/// its own.
+#[derive(Debug, Default)]
+struct Holders(BTreeMap<InstanceId, (Arc<str>, Vec<Routing>)>);
+
+impl Holders {
+    fn note(&mut self, instance: InstanceId, name: Arc<str>, holds: bool) {
+        if holds {
+            self.0.entry(instance).or_default().0 = name;
+        } else {
+            self.0.remove(&instance);
+        }
+    }
+
+    /// What belongs to them by the configuration; by the last one that had them, if none has now.
+    fn routing(&mut self, instances: &[VrrpInstance]) -> impl Iterator<Item = Routing> + '_ {
+        for (name, own) in self.0.values_mut() {
+            if let Some(instance) = instances.iter().find(|i| *i.name == **name) {
+                *own = instance.routing().collect();
+            }
+        }
+        self.0.values().flat_map(|(_, own)| own).cloned()
+    }
+}
+
 impl Daemon<'_> {
     /// The addresses of an instance came, or go.
-    pub(super) fn route_by(&mut self, name: &Arc<str>, holds: bool) {
-        if holds {
-            self.routes.holders.entry(Arc::clone(name)).or_default();
-        } else {
-            self.routes.holders.remove(name);
-        }
+    pub(super) fn route_by(&mut self, instance: InstanceId, name: Arc<str>, holds: bool) {
+        self.routes.holders.note(instance, name, holds);
         self.keep_routes();
     }
 
     /// Sets what is missing and removes what is not wanted any more.
     pub(super) fn keep_routes(&mut self) {
         let model = Arc::clone(self.engine.model());
-        for instance in &model.instances {
-            if let Some(own) = self.routes.holders.get_mut(&*instance.name) {
-                *own = instance.routing().collect();
-            }
-        }
-        let own = self.routes.holders.values().flatten().cloned();
+        let own = self.routes.holders.routing(&model.instances);
         let wanted = model.statics.routing().chain(own).collect();
         self.bring(wanted);
         self.tell_groups(&model);
@@ -240,6 +255,7 @@ fn address_of(address: &VirtualAddress) -> Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{self, MemoryFiles, Options};
 
     #[test]
     fn what_cannot_be_set_is_said_whenever_it_was_good_before() {
@@ -260,5 +276,34 @@ mod tests {
             before = Some(done.err());
         }
         assert_eq!(news(None, &Ok(Set::New)), News::Nothing);
+    }
+
+    #[test]
+    fn routes_are_there_while_one_instance_of_the_name_has_its_addresses() {
+        let file = |text: &str| {
+            let text = format!("vrrp_instance V {{\ninterface eth0\n{text}\n}}");
+            let files = MemoryFiles::one("lbd.conf", &text);
+            let loaded = config::load("lbd.conf", &files, &Options::default());
+            let model = loaded.model.expect("no errors");
+            model.instances
+        };
+        let routed = "virtual_router_id 52\nvirtual_ipaddress {\n10.77.0.100\n}\n\
+                      virtual_routes {\n10.88.0.0/16 via 10.77.0.1 dev eth0\n}";
+        let instances = file(routed);
+        let route = instances[0].routing().collect::<Vec<_>>();
+        assert_eq!(route.len(), 1);
+        let (old, new) = (InstanceId(1), InstanceId(2));
+        let mut holders = Holders::default();
+        let mut after = |instance, name: &str, holds, instances: &[VrrpInstance]| {
+            holders.note(instance, name.into(), holds);
+            holders.routing(instances).collect::<Vec<_>>()
+        };
+        assert_eq!(after(old, "V", true, &instances), route);
+        assert!(after(new, "V", true, &instances).contains(&route[0]));
+        assert_eq!(after(old, "V", false, &instances), route);
+        // It has another name now, and after that none.
+        assert_eq!(after(new, "W", true, &instances), route);
+        assert_eq!(after(new, "W", true, &[]), route);
+        assert_eq!(after(new, "W", false, &[]), []);
     }
 }

@@ -97,6 +97,8 @@ struct Host {
     present: BTreeSet<(String, IpAddr, u8)>,
     /// The kernel refuses additions.
     refuse: bool,
+    /// Interfaces that it does not have.
+    gone: BTreeSet<String>,
     /// Everything since the last [`Host::take`].
     actions: Vec<Action>,
     states: BTreeMap<String, State>,
@@ -161,6 +163,7 @@ impl Host {
             now,
             present: BTreeSet::new(),
             refuse: false,
+            gone: BTreeSet::new(),
             actions: Vec::new(),
             states: BTreeMap::new(),
         };
@@ -178,6 +181,10 @@ impl Host {
     }
 
     fn link(&mut self, iface: &str, state: LinkState) {
+        match state {
+            LinkState::Gone => self.gone.insert(iface.to_owned()),
+            LinkState::Up | LinkState::Down => self.gone.remove(iface),
+        };
         self.handle(Event::Link { iface, state });
     }
 
@@ -204,7 +211,7 @@ impl Host {
             self.actions.push(action.clone());
             let (iface, addr, prefix_len, outcome) = match action {
                 Action::AddAddress { address: a, .. } => {
-                    let outcome = if self.refuse {
+                    let outcome = if self.refuse || self.gone.contains(&*a.iface) {
                         Applied::Failed
                     } else {
                         self.present

@@ -8,7 +8,7 @@ fn story(host: &mut Host) -> Vec<String> {
         Action::AddAddress { address, .. } => Some(format!("+{}", address.addr)),
         Action::DelAddress { address, .. } => Some(format!("-{}", address.addr)),
         Action::Report(Report::Transition(t)) => Some(t.to.to_string()),
-        Action::Report(Report::Holding { name, holds }) => Some(format!(
+        Action::Report(Report::Holding { name, holds, .. }) => Some(format!(
             "{name} {}",
             if holds { "holds" } else { "lets go" }
         )),
@@ -114,7 +114,7 @@ fn a_renamed_instance_holds_them_under_its_new_name() {
     };
     host.reconfigure(&[renamed]);
     host.work();
-    assert_eq!(story(&mut host), ["other holds", "VI_1 lets go"]);
+    assert_eq!(story(&mut host), ["other holds"]);
 }
 
 #[test]
@@ -127,4 +127,58 @@ fn one_that_is_no_longer_configured_has_them_until_the_successor_is_heard() {
     host.hear(&config(), LOWER_PEER, 50);
     host.run(Duration::from_millis(900));
     assert_eq!(story(&mut host), GOES);
+}
+
+#[test]
+fn a_namesake_that_is_no_longer_configured_lets_go_of_its_own_only() {
+    let mut host = master();
+    host.reconfigure(&[]);
+    host.work();
+    host.states.clear();
+    host.reconfigure(&[VrrpInstance {
+        virtual_router_id: 63,
+        priority: 255,
+        ..config()
+    }]);
+    host.work();
+    assert_eq!(host.state(), State::Master);
+    host.run(Duration::from_secs(10));
+    let told = host.take().into_iter().filter_map(|action| match action {
+        Action::Report(Report::Holding {
+            instance,
+            name,
+            holds,
+        }) => Some((instance.0, name.to_string(), holds)),
+        _ => None,
+    });
+    let name = || "VI_1".to_owned();
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [(1, name(), true), (2, name(), true), (1, name(), false)]
+    );
+}
+
+#[test]
+fn those_of_no_track_are_not_waited_for() {
+    let mut host = Host::unknown(
+        &[VrrpInstance {
+            excluded: vec![VirtualAddress {
+                dev: Some("nope0".to_owned()),
+                no_track: true,
+                ..vip(102)
+            }],
+            ..config()
+        }],
+        &[],
+        &Global::default(),
+        &BTreeMap::new(),
+    );
+    host.link("nope0", LinkState::Gone);
+    let mut host = host.told(&[]);
+    host.run(Duration::from_secs(10));
+    let told = story(&mut host);
+    assert!(
+        told.windows(2).any(|w| w == ["VI_1 holds", "MASTER"]),
+        "{told:?}"
+    );
 }

@@ -283,6 +283,31 @@ fn a_mistyped_word_is_explained_by_the_nearest() {
 }
 
 #[test]
+fn the_words_of_a_line_are_no_unknown_keywords() {
+    let docs = include_str!("../../docs/vrrp.md");
+    let (_, table) = docs.split_once("\n## Words behind an address\n").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let rows = table.lines().filter(|row| row.starts_with("| `"));
+    let first = rows.filter_map(|row| row.split("` |").next());
+    let words = first.flat_map(|cell| cell.split("`, `"));
+    let words: Vec<&str> = words
+        .map(|word| word.trim_start_matches("| `"))
+        .filter_map(|word| word.split(' ').next())
+        .chain(["via", "nexthop", "iif"])
+        .collect();
+    assert!(words.len() > 12, "{words:?}");
+    for word in words {
+        let o = command(&["explain", word]).output().unwrap();
+        assert_eq!(o.status.code(), Some(0), "{word}: {}", text(&o.stderr));
+    }
+    let said = command(&["explain", "no_track"]).output().unwrap().stdout;
+    assert_eq!(
+        text(&said),
+        "no_track\n    a word in the line of an address or a route or a rule: docs/vrrp.md\n"
+    );
+}
+
+#[test]
 fn all_keywords_are_counted_by_what_becomes_of_them() {
     let o = command(&["explain", "--all"]).output().unwrap();
     let text = String::from_utf8(o.stdout).unwrap();

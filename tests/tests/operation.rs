@@ -256,6 +256,14 @@ fn the_service_manager_is_told_and_the_watchdog_fed() -> Result<()> {
     );
     let out = lab.directors[0].lbctl(&["log", "no=such=level"])?;
     assert_eq!(out.status.code(), Some(1), "{out:?}");
+    // Killed, it goes on with the addresses that it left, and waits for no script.
+    lab.directors[0].write_conf(&conf(1000).text(0))?;
+    lab.directors[0].kill()?;
+    lab.directors[0].start()?;
+    hear("READY=1", 3)?;
+    let log = lab.directors[0].log();
+    let words = "startup_script /bin/sleep 600: not run, the daemon before was killed";
+    assert!(log.contains(words), "{log}");
     lab.directors[0].terminate()?;
     hear("STOPPING=1", 1)?;
     hear("STATUS=waiting for shutdown_script", 2)?;
@@ -265,5 +273,10 @@ fn the_service_manager_is_told_and_the_watchdog_fed() -> Result<()> {
         "{status}\n{}",
         lab.logs()
     );
+    // Nothing is left, so the next one begins anew.
+    lab.directors[0].start()?;
+    hear("STATUS=waiting for startup_script", 3)?;
+    lab.directors[0].terminate()?;
+    lab.directors[0].wait_stopped(LIMIT)?;
     lab.finish()
 }

@@ -3,11 +3,14 @@
 
 mod checkers;
 mod global;
+mod line;
 mod lvs;
 mod vrrp;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
+
+pub use line::lines_with;
 
 /// A kind of block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

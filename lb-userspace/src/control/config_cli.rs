@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::config::keywords::{Block, Body, Keyword, Status};
+use crate::config::keywords::{Block, Body, Keyword, Status, lines_with};
 use crate::config::{self, JsonDiagnostic, Loaded, Options, Severity};
 use crate::control::view::Color;
 use crate::io::files::RealFiles;
@@ -245,8 +245,9 @@ pub fn convert(args: &ConvertArgs, color: Color) -> ExitCode {
 /// `lbctl explain`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ExplainArgs {
-    /// A keyword of keepalived.conf.
-    #[arg(required_unless_present = "all")]
+    /// A keyword of keepalived.conf, or a word in a line of an address, a route or a rule.
+    // `-nodad` is one.
+    #[arg(required_unless_present = "all", allow_hyphen_values = true)]
     pub keyword: Option<String>,
     /// All keywords.
     #[arg(long)]
@@ -262,6 +263,13 @@ pub fn explain(args: &ExplainArgs) -> ExitCode {
             if args.all || args.keyword.as_deref() == Some(k.name) {
                 explain_one(*block, k, &mut out);
             }
+        }
+    }
+    if let (true, Some(word)) = (out.is_empty(), &args.keyword) {
+        let lines: Vec<&str> = lines_with(word).collect();
+        if !lines.is_empty() {
+            let lines = lines.join(" or ");
+            out = format!("{word}\n    a word in the line of {lines}: docs/vrrp.md\n");
         }
     }
     if out.is_empty() {

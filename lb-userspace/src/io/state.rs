@@ -8,6 +8,7 @@
 pub mod by_hand;
 mod changed;
 mod held;
+mod running;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -18,6 +19,7 @@ use crate::time::Time;
 
 pub use changed::Changed;
 pub use held::{Held, HeldFile};
+pub use running::Running;
 
 /// Bytes of one record: name (padded with zeros), nanoseconds of the last advert, MASTER or not, AH's
 /// sequence number.

@@ -30,10 +30,22 @@ impl Signals {
 
 /// Runs `startup_script` and waits for it; whatever comes of it, the daemon starts then. False when
 /// it was asked to stop meanwhile, which ends the script.
-pub(super) async fn startup(model: &Model, signals: &mut Signals) -> std::io::Result<bool> {
+///
+/// `goes_on`: the daemon before this one was killed. The addresses are still here, with nobody who
+/// defends them or gives them back, so nothing is waited for; what the script did is still done.
+pub(super) async fn startup(
+    model: &Model,
+    signals: &mut Signals,
+    goes_on: bool,
+) -> std::io::Result<bool> {
     let Some(errand) = &model.global.startup_script else {
         return Ok(true);
     };
+    if goes_on {
+        let script = &errand.script;
+        tracing::info!("startup_script {script}: not run, the daemon before was killed");
+        return Ok(true);
+    }
     let done = run("startup_script", errand, model);
     let signal = tokio::select! {
         done = done => return done.map(|()| true),

@@ -36,7 +36,7 @@ use crate::io::processes::Processes;
 use crate::io::script::{Ended, Runner, Scripts};
 use crate::io::service::{Environment, ServiceManager};
 use crate::io::speaker::{self, Heard, Speaker};
-use crate::io::state::{Changed, HeldFile, Record, StateFile, by_hand};
+use crate::io::state::{Changed, HeldFile, Record, Running, StateFile, by_hand};
 use crate::io::trackfile::Files;
 use crate::model::Model;
 use crate::plan::{Dump, Refs};
@@ -172,9 +172,10 @@ async fn serve(
     // First of all: two daemons never share it.
     let state = StateFile::open(&options.state_dir)?;
     let mut signals = Signals::new()?;
-    let last = match errands::startup(&model, &mut signals).await? {
+    let running = Running::of(&options.state_dir);
+    let last = match errands::startup(&model, &mut signals, running.is_noted()).await? {
         // One that fails is to be started again, not to be held up.
-        true => live(options, log, model, read, (state, signals)).await?,
+        true => live(options, log, model, read, (state, signals, &running)).await?,
         false => model,
     };
     errands::shutdown(&last).await?;
@@ -187,7 +188,7 @@ async fn live(
     log: &Log,
     model: Arc<Model>,
     read: &load::Read,
-    (state, mut signals): (Left, Signals),
+    (state, mut signals, running): (Left, Signals, &Running),
 ) -> anyhow::Result<Arc<Model>> {
     let (refs, mut found_refs) = mpsc::channel(1);
     let (ended, mut ran) = mpsc::channel(SCRIPTS);
@@ -210,6 +211,9 @@ async fn live(
         (runner.scripts(), ended),
         (&mut held, files, processes, bfd),
     )?;
+    if let Err(error) = running.note(true) {
+        tracing::warn!("{error}");
+    }
     // The tables are true before the program runs, and it runs before an address may come.
     daemon.turn();
     daemon.check_attached();
@@ -288,6 +292,9 @@ async fn live(
     daemon.remove_routes();
     daemon.set_back();
     daemon.remove_all_vmacs();
+    if let Err(error) = running.note(false) {
+        tracing::warn!("{error}");
+    }
     drop(server);
     let readers = daemon.notifier.close();
     drop(runner);

@@ -78,11 +78,14 @@ fn follow(kinds: [Kind; 2], track: &str, takeover: Duration) -> Result<()> {
     let ping = lab.ping(lab.vip(), PING)?;
     lab.settle(0, None, ADVERT, &ping, LIMIT)
         .with_context(|| format!("{}\n{}", lab.logs(), router.log_tail()))?;
-    if kinds[0] == Kind::Lbd {
-        lab.directors[0].wait_status("the agreed intervals", LIMIT, |s| {
-            let b = bfd(s)?;
-            (b.interval_us == Some(50_000) && b.detection_us == 150_000).then_some(())
-        })?;
+    // A session begins with intervals of a second.
+    for (kind, speaker) in kinds.iter().zip([&mut lab.directors[0], &mut router]) {
+        if *kind == Kind::Lbd {
+            speaker.wait_status("the agreed intervals", LIMIT, |s| {
+                let b = bfd(s)?;
+                (b.interval_us == Some(50_000) && b.detection_us == 150_000).then_some(())
+            })?;
+        }
     }
     let second = lab.directors[1].host.mac;
     let at = Instant::now();

@@ -56,8 +56,8 @@ pub struct Model {
     pub track_processes: Vec<TrackProcess>,
     /// `bfd_instance`; names are unique.
     pub bfd_instances: Vec<Bfd>,
-    /// VRRP instances in the order of the file; names are unique. Two of one interface, VRID and
-    /// family have transports of which no advert is for both, and not both a `vmac`.
+    /// VRRP instances in the order of the file; names are unique. No two meet
+    /// ([`VrrpInstance::meets`]), and of one interface, VRID and family one has a `vmac` at most.
     pub instances: Vec<VrrpInstance>,
     /// Sync groups; an instance is in at most one.
     pub sync_groups: Vec<SyncGroup>,

@@ -199,6 +199,7 @@ fn one_number_serves_two_virtual_routers_whose_adverts_cannot_be_mixed_up() {
         load(&(instance("A", first, 1) + &instance("B", second, 2)))
     };
     let peer = |of: &str| format!("unicast_peer {{\n {of}\n }}");
+    let from = |last: u8| format!("unicast_src_ip 192.0.2.{last}\n {}", peer("192.0.2.13"));
     let two = peer("192.0.2.12\n 192.0.2.13");
     for (first, second, good) in [
         ("", "", false),
@@ -206,6 +207,10 @@ fn one_number_serves_two_virtual_routers_whose_adverts_cannot_be_mixed_up() {
         ("", &*two, true),
         (&*peer("192.0.2.11"), &*two, true),
         (&*peer("192.0.2.13"), &*two, false),
+        (&*from(21), &*from(22), true),
+        (&*from(21), &*from(21), false),
+        (&*from(21), &*peer("192.0.2.13"), false),
+        ("mcast_src_ip 192.0.2.21", "mcast_src_ip 192.0.2.22", false),
         ("use_vmac", "mcast_dst_ip 224.0.0.20\n  use_vmac", false),
     ] {
         let l = of(first, second);

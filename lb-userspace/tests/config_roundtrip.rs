@@ -150,10 +150,7 @@ fn model() -> impl Strategy<Value = Model> {
                 for i in all {
                     let clash = |o: &VrrpInstance| {
                         o.name == i.name
-                            || (o.interface == i.interface
-                                && o.virtual_router_id == i.virtual_router_id
-                                && o.family() == i.family()
-                                && o.transport.meets(&i.transport))
+                            || o.meets(&i)
                             || o.vmac
                                 .as_ref()
                                 .zip(i.vmac.as_ref())

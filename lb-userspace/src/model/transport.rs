@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
+use super::VrrpInstance;
+
 /// The version of IP that a virtual router is of: that of its addresses and of its adverts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
@@ -78,9 +80,7 @@ impl Transport {
         }
     }
 
-    /// Whether an advert may be meant for both.
-    #[must_use]
-    pub fn meets(&self, other: &Transport) -> bool {
+    fn meets(&self, other: &Transport) -> bool {
         match (self, other) {
             (Transport::Multicast(one), Transport::Multicast(other)) => one == other,
             (Transport::Unicast(one), Transport::Unicast(other)) => {
@@ -89,6 +89,23 @@ impl Transport {
             (Transport::Multicast(_), Transport::Unicast(_))
             | (Transport::Unicast(_), Transport::Multicast(_)) => false,
         }
+    }
+}
+
+impl VrrpInstance {
+    /// Whether an advert may be meant for both: they have interface, VRID and family in common, and the
+    /// group or a peer. A peer tells them apart when they send from different addresses, and they its
+    /// answers.
+    #[must_use]
+    pub fn meets(&self, other: &VrrpInstance) -> bool {
+        let sources = self.mcast_src_ip.zip(other.mcast_src_ip);
+        let is_apart =
+            self.transport.unicast().is_some() && sources.is_some_and(|(one, other)| one != other);
+        self.interface == other.interface
+            && self.virtual_router_id == other.virtual_router_id
+            && self.family() == other.family()
+            && self.transport.meets(&other.transport)
+            && !is_apart
     }
 }
 

@@ -128,7 +128,8 @@ impl Router {
     }
 
     /// Takes over a new configuration. What did not change is not touched; an instance is the same
-    /// when interface, VRID and family are. Removed instances hand over and go.
+    /// when interface, VRID and family are, and its name or one to whom adverts go. Removed instances hand
+    /// over and go.
     pub fn reconfigure(&mut self, model: &Model, now: Time) {
         if self.stopping {
             return;

@@ -117,6 +117,15 @@ impl Instance {
         }
     }
 
+    /// Whether a unicast advert was sent to the address that this instance sends from, if that is known:
+    /// of several with one VRID and one peer it is the one that is meant.
+    pub(super) fn is_addressed(&self, to: IpAddr) -> bool {
+        match &self.config.transport {
+            Transport::Multicast(_) => true,
+            Transport::Unicast(_) => self.config.mcast_src_ip.is_none_or(|own| own == to),
+        }
+    }
+
     /// `unicast_fault_no_peer`.
     pub(super) fn without_peers(&self) -> Option<Reason> {
         let unicast = self.config.transport.unicast()?;

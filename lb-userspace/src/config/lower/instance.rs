@@ -10,7 +10,7 @@ use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::keywords::Block;
 use crate::config::source::Span;
 use crate::config::tree::Node;
-use crate::model::{Auth, Family, Model, Transport, VrrpInstance, VrrpVersion};
+use crate::model::{Auth, Family, Model, VrrpInstance, VrrpVersion};
 
 impl Lower {
     pub(super) fn instances(
@@ -19,7 +19,7 @@ impl Lower {
         defaults: &Defaults,
         model: &mut Model,
     ) {
-        let mut routers: HashMap<(String, u8, Family), Vec<(Transport, Span)>> = HashMap::new();
+        let mut routers: HashMap<(String, u8, Family), Vec<usize>> = HashMap::new();
         let mut spans: BTreeMap<String, Span> = BTreeMap::new();
         for (name, n) in self.named(top, "vrrp_instance", true) {
             let Some(i) = self.instance(n, &name.text, defaults) else {
@@ -27,8 +27,9 @@ impl Lower {
             };
             let key = (i.interface.clone(), i.virtual_router_id, i.family());
             let same = routers.entry(key.clone()).or_default();
-            if let Some((_, first)) = same.iter().find(|(t, _)| t.meets(&i.transport)) {
-                let first = *first;
+            let mut others = same.iter().map(|at| &model.instances[*at]);
+            if let Some(first) = others.find(|o| o.meets(&i)) {
+                let first = spans[&first.name];
                 self.push(
                     Diagnostic::new(
                         Code::Duplicate,
@@ -47,7 +48,7 @@ impl Lower {
                 );
                 continue;
             }
-            same.push((i.transport.clone(), name.span));
+            same.push(model.instances.len());
             spans.insert(i.name.clone(), name.span);
             model.instances.push(i);
         }

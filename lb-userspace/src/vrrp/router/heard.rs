@@ -30,7 +30,7 @@ impl Router {
         };
         let (from, to) = (source_of(packet), destination_of(packet));
         // A removed instance still waits for its successor.
-        let rank = |i: &Instance| (!i.is_meant(from, to), i.removed);
+        let rank = |i: &Instance| (!i.is_meant(from, to), !i.is_addressed(to), i.removed);
         let instances = self.instances.iter().enumerate();
         let found = instances
             .filter(|(_, i)| is_for(i))

@@ -49,16 +49,14 @@ impl Router {
         for (config, tracks) in instances.iter().zip(all) {
             let named =
                 |i: &Instance, config: &VrrpInstance| is_same(i, config) && *i.name == *config.name;
-            // One that goes on under its name is nobody else's.
-            let renamed =
-                |i: &Instance| is_same(i, config) && !instances.iter().any(|c| named(i, c));
+            // One that goes on under its name is nobody else's; one whose masters were others knows
+            // nothing of these, and leaves its addresses to them.
+            let renamed = |i: &Instance| {
+                !i.removed && i.config.meets(config) && !instances.iter().any(|c| named(i, c))
+            };
             let at = old
                 .iter()
                 .position(|i| named(i, config))
-                .or_else(|| {
-                    let alike = |i: &Instance| i.config.transport == config.transport;
-                    old.iter().position(|i| renamed(i) && alike(i))
-                })
                 .or_else(|| old.iter().position(renamed));
             let priority = self.following.priority(config.priority, &tracks, &self.net);
             let instance = match at {

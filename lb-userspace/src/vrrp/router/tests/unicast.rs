@@ -241,3 +241,48 @@ fn of_two_virtual_routers_with_one_number_each_hears_its_own_peers() {
     host.work();
     assert_eq!(heard(&host), [1, 3]);
 }
+
+#[test]
+fn of_two_that_send_from_different_addresses_each_hears_what_is_sent_to_its_own() {
+    let other = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 7));
+    let sent_from = |name: &str, own| VrrpInstance {
+        name: name.into(),
+        mcast_src_ip: Some(own),
+        ..with(to(&[HIGHER_PEER]))
+    };
+    let all = [sent_from("one", other), sent_from("two", OWN)];
+    assert!(!all[0].meets(&all[1]));
+    let mut host = Host::of(&all, &[]);
+    let advert = from(&host, &all[1], HIGHER_PEER, 255, Coverage::Destination);
+    host.hear_packet("eth0", &advert);
+    let heard = |host: &Host| [0, 1].map(|at| host.status(at).adverts_received);
+    assert_eq!(heard(&host), [0, 1]);
+    // Renamed and in another order each goes on.
+    let renamed = [sent_from("b", OWN), sent_from("a", other)];
+    host.reconfigure(&renamed);
+    host.work();
+    assert_eq!(heard(&host), [1, 0]);
+}
+
+#[test]
+fn an_instance_with_other_peers_and_another_name_is_elected_anew() {
+    let old = with(to(&[LOWER_PEER]));
+    for (peers, state) in [
+        (&[FAR][..], State::Backup),
+        (&[FAR, LOWER_PEER], State::Master),
+    ] {
+        let mut host = master(&old);
+        let new = VrrpInstance {
+            name: "VI_2".into(),
+            addresses: vec![vip(103)],
+            ..with(to(peers))
+        };
+        host.reconfigure(&[new]);
+        host.work();
+        let goes_on = state == State::Master;
+        assert_eq!((host.state(), host.has(103)), (state, goes_on));
+        // The one that is gone has told its peers, and has its address until one of them answers.
+        let resigned = Host::priorities(&host.take()).contains(&0);
+        assert_eq!((resigned, host.has(100)), (!goes_on, !goes_on));
+    }
+}

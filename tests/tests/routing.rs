@@ -52,10 +52,11 @@ const OWN: [&str; 2] = [
     "198.51.104.0/24 via 10.77.0.23 metric 7",
     "198.51.105.0/24 via 10.77.0.23",
 ];
-/// Its three are there whoever is master.
-const STATICS: usize = 3;
+/// Its four are there whoever is master.
+const STATICS: usize = 4;
 const STATIC: &str = "static_ipaddress {
   10.99.0.1/24 dev eth0
+  10.99.0.5/24 dev eth0
 }
 static_routes {
   198.51.110.0/24 via 10.99.0.2 dev eth0
@@ -279,7 +280,16 @@ fn what_is_taken_away_comes_back_and_goes_with_the_role() -> Result<()> {
         .replace(
             "198.51.110.0/24 via 10.99.0.2",
             "198.51.111.0/24 via 10.99.0.2",
-        );
+        )
+        .replace(
+            "10.99.0.1/24 dev eth0",
+            "10.99.0.1/24 dev eth0 label eth0:st track_group G",
+        )
+        .replace(
+            "via 10.99.0.2 dev eth0",
+            "via 10.99.0.2 dev eth0 track_group G",
+        )
+        + "\ntrack_group G {\n  group {\n    VI_1\n  }\n}\n";
     let reload = |text: &str| {
         lab.directors[0].write_conf(text)?;
         let done = lab.directors[0].lbctl(&["reload"])?;
@@ -289,6 +299,9 @@ fn what_is_taken_away_comes_back_and_goes_with_the_role() -> Result<()> {
     let other = reload(&after)?;
     let new: BTreeSet<String> = other.difference(&all).cloned().collect();
     assert_eq!((other.len(), new.len()), (all.len() - 1, 3), "{new:?}");
+    // The address of a tracked group, set anew under another label, was never missed.
+    let labelled = ip(&lab, 0, "-o address show label eth0:st")?;
+    assert!(labelled.contains(" 10.99.0.1/24 "), "{labelled}");
     let shown = lab.directors[0].lbctl(&["show", "vrrp"])?;
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     for line in [
@@ -298,6 +311,10 @@ fn what_is_taken_away_comes_back_and_goes_with_the_role() -> Result<()> {
         assert!(shown.contains(line), "{shown}");
     }
     assert_eq!(reload(&before[0])?, all);
+    let log = lab.directors[0].log();
+    let missed =
+        |l: &&str| l.contains("FAULT") || l.contains("10.99.0.") && l.contains("taken away");
+    assert_eq!(log.lines().find(missed), None, "{log}");
     lab.directors[0].terminate()?;
     lab.directors[0].wait_stopped(LIMIT)?;
     assert_eq!(found(&lab, 0)?, BTreeSet::new());

@@ -182,6 +182,19 @@ impl Routing {
         }
     }
 
+    /// The same without how it is followed (`no_track`, `track_group`), of which the kernel is not told.
+    #[must_use]
+    pub fn in_kernel(&self) -> Routing {
+        let mut bare = self.clone();
+        let (no_track, group) = match &mut bare {
+            Routing::Address(a) => (&mut a.no_track, &mut a.track_group),
+            Routing::Route(r) => (&mut r.no_track, &mut r.track_group),
+            Routing::Rule(r) => (&mut r.no_track, &mut r.track_group),
+        };
+        (*no_track, *group) = (false, None);
+        bare
+    }
+
     /// Whether it is set again when somebody takes it away.
     #[must_use]
     pub const fn is_kept(&self) -> bool {

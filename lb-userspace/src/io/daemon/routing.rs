@@ -122,18 +122,31 @@ impl Daemon<'_> {
         self.bring(Vec::new());
     }
 
+    /// Reads the addresses of the host.
+    pub(super) fn read_host(&mut self) -> Result<(), NetlinkError> {
+        let addresses = self.control.addresses()?;
+        let keys = addresses.iter().map(|a| (a.index, a.addr, a.prefix_len));
+        self.host = keys.collect();
+        Ok(())
+    }
+
     fn bring(&mut self, wanted: Vec<Routing>) {
-        let mut before = std::mem::take(&mut self.routes.set);
-        // The last one that was set goes first.
-        before.reverse();
-        let gone = before.iter().filter(|(old, _)| !wanted.contains(old));
-        for (old, _) in gone {
+        let before = std::mem::take(&mut self.routes.set);
+        let mut is_moved = false;
+        for old in gone(&before, &wanted) {
+            is_moved |= matches!(old, Routing::Address(_));
             if let Err(error) = self.unset(old) {
                 self.say_once(error.to_string());
             }
         }
+        // With the first address of a network the kernel takes the others.
+        if is_moved && let Err(error) = self.read_host() {
+            tracing::error!("{error}");
+        }
+        let keys: Vec<Routing> = before.iter().map(|(r, _)| r.in_kernel()).collect();
         for new in wanted {
-            let tried = before.iter().find(|(old, _)| *old == new);
+            let place = keys.iter().position(|old| *old == new.in_kernel());
+            let tried = place.and_then(|i| before.get(i));
             let failed = tried.and_then(|(_, why)| why.as_ref());
             if tried.is_some() && failed.is_none() && !new.is_kept() {
                 self.routes.set.push((new, None));
@@ -147,6 +160,7 @@ impl Daemon<'_> {
             });
             match news(tried.map(|(_, why)| why.as_deref()), &done) {
                 News::Nothing => {}
+                News::Again if is_moved && matches!(new, Routing::Address(_)) => {}
                 News::Again => {
                     tracing::warn!("{new} was taken away by another program, set again");
                 }
@@ -180,6 +194,8 @@ impl Daemon<'_> {
                     return Ok(Set::There);
                 }
                 self.control.add_address(index, &address)?;
+                // The kernel's word of it comes later than the next look perhaps.
+                self.host.insert(key);
                 Ok(Set::New)
             }
         }
@@ -201,6 +217,15 @@ impl Daemon<'_> {
             }
         }
     }
+}
+
+/// What is not wanted any more, the last one that was set first. What only is followed otherwise than
+/// before stays.
+fn gone<'b>(before: &'b [(Routing, Option<String>)], wanted: &[Routing]) -> Vec<&'b Routing> {
+    let wanted: Vec<Routing> = wanted.iter().map(Routing::in_kernel).collect();
+    let set = before.iter().rev().map(|(old, _)| old);
+    set.filter(|old| !wanted.contains(&old.in_kernel()))
+        .collect()
 }
 
 /// What there is to say when something was tried to set.
@@ -257,6 +282,33 @@ mod tests {
     use super::*;
     use crate::config::{self, MemoryFiles, Options};
 
+    fn model(text: &str) -> Model {
+        let files = MemoryFiles::one("lbd.conf", text);
+        let loaded = config::load("lbd.conf", &files, &Options::default());
+        loaded.model.expect("no errors")
+    }
+
+    #[test]
+    fn what_only_is_followed_otherwise_stays() {
+        let all = |number: u8, follows: &str| {
+            let text = format!(
+                "track_group G {{\ngroup {{\nV\n}}\n}}\n\
+                 vrrp_instance V {{\ninterface eth0\nvirtual_router_id 51\n\
+                 virtual_ipaddress {{\n10.77.0.100\n}}\n}}\n\
+                 static_ipaddress {{\n10.99.0.1/24 dev eth0 label eth0:{number} {follows}\n}}\n\
+                 static_routes {{\nblackhole 10.88.0.0/16 metric {number} {follows}\n}}\n\
+                 static_rules {{\nto 10.88.0.0/16 table 100 preference {number} {follows}\n}}"
+            );
+            model(&text).statics.routing().collect::<Vec<_>>()
+        };
+        let before: Vec<_> = all(1, "").into_iter().map(|r| (r, None)).collect();
+        let otherwise = all(1, "no_track track_group G");
+        assert_eq!(gone(&before, &otherwise), <[&Routing; 0]>::default());
+        let other_words = all(2, "");
+        let other = gone(&before, &other_words);
+        assert_eq!(other, [&before[2].0, &before[1].0, &before[0].0]);
+    }
+
     #[test]
     fn what_cannot_be_set_is_said_whenever_it_was_good_before() {
         let fail = |why: &str| Err(why.to_owned());
@@ -282,10 +334,7 @@ mod tests {
     fn routes_are_there_while_one_instance_of_the_name_has_its_addresses() {
         let file = |text: &str| {
             let text = format!("vrrp_instance V {{\ninterface eth0\n{text}\n}}");
-            let files = MemoryFiles::one("lbd.conf", &text);
-            let loaded = config::load("lbd.conf", &files, &Options::default());
-            let model = loaded.model.expect("no errors");
-            model.instances
+            model(&text).instances
         };
         let routed = "virtual_router_id 52\nvirtual_ipaddress {\n10.77.0.100\n}\n\
                       virtual_routes {\n10.88.0.0/16 via 10.77.0.1 dev eth0\n}";

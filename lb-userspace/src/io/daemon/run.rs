@@ -529,17 +529,10 @@ impl<'o> Daemon<'o> {
         }
         self.make_vmacs();
         self.tell_links();
-        let addresses = match self.control.addresses() {
-            Ok(addresses) => addresses,
-            Err(error) => {
-                tracing::error!("{error}");
-                return;
-            }
-        };
-        self.host = addresses
-            .iter()
-            .map(|a| (a.index, a.addr, a.prefix_len))
-            .collect();
+        if let Err(error) = self.read_host() {
+            tracing::error!("{error}");
+            return;
+        }
         self.tell_host();
         self.tell_virtual_macs();
         self.keep_routes();

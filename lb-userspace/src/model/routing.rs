@@ -77,7 +77,7 @@ pub struct Route {
     pub hops: Vec<Hop>,
     /// `src`: what the host takes as its own address.
     pub source: Option<IpAddr>,
-    /// `table`; 254 is the main one.
+    /// `table`.
     pub table: u32,
     /// `metric`.
     pub metric: Option<u32>,
@@ -133,6 +133,29 @@ pub struct Rule {
 }
 
 impl Route {
+    /// The main table, that of routes that name none.
+    pub const MAIN: u32 = 254;
+
+    /// To `to` in the main table, of which no more is said.
+    #[must_use]
+    pub fn new(to: Prefix) -> Self {
+        Route {
+            fate: Fate::Forward,
+            to,
+            hops: Vec::new(),
+            source: None,
+            table: Route::MAIN,
+            metric: None,
+            scope: None,
+            tos: 0,
+            mtu: None,
+            advmss: None,
+            append: false,
+            no_track: false,
+            track_group: None,
+        }
+    }
+
     /// The interfaces that must be up for it.
     pub fn tracked(&self) -> impl Iterator<Item = &str> {
         let hops = self.hops.iter().filter(|_| !self.no_track);

@@ -436,10 +436,13 @@ pub enum Notice {
         /// The address.
         addr: IpAddr,
     },
-    /// The kernel refused an address; tried again every second.
+    /// The kernel refused to add or remove an address; tried again every second and told once, until it
+    /// did.
     AddressFailed {
         /// Interface.
         iface: Arc<str>,
+        /// There is no such interface.
+        missing: bool,
         /// The address.
         addr: IpAddr,
     },
@@ -517,9 +520,22 @@ impl fmt::Display for Notice {
                     "{addr} was taken from {iface} by another program, putting it back"
                 )
             }
-            Notice::AddressFailed { iface, addr } => {
-                write!(f, "the kernel refused {addr} on {iface}, trying again")
-            }
+            Notice::AddressFailed {
+                iface,
+                missing: true,
+                addr,
+            } => write!(
+                f,
+                "there is no interface {iface} for {addr}, waiting for it"
+            ),
+            Notice::AddressFailed {
+                iface,
+                missing: false,
+                addr,
+            } => write!(
+                f,
+                "the kernel refused {addr} on {iface}, trying every second"
+            ),
             Notice::AdvertRejected {
                 reason,
                 from,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::event::{Action, Applied, Notice, State};
+use super::event::{Action, Applied, LinkState, Notice, State};
 use super::garp::Block;
 use super::instance::{Ctx, Instance, Proto};
 use super::net::Net;
@@ -185,6 +185,7 @@ impl Instance {
     pub(super) fn on_applied(&mut self, at: usize, outcome: Applied, ctx: &mut Ctx<'_>) {
         self.vips[at].asked = false;
         self.vips[at].retry_at = None;
+        self.vips[at].told &= outcome == Applied::Failed;
         match (outcome, self.hold) {
             (Applied::Present, HoldState::Owned) => {
                 self.announce(at, self.config.garp_master_repeat.max(1), ctx);
@@ -192,13 +193,17 @@ impl Instance {
             }
             (Applied::Removed | Applied::NotThere, HoldState::Owned) => self.ask_for(at, ctx),
             (Applied::Failed, _) => {
-                self.vips[at].retry_at = Some(ctx.now + ctx.policy.retry);
-                let address = &self.vips[at].address;
-                let notice = Notice::AddressFailed {
-                    iface: Arc::clone(&address.iface),
-                    addr: address.addr,
-                };
-                self.notice(notice, ctx);
+                let vip = &mut self.vips[at];
+                vip.retry_at = Some(ctx.now + ctx.policy.retry);
+                if !std::mem::replace(&mut vip.told, true) {
+                    let iface = Arc::clone(&vip.address.iface);
+                    let notice = Notice::AddressFailed {
+                        missing: ctx.net.link(&iface) == Some(LinkState::Gone),
+                        iface,
+                        addr: vip.address.addr,
+                    };
+                    self.notice(notice, ctx);
+                }
             }
             (
                 Applied::Present | Applied::Removed | Applied::NotThere,

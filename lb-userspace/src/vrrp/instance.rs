@@ -93,6 +93,8 @@ pub(super) struct Vip {
     pub(super) asked: bool,
     /// When a refused operation is tried again.
     pub(super) retry_at: Option<Time>,
+    /// That it was refused was told, and since then it always was.
+    pub(super) told: bool,
 }
 
 #[derive(Debug)]
@@ -224,6 +226,7 @@ impl Instance {
                     is_kept,
                     asked: false,
                     retry_at: None,
+                    told: false,
                 };
                 match old.iter().position(|v| v.address == new.address) {
                     Some(at) => Vip {

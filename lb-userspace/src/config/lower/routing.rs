@@ -9,8 +9,6 @@ use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::tree::{Node, Word};
 use crate::model::{Prefix, Route, Rule, Statics, VirtualAddress};
 
-/// The table of routes that say nothing else.
-const MAIN: u32 = 254;
 const IGNORED: &str = "this line is ignored, as by keepalived";
 
 /// The words of a line, one after the other.
@@ -139,7 +137,7 @@ impl Lower {
     fn table(&mut self, w: &Word, words: &mut Words<'_>) -> Option<u32> {
         let v = self.value(w, words)?;
         let table = match v.text.as_str() {
-            "main" => Some(MAIN),
+            "main" => Some(Route::MAIN),
             "local" => Some(255),
             "default" => Some(253),
             text => number(text).filter(|n| *n > 0),

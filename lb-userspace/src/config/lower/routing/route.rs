@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::super::Lower;
 use super::super::address::{scope, split};
-use super::{IGNORED, MAIN, Words};
+use super::{IGNORED, Words};
 use crate::config::diag::{Code, Diagnostic};
 use crate::config::tree::Node;
 use crate::model::{Fate, Hop, Prefix, Route};
@@ -19,24 +19,10 @@ impl Lower {
             weight: 1,
             ..Hop::default()
         }];
-        let mut route = Route {
-            fate: Fate::Forward,
-            to: Prefix {
-                addr: IpAddr::from([0, 0, 0, 0]),
-                len: 0,
-            },
-            hops: Vec::new(),
-            source: None,
-            table: MAIN,
-            metric: None,
-            scope: None,
-            tos: 0,
-            mtu: None,
-            advmss: None,
-            append: false,
-            no_track: false,
-            track_group: None,
-        };
+        let mut route = Route::new(Prefix {
+            addr: IpAddr::from([0, 0, 0, 0]),
+            len: 0,
+        });
         let mut is_ipv6 = false;
         while let Some(w) = words.rest.next() {
             let last = hops.len() - 1;

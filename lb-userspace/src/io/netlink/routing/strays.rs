@@ -182,7 +182,7 @@ mod tests {
     use super::super::route_messages;
     use super::*;
     use crate::io::netlink::Link;
-    use crate::model::{Fate, Prefix};
+    use crate::model::Prefix;
     use crate::vrrp::LinkState;
 
     fn links() -> LinkTable {
@@ -209,21 +209,11 @@ mod tests {
     }
 
     fn route(to: &str, hops: &[Hop]) -> Route {
-        let to = to.parse().unwrap();
+        let to: std::net::IpAddr = to.parse().unwrap();
+        let len = if to.is_ipv4() { 24 } else { 64 };
         Route {
-            fate: Fate::Forward,
-            to: Prefix::of(to, if to.is_ipv4() { 24 } else { 64 }),
             hops: hops.to_vec(),
-            source: None,
-            table: 254,
-            metric: None,
-            scope: None,
-            tos: 0,
-            mtu: None,
-            advmss: None,
-            append: false,
-            no_track: false,
-            track_group: None,
+            ..Route::new(Prefix::of(to, len))
         }
     }
 

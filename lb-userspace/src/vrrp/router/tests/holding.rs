@@ -158,8 +158,8 @@ fn a_namesake_that_is_no_longer_configured_lets_go_of_its_own_only() {
     );
 }
 
-#[test]
-fn those_of_no_track_are_not_waited_for() {
+/// One whose second address is on an interface that is missing.
+fn without_an_interface() -> Host {
     let mut host = Host::unknown(
         &[VrrpInstance {
             excluded: vec![VirtualAddress {
@@ -174,7 +174,24 @@ fn those_of_no_track_are_not_waited_for() {
         &BTreeMap::new(),
     );
     host.link("nope0", LinkState::Gone);
-    let mut host = host.told(&[]);
+    host.told(&[])
+}
+
+#[test]
+fn a_missing_interface_is_told_once() {
+    let mut host = without_an_interface();
+    host.run(Duration::from_secs(10));
+    let missing = Notice::AddressFailed {
+        iface: "nope0".into(),
+        missing: true,
+        addr: vip(102).addr,
+    };
+    assert_eq!(Host::notices(&host.take()), [missing]);
+}
+
+#[test]
+fn those_of_no_track_are_not_waited_for() {
+    let mut host = without_an_interface();
     host.run(Duration::from_secs(10));
     let told = story(&mut host);
     assert!(

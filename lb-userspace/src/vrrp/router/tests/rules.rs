@@ -129,9 +129,10 @@ fn master_is_reported_only_when_the_address_is_there() {
     let actions = host.take();
     let refused = Notice::AddressFailed {
         iface: "eth0".into(),
+        missing: false,
         addr: vip(100).addr,
     };
-    assert_eq!(Host::notices(&actions), vec![refused; 3]);
+    assert_eq!(Host::notices(&actions), [refused], "three times, told once");
     assert!(
         Host::priorities(&actions).len() >= 3,
         "it advertises meanwhile"

@@ -315,8 +315,22 @@ fn what_is_taken_away_comes_back_and_goes_with_the_role() -> Result<()> {
     let missed =
         |l: &&str| l.contains("FAULT") || l.contains("10.99.0.") && l.contains("taken away");
     assert_eq!(log.lines().find(missed), None, "{log}");
+    // Another word behind an address: it is set anew, and nobody else did it.
+    reload(&before[0].replace(
+        "203.0.113.1/24 dev eth0",
+        "203.0.113.1/24 dev eth0 label eth0:w",
+    ))?;
+    wait_for("the label", LIMIT, || {
+        let shown = ip(&lab, 0, "addr show dev eth0");
+        shown
+            .map(|s| s.contains("eth0:w").then_some(()))
+            .transpose()
+    })??;
     lab.directors[0].terminate()?;
     lab.directors[0].wait_stopped(LIMIT)?;
+    let log = lab.directors[0].log();
+    assert!(!log.contains("by another program"), "{log}");
+    lab.directors[0].write_conf(&before[0])?;
     assert_eq!(found(&lab, 0)?, BTreeSet::new());
     assert_eq!(
         settings(&lab)?,

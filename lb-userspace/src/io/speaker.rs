@@ -286,15 +286,13 @@ impl Desk {
             };
             let [messages, network] = self.wait(limit, rung)?;
             if network {
-                while let Some(change) = self.changes.try_next()? {
-                    self.network(&change);
-                }
+                self.hear_network()?;
             }
             if messages {
                 // Quiet again before the queue is read: what comes later rings again.
                 let _ = rung.read();
                 while let Ok(message) = inbox.try_recv() {
-                    self.read(message);
+                    self.read(message)?;
                 }
             }
             if resync_at <= now() {
@@ -346,7 +344,7 @@ impl Desk {
         Ok([there(&fds[0]), there(&fds[1])])
     }
 
-    fn read(&mut self, message: Message) {
+    fn read(&mut self, message: Message) -> anyhow::Result<()> {
         match message {
             Message::Order(order) => {
                 let configured = match &order {
@@ -362,8 +360,10 @@ impl Desk {
                     if std::mem::replace(&mut self.priority, priority) != priority {
                         self.take_priority();
                     }
-                    // There may be interfaces that were of no interest.
+                    // There may be interfaces that were of no interest. What is removed here is heard of
+                    // first: after everything was read anew it would be another's doing.
                     self.perform();
+                    self.hear_network()?;
                     self.resync();
                 }
             }
@@ -379,6 +379,15 @@ impl Desk {
             })),
         }
         self.perform();
+        Ok(())
+    }
+
+    /// Changes of the network that have been told.
+    fn hear_network(&mut self) -> anyhow::Result<()> {
+        while let Some(change) = self.changes.try_next()? {
+            self.network(&change);
+        }
+        Ok(())
     }
 
     /// Whether the router wants to know of a link.

@@ -407,10 +407,11 @@ impl Session {
         out
     }
 
-    /// What is due at `now`. What has arrived by then must have been taken in before.
-    pub(super) fn tick(&mut self, now: Time, random: u64) -> Outcome {
+    /// What is due at `now`. What had arrived at `heard` must have been taken in before: silence is
+    /// judged up to there.
+    pub(super) fn tick(&mut self, now: Time, heard: Time, random: u64) -> Outcome {
         let mut out = Outcome::default();
-        if self.expires().is_some_and(|at| at <= now) {
+        if self.expires().is_some_and(|at| at <= heard) {
             self.heard = None;
             if self.own != Own::Down {
                 self.enter(Own::Down, Diag::EXPIRED, now, &mut out);
@@ -424,7 +425,7 @@ impl Session {
             }
             self.schedule(now, random);
         }
-        if self.overdue.is_some_and(|at| at <= now) {
+        if self.overdue.is_some_and(|at| at <= heard) {
             self.overdue = None;
             self.tell(false, &mut out);
         }

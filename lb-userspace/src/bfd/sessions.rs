@@ -106,11 +106,12 @@ impl Sessions {
         }
     }
 
-    /// Timers that are due at `now`. What has arrived by then must have been given before.
-    pub fn tick(&mut self, now: Time, random: &mut dyn FnMut() -> u64) {
+    /// Timers that are due at `now`. What had arrived at `heard` must have been given before: whoever was
+    /// put aside between reading and this, or reads behind a flood, takes nobody for dead.
+    pub fn tick(&mut self, now: Time, heard: Time, random: &mut dyn FnMut() -> u64) {
         for at in 0..self.sessions.len() {
             if self.sessions[at].deadline().is_some_and(|d| d <= now) {
-                let outcome = self.sessions[at].tick(now, random());
+                let outcome = self.sessions[at].tick(now, heard, random());
                 self.take(at, outcome);
             }
         }

@@ -109,7 +109,7 @@ impl World {
             }
             for host in 0..2 {
                 let random = &mut self.random;
-                self.hosts[host].tick(self.now, &mut || random.next());
+                self.hosts[host].tick(self.now, self.now, &mut || random.next());
                 self.take(host);
             }
         }

@@ -115,7 +115,7 @@ impl Test {
         let mut did = Did::default();
         while let Some(due) = self.sessions.next_deadline().filter(|d| *d <= until) {
             self.now = due.max(self.now);
-            self.sessions.tick(self.now, &mut || 1 << 63);
+            self.sessions.tick(self.now, self.now, &mut || 1 << 63);
             let more = self.take();
             did.sent.extend(more.sent);
             did.said.extend(more.said);
@@ -194,6 +194,22 @@ fn a_neighbour_that_falls_silent_is_missed_after_its_multiplier_of_intervals() {
     assert_eq!(told.your_discriminator, 0, "it is not known any more");
     assert_eq!(told.min_tx, 1_000_000, "slow again");
     assert_eq!(t.run(t.now + ms(800)).sent.len(), 0);
+}
+
+#[test]
+fn what_was_not_read_yet_is_no_silence() {
+    let mut t = Test::up(bfd());
+    let late = t.now + ms(500);
+    let did = |t: &mut Test, heard| {
+        t.sessions.tick(late, heard, &mut || 1 << 63);
+        t.take()
+    };
+    let before = t.now + ms(29);
+    let went_on = did(&mut t, before);
+    assert_eq!(went_on.said, [] as [&str; 0]);
+    assert_eq!(went_on.sent.len(), 1, "it is not silent itself");
+    let before = t.now + ms(30);
+    assert_eq!(did(&mut t, before).said[0], "up: false");
 }
 
 #[test]

@@ -177,6 +177,8 @@ impl Desk {
     }
 
     fn run(mut self, inbox: &std_mpsc::Receiver<Message>, rung: &EventFd) {
+        // Until when everything was read.
+        let mut heard = now();
         loop {
             if let Err(error) = self.wait(rung) {
                 // The engine sees the end of the queue.
@@ -191,14 +193,17 @@ impl Desk {
                 }
             }
             // What has arrived comes before the timers.
-            let (sessions, at) = (&mut self.sessions, now());
-            self.sockets.drain(DRAIN, |datagram: Datagram<'_>| {
-                sessions.receive(datagram, at, RealFiles.random());
+            let (sessions, called) = (&mut self.sessions, now());
+            let is_empty = self.sockets.drain(DRAIN, |datagram: Datagram<'_>| {
+                sessions.receive(datagram, now(), RealFiles.random());
             });
+            if is_empty {
+                heard = called;
+            }
             if self.retry_at.is_some_and(|at| at <= now()) {
                 self.open();
             }
-            self.sessions.tick(now(), &mut || RealFiles.random());
+            self.sessions.tick(now(), heard, &mut || RealFiles.random());
             self.perform();
             self.pay();
         }

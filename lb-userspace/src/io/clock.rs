@@ -20,7 +20,13 @@ pub fn now() -> Time {
     })
 }
 
+/// How far CLOCK_REALTIME may go astray from CLOCK_MONOTONIC before it counts as set: what asking both
+/// takes, and twice what the kernel slews.
+const ASTRAY: Duration = Duration::from_millis(1);
+const SLEW: u32 = 1000;
+
 /// What CLOCK_REALTIME and CLOCK_MONOTONIC were at one moment.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Wall {
     real: TimeSpec,
     /// That moment.
@@ -46,12 +52,19 @@ impl Wall {
         asked.1
     }
 
-    /// When a packet with this stamp arrived, which was after `since`. The kernel stamps by
-    /// CLOCK_REALTIME, which may be set meanwhile, by hours: never later than now, nor before `since`.
-    pub(super) fn arrival(&self, stamp: TimeSpec, since: Time) -> Time {
-        let ago = self.real - stamp;
-        let nanos = u64::try_from(ago.num_nanoseconds()).unwrap_or(0);
-        Time::from_nanos(self.at.as_nanos().saturating_sub(nanos)).max(since)
+    /// When a packet with this stamp arrived, which was not there at `before` and is at `latest`; it may be
+    /// after this moment, when its reader was put aside since. The kernel stamps by CLOCK_REALTIME: one
+    /// that was set meanwhile tells nothing, and the packet has arrived just now.
+    pub(super) fn arrival(&self, stamp: TimeSpec, before: &Wall, latest: Time) -> Time {
+        let went = self.at.since(before.at);
+        let shown = (self.real - before.real).num_nanoseconds();
+        let astray = i128::from(shown) - i128::try_from(went.as_nanos()).unwrap_or(i128::MAX);
+        if astray.unsigned_abs() > (ASTRAY + went / SLEW).as_nanos() {
+            return latest;
+        }
+        let after = (stamp - self.real).num_nanoseconds();
+        let at = self.at.as_nanos().saturating_add_signed(after);
+        Time::from_nanos(at).clamp(before.at, latest.max(before.at))
     }
 }
 
@@ -72,30 +85,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_is_set_moves_no_arrival_out_of_its_bounds() {
-        let wall = Wall {
-            real: TimeSpec::new(1_000_000, 0),
-            at: Time::from_nanos(50_000_000_000),
+    fn a_packet_arrived_after_the_last_look_and_before_it_was_read() {
+        let second = |s: f64| Time::from_nanos((s * 1e9) as u64);
+        let wall = |real: f64, at: f64| Wall {
+            real: TimeSpec::nanoseconds((real * 1e9) as i64),
+            at: second(at),
         };
-        let since = Time::from_nanos(49_000_000_000);
-        for (what, stamp, arrived) in [
-            (
-                "a moment ago",
-                TimeSpec::new(999_999, 990_000_000),
-                49_990_000_000,
-            ),
-            (
-                "set back by two hours since",
-                TimeSpec::new(1_007_200, 0),
-                50_000_000_000,
-            ),
-            (
-                "set forward by an hour since",
-                TimeSpec::new(996_400, 0),
-                49_000_000_000,
-            ),
+        let before = wall(1000.0, 49.0);
+        let latest = 50.5;
+        for (what, looked, stamp, arrived) in [
+            ("a moment ago", wall(1001.0, 50.0), 1000.99, 49.99),
+            ("since the look", wall(1001.0, 50.0), 1001.4, 50.4),
+            ("before it was asked", wall(1001.0, 50.0), 999.9, 49.0),
+            ("a slow clock", wall(1000.9991, 50.0), 1000.9991, 50.0),
+            ("not before it is read", wall(1001.0, 50.0), 1001.6, latest),
+            ("set back by two hours", wall(-6199.0, 50.0), 1000.5, latest),
+            ("set forward by an hour", wall(4601.0, 50.0), 1000.5, latest),
+            ("set back by a little", wall(1000.9, 50.0), 1000.5, latest),
         ] {
-            assert_eq!(wall.arrival(stamp, since).as_nanos(), arrived, "{what}");
+            let stamp = TimeSpec::nanoseconds((stamp * 1e9) as i64);
+            let at = looked.arrival(stamp, &before, second(latest));
+            assert!(
+                at.since(second(arrived)).max(second(arrived).since(at)) < Duration::from_micros(1),
+                "{what}: {at:?}"
+            );
         }
     }
 }

@@ -311,7 +311,8 @@ impl Desk {
             behind = heard.until.is_some();
             let at = now();
             self.watch_lateness(next, at);
-            let until = heard.until.map_or(at, |until| until.max(floor));
+            // Not until now: this thread may have been put aside since it looked.
+            let until = heard.until.map_or(heard.called, |until| until.max(floor));
             if !behind {
                 floor = heard.called;
             }

@@ -87,7 +87,7 @@ struct Interface {
 struct Sockets {
     receive: Socket,
     /// When it was last known to be empty: what is read came later.
-    empty: Time,
+    empty: Wall,
     unicast: Option<Unicast>,
 }
 
@@ -107,7 +107,7 @@ pub struct Received<'a> {
     pub packet: &'a [u8],
     /// The frame's source MAC.
     pub src_mac: [u8; 6],
-    /// When the kernel took it in, up to the moment at which [`VrrpSockets::drain`] was called.
+    /// When the kernel took it in.
     pub at: Time,
 }
 
@@ -188,7 +188,7 @@ impl VrrpSockets {
         let members = members.map_err(fail("join the multicast group"))?;
         let mut families = BTreeMap::new();
         for family in listen.families() {
-            let empty = now();
+            let empty = Wall::now();
             let receive = receiver(index, family, &listen.groups).map_err(fail("receive"))?;
             let unicast = match listen.unicast.contains(&family) {
                 true => Some(unicast(iface, family).map_err(fail("unicast"))?),
@@ -259,7 +259,8 @@ impl VrrpSockets {
             for _ in 0..limit {
                 match receive(&sockets.receive, &mut buffer) {
                     Ok((len, src_mac, stamp)) => {
-                        let at = stamp.map_or(wall.at, |s| wall.arrival(s, sockets.empty));
+                        let at = now();
+                        let at = stamp.map_or(at, |s| wall.arrival(s, &sockets.empty, at));
                         let packet = &buffer[..len];
                         each(&Received {
                             iface,
@@ -274,7 +275,7 @@ impl VrrpSockets {
                     // EAGAIN: empty. ENETDOWN and the like: netlink tells of it.
                     Err(_) => {
                         last = None;
-                        sockets.empty = wall.at;
+                        sockets.empty = wall;
                         break;
                     }
                 }

@@ -149,15 +149,13 @@ impl Sockets {
         socket.send_to(packet, &to.into()).map(drop)
     }
 
-    /// Reads what has arrived, at most `limit` datagrams of each family.
-    pub(super) fn drain(&self, limit: usize, mut each: impl FnMut(Datagram<'_>)) {
+    /// Reads what has arrived, at most `limit` datagrams of each family; whether that was all.
+    pub(super) fn drain(&self, limit: usize, mut each: impl FnMut(Datagram<'_>)) -> bool {
+        let mut is_empty = true;
         for (family, socket) in &self.receive {
-            for _ in 0..limit {
-                if !read_one(*family, socket, &mut each) {
-                    break;
-                }
-            }
+            is_empty &= (0..limit).any(|_| !read_one(*family, socket, &mut each));
         }
+        is_empty
     }
 }
 

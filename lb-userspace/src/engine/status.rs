@@ -384,25 +384,16 @@ fn group_state<'a>(members: impl Iterator<Item = &'a String>, vrrp: &[VrrpStatus
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Fate, Prefix, Rule};
+    use crate::model::{Prefix, Rule};
 
     #[test]
     fn what_was_not_tried_is_not_set() {
         let rule = |table| {
             Routing::Rule(Rule {
-                is_ipv6: false,
-                fate: Fate::Forward,
-                not: false,
                 from: Some(Prefix::of([198, 51, 100, 0].into(), 24)),
-                to: None,
                 table,
                 preference: 500,
-                iif: None,
-                oif: None,
-                mark: None,
-                tos: 0,
-                no_track: false,
-                track_group: None,
+                ..Rule::default()
             })
         };
         let tried = [(rule(2), Some("File exists".to_owned())), (rule(1), None)];

@@ -79,6 +79,8 @@ pub struct IfaceAddress {
     pub addr: IpAddr,
     /// Prefix length.
     pub prefix_len: u8,
+    /// The other end of a point-to-point link.
+    pub peer: Option<IpAddr>,
 }
 
 /// How good a neighbour entry is.

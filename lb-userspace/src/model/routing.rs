@@ -100,7 +100,7 @@ pub struct Route {
 }
 
 /// One line of `virtual_rules` or `static_rules`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// For IPv6; otherwise for IPv4.

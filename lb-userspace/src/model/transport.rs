@@ -93,6 +93,14 @@ impl Transport {
 }
 
 impl VrrpInstance {
+    /// Whether interface, VRID and family are the same.
+    #[must_use]
+    pub fn is_beside(&self, other: &VrrpInstance) -> bool {
+        self.interface == other.interface
+            && self.virtual_router_id == other.virtual_router_id
+            && self.family() == other.family()
+    }
+
     /// Whether an advert may be meant for both: they have interface, VRID and family in common, and the
     /// group or a peer. A peer tells them apart when they send from different addresses, and they its
     /// answers.
@@ -101,11 +109,7 @@ impl VrrpInstance {
         let sources = self.mcast_src_ip.zip(other.mcast_src_ip);
         let is_apart =
             self.transport.unicast().is_some() && sources.is_some_and(|(one, other)| one != other);
-        self.interface == other.interface
-            && self.virtual_router_id == other.virtual_router_id
-            && self.family() == other.family()
-            && self.transport.meets(&other.transport)
-            && !is_apart
+        self.is_beside(other) && self.transport.meets(&other.transport) && !is_apart
     }
 }
 

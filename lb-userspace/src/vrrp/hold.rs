@@ -145,6 +145,12 @@ impl Instance {
         (from + some) % len.max(1)
     }
 
+    /// Whether all addresses are here but for those of `no_track`.
+    fn is_complete(&self, net: &Net) -> bool {
+        let mut kept = self.vips.iter().filter(|v| v.is_kept);
+        kept.all(|v| net.is_present(&v.address))
+    }
+
     /// Says whether the addresses are here. Once they all were (but for those of `no_track`) they are
     /// until they are let go.
     pub(super) fn tell_holding(&mut self, net: &Net, out: &mut VecDeque<Action>) {
@@ -152,8 +158,7 @@ impl Instance {
             HoldState::Absent => false,
             HoldState::Kept => true,
             HoldState::Owned | HoldState::Offered { .. } | HoldState::Lingering { .. } => {
-                let mut kept = self.vips.iter().filter(|v| v.is_kept);
-                self.holding.is_some() || kept.all(|v| net.is_present(&v.address))
+                self.holding.is_some() || self.is_complete(net)
             }
         };
         // One that is renamed keeps what it has, and tells its name.
@@ -175,8 +180,7 @@ impl Instance {
             Proto::Master(master) => master.reason.clone(),
             Proto::Init | Proto::Fault | Proto::Backup(_) | Proto::Stopped => return,
         };
-        let mut kept = self.vips.iter().filter(|v| v.is_kept);
-        if self.reported != State::Master && kept.all(|v| ctx.net.is_present(&v.address)) {
+        if self.reported != State::Master && self.is_complete(ctx.net) {
             self.report(State::Master, reason, ctx);
         }
     }

@@ -65,12 +65,18 @@ pub(super) async fn loaded(loading: &mut Option<Loading>) -> anyhow::Result<Plan
 }
 
 impl Daemon<'_> {
-    /// Takes it over; what its maps hold.
-    pub(super) fn take(&mut self, (lock, plane): Plane) -> anyhow::Result<Dump> {
-        let dump = plane.dump()?;
+    /// Takes it over.
+    pub(super) fn take(&mut self, (lock, plane): Plane) -> anyhow::Result<()> {
         self.pins = Some(lock);
         self.sweeping = Some(Sweeping::start(plane.sweeper())?);
         self.plane = Some(plane);
+        Ok(())
+    }
+
+    /// As [`Daemon::take`]; what its maps hold.
+    pub(super) fn take_anew(&mut self, plane: Plane) -> anyhow::Result<Dump> {
+        let dump = plane.1.dump()?;
+        self.take(plane)?;
         Ok(dump)
     }
 
@@ -78,7 +84,7 @@ impl Daemon<'_> {
     /// take it, and the daemon ends.
     pub(super) fn plane_loaded(&mut self, loaded: anyhow::Result<Plane>) {
         self.loading = false;
-        match loaded.and_then(|plane| self.take(plane)) {
+        match loaded.and_then(|plane| self.take_anew(plane)) {
             Ok(dump) => {
                 self.engine.handle(Event::Observed(&dump), now());
                 self.tell_virtual_macs();

@@ -112,7 +112,7 @@ impl Daemon<'_> {
             return Ok(());
         }
         let lock = PinLock::take(&self.options.pin)?;
-        let dump = self.take(program::open((lock, program::config(self.options)))?)?;
+        let dump = self.take_anew(program::open((lock, program::config(self.options)))?)?;
         let Some(plane) = &mut self.plane else {
             return Ok(());
         };

@@ -145,8 +145,9 @@ impl Daemon<'_> {
         }
         let keys: Vec<Routing> = before.iter().map(|(r, _)| r.in_kernel()).collect();
         for new in wanted {
-            let place = keys.iter().position(|old| *old == new.in_kernel());
-            let tried = place.and_then(|i| before.get(i));
+            let key = new.in_kernel();
+            let tried = keys.iter().position(|old| *old == key);
+            let tried = tried.and_then(|i| before.get(i));
             let failed = tried.and_then(|(_, why)| why.as_ref());
             if tried.is_some() && failed.is_none() && !new.is_kept() {
                 self.routes.set.push((new, None));

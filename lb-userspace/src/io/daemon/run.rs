@@ -326,9 +326,7 @@ impl<'o> Daemon<'o> {
         (held, mut files, mut processes, bfd): (&mut HeldFile, Files, Processes, BfdThread),
     ) -> anyhow::Result<(Self, Option<Loading>)> {
         let mut control = Control::open()?;
-        let mut plane = None;
-        let mut pins = None;
-        let mut sweeping = None;
+        let mut adopted = None;
         let mut loading = None;
         let mut dump = Dump {
             hz: 250,
@@ -339,11 +337,9 @@ impl<'o> Daemon<'o> {
             let lock = PinLock::take(&options.pin)?;
             let config = program::config(options);
             if DataPlane::can_adopt(&config) {
-                let (lock, opened) = program::open((lock, config))?;
-                dump = opened.dump()?;
-                pins = Some(lock);
-                sweeping = Some(Sweeping::start(opened.sweeper())?);
-                plane = Some(opened);
+                let plane = program::open((lock, config))?;
+                dump = plane.1.dump()?;
+                adopted = Some(plane);
             } else {
                 loading = Some(program::load((lock, config))?);
             }
@@ -376,9 +372,9 @@ impl<'o> Daemon<'o> {
             log,
             manager: ServiceManager::of(&Environment::own()),
             engine,
-            plane,
-            pins,
-            sweeping,
+            plane: None,
+            pins: None,
+            sweeping: None,
             alarm: Alarm::default(),
             control,
             links,
@@ -407,6 +403,9 @@ impl<'o> Daemon<'o> {
             failed: None,
             stopped: false,
         };
+        if let Some(plane) = adopted {
+            daemon.take(plane)?;
+        }
         daemon.configure_bfd();
         daemon.in_force(read);
         Ok((daemon, loading))

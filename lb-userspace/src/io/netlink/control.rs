@@ -188,10 +188,15 @@ impl Control {
     ) -> Result<Applied, NetlinkError> {
         let outcome = self.del_address_of(index, addr, prefix_len, addr)?;
         match (outcome, addr) {
-            (Applied::NotThere, IpAddr::V4(_)) => match self.peer_of(index, addr, prefix_len)? {
-                Some(peer) => self.del_address_of(index, addr, prefix_len, peer),
-                None => Ok(outcome),
-            },
+            (Applied::NotThere, IpAddr::V4(_)) => {
+                let key = (index, addr, prefix_len);
+                let mut all = self.addresses()?.into_iter();
+                let found = all.find(|a| (a.index, a.addr, a.prefix_len) == key);
+                match found.and_then(|a| a.peer) {
+                    Some(peer) => self.del_address_of(index, addr, prefix_len, peer),
+                    None => Ok(outcome),
+                }
+            }
             (outcome, IpAddr::V4(_) | IpAddr::V6(_)) => Ok(outcome),
         }
     }
@@ -217,33 +222,6 @@ impl Control {
             }
             Err(error) => Err(error.named(|| format!("remove {addr}/{prefix_len}"))),
         }
-    }
-
-    /// The other end of a point-to-point link whose end here is `addr`.
-    fn peer_of(
-        &mut self,
-        index: u32,
-        addr: IpAddr,
-        prefix_len: u8,
-    ) -> Result<Option<IpAddr>, NetlinkError> {
-        let mut peer = None;
-        self.request(
-            RouteNetlinkMessage::GetAddress(AddressMessage::default()),
-            NLM_F_DUMP,
-            |m| {
-                if let RouteNetlinkMessage::NewAddress(m) = m
-                    && let Some(found) = address_of(&m)
-                    && (found.index, found.addr, found.prefix_len) == (index, addr, prefix_len)
-                {
-                    peer = m.attributes.iter().find_map(|a| match a {
-                        AddressAttribute::Address(peer) => Some(*peer),
-                        _ => None,
-                    });
-                }
-            },
-        )
-        .map_err(|e| e.named(|| "list addresses".into()))?;
-        Ok(peer.filter(|p| *p != addr))
     }
 
     /// All interfaces.

@@ -311,6 +311,7 @@ pub(super) fn address_of(message: &AddressMessage) -> Option<IfaceAddress> {
         index: message.header.index,
         addr,
         prefix_len: message.header.prefix_len,
+        peer: address.filter(|other| *other != addr),
     })
 }
 

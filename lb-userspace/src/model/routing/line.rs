@@ -8,12 +8,12 @@ fn prefix(p: Prefix) -> String {
     format!("{}/{}", p.addr, p.len)
 }
 
-const fn fate(fate: Fate) -> &'static str {
+const fn fate(fate: Fate) -> Option<&'static str> {
     match fate {
-        Fate::Forward => "",
-        Fate::Blackhole => "blackhole ",
-        Fate::Unreachable => "unreachable ",
-        Fate::Prohibit => "prohibit ",
+        Fate::Forward => None,
+        Fate::Blackhole => Some("blackhole"),
+        Fate::Unreachable => Some("unreachable"),
+        Fate::Prohibit => Some("prohibit"),
     }
 }
 
@@ -23,10 +23,23 @@ fn put(line: &mut String, word: &str, value: Option<impl ToString>) {
     }
 }
 
+/// How it is followed.
+fn followed(line: &mut String, no_track: bool, group: Option<&String>) {
+    if no_track {
+        *line += " no_track";
+    }
+    put(line, "track_group", group);
+}
+
 fn route(r: &Route) -> String {
-    let mut line = format!("{}to {}", fate(r.fate), prefix(r.to));
+    let mut line = fate(r.fate).map_or_else(String::new, |fate| format!("{fate} "));
+    line += &format!("to {}", prefix(r.to));
     put(&mut line, "src", r.source);
-    put(&mut line, "table", (r.table != 254).then_some(r.table));
+    put(
+        &mut line,
+        "table",
+        (r.table != Route::MAIN).then_some(r.table),
+    );
     put(&mut line, "metric", r.metric);
     put(&mut line, "scope", r.scope);
     put(&mut line, "tos", (r.tos != 0).then_some(r.tos));
@@ -38,12 +51,7 @@ fn route(r: &Route) -> String {
     if r.append {
         line += " append";
     }
-    if r.no_track {
-        line += " no_track";
-    }
-    if let Some(group) = &r.track_group {
-        line += &format!(" track_group {group}");
-    }
+    followed(&mut line, r.no_track, r.track_group.as_ref());
     for hop in &r.hops {
         if r.hops.len() > 1 {
             line += " nexthop";
@@ -75,18 +83,10 @@ fn rule(r: &Rule) -> String {
     put(&mut line, "tos", (r.tos != 0).then_some(r.tos));
     put(&mut line, "preference", Some(r.preference));
     put(&mut line, "table", (r.table != 0).then_some(r.table));
-    line += match r.fate {
-        Fate::Forward => "",
-        Fate::Blackhole => " blackhole",
-        Fate::Unreachable => " unreachable",
-        Fate::Prohibit => " prohibit",
-    };
-    if r.no_track {
-        line += " no_track";
+    if let Some(fate) = fate(r.fate) {
+        line += &format!(" {fate}");
     }
-    if let Some(group) = &r.track_group {
-        line += &format!(" track_group {group}");
-    }
+    followed(&mut line, r.no_track, r.track_group.as_ref());
     line
 }
 

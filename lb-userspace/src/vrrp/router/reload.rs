@@ -47,8 +47,9 @@ impl Router {
 
         let mut old = std::mem::take(&mut self.instances);
         for (config, tracks) in instances.iter().zip(all) {
-            let named =
-                |i: &Instance, config: &VrrpInstance| is_same(i, config) && *i.name == *config.name;
+            let named = |i: &Instance, config: &VrrpInstance| {
+                !i.removed && i.config.is_beside(config) && *i.name == *config.name
+            };
             // One that goes on under its name is nobody else's; one whose masters were others knows
             // nothing of these, and leaves its addresses to them.
             let renamed = |i: &Instance| {
@@ -153,13 +154,4 @@ impl Router {
             }
         }
     }
-}
-
-/// Whether a running instance is the virtual router of a configuration.
-fn is_same(instance: &Instance, config: &VrrpInstance) -> bool {
-    let running = &instance.config;
-    !instance.removed
-        && running.interface == config.interface
-        && running.virtual_router_id == config.virtual_router_id
-        && running.family() == config.family()
 }

@@ -15,19 +15,8 @@ impl Lower {
             rest: line.words.iter(),
         };
         let mut rule = Rule {
-            is_ipv6: false,
-            fate: Fate::Forward,
-            not: false,
-            from: None,
-            to: None,
-            table: 0,
             preference: NO_PREFERENCE,
-            iif: None,
-            oif: None,
-            mark: None,
-            tos: 0,
-            no_track: false,
-            track_group: None,
+            ..Rule::default()
         };
         let mut placed = false;
         while let Some(w) = words.rest.next() {

@@ -227,6 +227,12 @@ fn a_file_is_waited_for_and_its_value_counts() {
     assert_eq!((state(&host), priority(&host)), (State::Backup, 1));
 }
 
+fn tell(host: &mut Host, what: Followed, name: &str, good: bool) {
+    host.router
+        .handle(Event::Followed { what, name, good }, host.now);
+    host.work();
+}
+
 #[test]
 fn the_quorum_of_a_service_and_interfaces_count_by_their_weights() {
     let key = ServiceKey {
@@ -239,12 +245,7 @@ fn the_quorum_of_a_service_and_interfaces_count_by_their_weights() {
         weight,
         reverse: false,
     };
-    let tell = |host: &mut Host, good| {
-        let (what, name) = (Followed::Service, "TCP 192.0.2.1:80");
-        host.router
-            .handle(Event::Followed { what, name, good }, host.now);
-        host.work();
-    };
+    let tell = |host: &mut Host, good| tell(host, Followed::Service, "TCP 192.0.2.1:80", good);
     let mut host = following(Tracks {
         services: vec![service(-20)],
         interfaces: vec![track("eth1", -7), track("eth0", 3)],
@@ -271,12 +272,7 @@ fn the_quorum_of_a_service_and_interfaces_count_by_their_weights() {
 
 #[test]
 fn a_bfd_session_counts_by_its_weight_and_is_forgotten_when_nobody_follows_it() {
-    let tell = |host: &mut Host, good| {
-        let (what, name) = (Followed::Bfd, "b");
-        host.router
-            .handle(Event::Followed { what, name, good }, host.now);
-        host.work();
-    };
+    let tell = |host: &mut Host, good| tell(host, Followed::Bfd, "b", good);
     let bfds = |weight| Tracks {
         bfds: vec![track("b", weight)],
         ..Tracks::default()
@@ -310,12 +306,7 @@ fn a_bfd_session_counts_by_its_weight_and_is_forgotten_when_nobody_follows_it() 
 
 #[test]
 fn without_its_static_routing_an_instance_is_in_fault() {
-    let tell = |host: &mut Host, good| {
-        let (what, name) = (Followed::Statics, "G");
-        host.router
-            .handle(Event::Followed { what, name, good }, host.now);
-        host.work();
-    };
+    let tell = |host: &mut Host, good| tell(host, Followed::Statics, "G", good);
     let mut host = following(Tracks {
         statics: vec!["G".to_owned()],
         ..Tracks::default()

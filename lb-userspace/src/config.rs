@@ -68,6 +68,9 @@ pub trait FileSource {
 
     /// Why the files of checks by TLS cannot be used on this host, for people.
     fn unfit_tls(&self, trust: &Trust) -> Option<String>;
+
+    /// Whether this host has a CPU of that number, counted from 0.
+    fn has_cpu(&self, cpu: u16) -> bool;
 }
 
 /// What is wrong with a script.
@@ -157,6 +160,11 @@ impl FileSource for MemoryFiles {
     fn unfit_tls(&self, _trust: &Trust) -> Option<String> {
         None
     }
+
+    /// There are four.
+    fn has_cpu(&self, cpu: u16) -> bool {
+        cpu < 4
+    }
 }
 
 /// How a configuration is read.
@@ -167,7 +175,7 @@ pub struct Options {
     /// Services and instances of a kind that is not built yet are left out with a warning; otherwise
     /// they are errors.
     pub skip_unsupported: bool,
-    /// Whether the scripts and other files that it names are looked at: it is for this host, and this
+    /// Whether the scripts, other files and CPUs that it names are looked at: it is for this host, and this
     /// process may do what lbd may.
     pub look: bool,
 }

@@ -1,5 +1,6 @@
 //! The only place with sockets, netlink, BPF, clocks, files and processes. It makes no decisions.
 
+mod affinity;
 mod fd;
 mod priority;
 

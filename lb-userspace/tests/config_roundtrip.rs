@@ -19,7 +19,7 @@ mod vrrp;
 
 use lb_userspace::config::{self, MemoryFiles, Options, Severity};
 use lb_userspace::model::*;
-use proptest::collection::vec;
+use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 
@@ -56,6 +56,9 @@ fn model() -> impl Strategy<Value = Model> {
             option::of(1u8..=99),
             option::of(1u8..=99),
             link_delays(),
+            btree_set(0u16..1024, 0..3),
+            btree_set(0u16..1024, 0..3),
+            btree_set(0u16..1024, 0..3),
         ),
         any::<[bool; 2]>(),
         timeouts(),
@@ -84,6 +87,9 @@ fn model() -> impl Strategy<Value = Model> {
                 router_id,
                 vrrp_rt_priority: garp.4,
                 bfd_rt_priority: garp.5,
+                vrrp_cpu_affinity: garp.7,
+                checker_cpu_affinity: garp.8,
+                bfd_cpu_affinity: garp.9,
                 startup_delay: garp.0,
                 garp_interval: garp.1,
                 gna_interval: garp.2,

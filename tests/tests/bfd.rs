@@ -154,7 +154,21 @@ fn real_time_priority(pid: u32, thread: &str) -> Option<u32> {
     })
 }
 
+/// The CPUs that a thread of a process may run on, as the kernel lists them.
+fn cpus(pid: u32, thread: &str) -> Option<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    tasks.flatten().find_map(|task| {
+        let status = std::fs::read_to_string(task.path().join("status")).ok()?;
+        let field = |name: &str| {
+            let mut lines = status.lines();
+            lines.find_map(|l| Some(l.strip_prefix(name)?.trim().to_owned()))
+        };
+        (field("Name:")? == thread).then(|| field("Cpus_allowed_list:"))?
+    })
+}
+
 /// Other intervals while the session is up: keepalived is asked, and the session goes on.
+/// Threads go to the CPUs that they are given.
 #[test]
 fn a_reload_keeps_the_session_and_changes_its_intervals() -> Result<()> {
     let (spec, here, there) = spec(Kind::Lbd, "")?;
@@ -175,8 +189,15 @@ fn a_reload_keeps_the_session_and_changes_its_intervals() -> Result<()> {
     let before = director.wait_status("the session", LIMIT, up(50_000, 150_000))?;
     let pid = director.pid().context("its process")?;
     assert_eq!(real_time_priority(pid, "bfd"), Some(1));
+    let anywhere = cpus(pid, "lbd");
+    let threads = ["vrrp", "bfd", "lbd-checks"];
+    assert!(threads.iter().all(|t| cpus(pid, t) == anywhere));
     let slower = spec.confs[0]
-        .replace("global_defs {", "global_defs {\n  bfd_rt_priority 7")
+        .replace(
+            "global_defs {",
+            "global_defs {\n  bfd_rt_priority 7\n  vrrp_cpu_affinity 0 1023\n  \
+             bfd_cpu_affinity 0\n  checker_cpu_affinity 0",
+        )
         .replace("min_tx 50", "min_tx 120.5")
         .replace("min_rx 50", "min_rx 80");
     director.write_conf(&slower)?;
@@ -184,11 +205,14 @@ fn a_reload_keeps_the_session_and_changes_its_intervals() -> Result<()> {
     let after = director.wait_status("slower", LIMIT, up(120_500, 240_000))?;
     assert_eq!(after.discriminator, before.discriminator);
     assert_eq!(real_time_priority(pid, "bfd"), Some(7));
+    assert!(threads.iter().all(|t| cpus(pid, t).as_deref() == Some("0")));
+    assert_eq!(cpus(pid, "lbd"), anywhere);
     director.write_conf(&spec.confs[0])?;
     director.signal(Signal::SIGHUP)?;
     let after = director.wait_status("as before", LIMIT, up(50_000, 150_000))?;
     assert_eq!(after.discriminator, before.discriminator);
     assert_eq!((after.came_up, after.went_down), (1, 0));
+    assert!(threads.iter().all(|t| cpus(pid, t) == anywhere));
     assert!(!router.log().contains("Entering Down"), "{}", router.log());
     // Followed by nobody, then gone.
     let track = spec.confs[0].find("  track_bfd").context("the track")?;

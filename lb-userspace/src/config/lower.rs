@@ -58,13 +58,15 @@ pub(crate) struct Lowered {
     pub(crate) places: Places,
 }
 
-/// Where files of the host are named.
+/// Where files and CPUs of the host are named.
 #[derive(Default)]
 pub(crate) struct Places {
     /// Commands.
     pub(crate) scripts: HashMap<Vec<String>, Span>,
     /// `SSL`.
     pub(crate) ssl: Option<Span>,
+    /// CPUs, with the keyword.
+    pub(crate) cpus: Vec<(u16, &'static str, Span)>,
 }
 
 /// The state of lowering.

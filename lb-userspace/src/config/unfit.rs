@@ -1,4 +1,4 @@
-//! What a configuration names and this host does not have as it should be: scripts, files of TLS.
+//! What a configuration names and this host does not have as it should be: scripts, files of TLS, CPUs.
 
 use std::collections::BTreeSet;
 
@@ -54,5 +54,56 @@ pub(super) fn all(lowered: &Lowered, files: &dyn FileSource, options: &Options) 
             None => d,
         });
     }
+    for (cpu, keyword, span) in &places.cpus {
+        if !files.has_cpu(*cpu) {
+            let message =
+                format!("`{keyword}` names CPU {cpu}, and this host has none of that number");
+            let d = Diagnostic::new(Code::OutOfRange, Severity::Warning, message);
+            out.push(d.at(*span, "ignored, as by keepalived"));
+        }
+    }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{MemoryFiles, Options, load};
+
+    #[test]
+    fn cpus_that_this_host_lacks_are_named_at_their_words() {
+        let text = "global_defs {\n vrrp_cpu_affinity 0 7\n vrrp_cpu_affinity 2\n \
+                    checker_cpu_affinity 3 1-2 9999\n bfd_cpu_affinity 1\n}\n";
+        let files = MemoryFiles::one("a.conf", text);
+        let read = |look| {
+            let options = Options {
+                look,
+                ..Options::default()
+            };
+            load("a.conf", &files, &options)
+        };
+        let l = read(true);
+        let global = &l.model.as_ref().expect("a model").global;
+        // The kernel leaves out what it lacks; it may come later.
+        assert_eq!(global.vrrp_cpu_affinity, [0, 2, 7].into());
+        assert_eq!(global.checker_cpu_affinity, [3].into());
+        assert_eq!(global.bfd_cpu_affinity, [1].into());
+        let said = |l: &crate::config::Loaded| -> Vec<String> {
+            l.diagnostics
+                .iter()
+                .map(|d| {
+                    let at = l
+                        .sources
+                        .position(d.primary.as_ref().expect("a place").span);
+                    format!("{}:{} {}", at.line, at.column, d.message)
+                })
+                .collect()
+        };
+        let junk = [
+            "4:25 `checker_cpu_affinity` needs a whole number, not `1-2`",
+            "4:29 `checker_cpu_affinity` is out of range: 9999",
+        ];
+        let lacking = "2:22 `vrrp_cpu_affinity` names CPU 7, and this host has none of that number";
+        assert_eq!(said(&l), [&[lacking], junk.as_slice()].concat());
+        assert_eq!(said(&read(false)), junk, "for another host");
+    }
 }

@@ -15,8 +15,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::{
-    AddressOptions, Broadcast, ForwardMethod, LinkDelay, Model, Service, ServiceKey, Timeouts,
-    Tunnel, UnicastPeer, VirtualAddress,
+    AddressOptions, Broadcast, ForwardMethod, Global, LinkDelay, Model, Service, ServiceKey,
+    Timeouts, Tunnel, UnicastPeer, VirtualAddress,
 };
 
 /// Parts of a configuration as they stand in keepalived.conf.
@@ -26,6 +26,18 @@ pub(crate) mod words {
 
 /// A keyword and its parameters.
 type Keyword = (&'static str, Vec<String>);
+
+/// The CPUs of threads.
+fn affinities(g: &Global) -> Vec<Keyword> {
+    let all = [
+        ("vrrp_cpu_affinity", &g.vrrp_cpu_affinity),
+        ("checker_cpu_affinity", &g.checker_cpu_affinity),
+        ("bfd_cpu_affinity", &g.bfd_cpu_affinity),
+    ];
+    let set = all.into_iter().filter(|(_, cpus)| !cpus.is_empty());
+    set.map(|(name, cpus)| (name, cpus.iter().map(u16::to_string).collect()))
+        .collect()
+}
 
 /// Seconds, with as many digits as are needed.
 fn seconds(d: Duration) -> String {

@@ -16,9 +16,11 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::{TimeSpec, TimeValLike as _};
+use nix::unistd::Pid;
 use tokio::sync::mpsc;
 
 use self::sockets::Sockets;
+use super::affinity::Binding;
 use super::clock::now;
 use super::files::RealFiles;
 use super::priority;
@@ -154,6 +156,7 @@ struct Desk {
     /// What was said and is not repeated while it lasts.
     said: BTreeSet<String>,
     priority: Option<Option<u8>>,
+    cpus: Binding,
     /// When sockets that are missing are tried again.
     retry_at: Option<Time>,
 }
@@ -172,6 +175,7 @@ impl Desk {
             owed: [BTreeMap::new(), BTreeMap::new()],
             said: BTreeSet::new(),
             priority: None,
+            cpus: Binding::of(Pid::from_raw(0), "BFD"),
             retry_at: None,
         }
     }
@@ -252,6 +256,10 @@ impl Desk {
                 Ok(()) => self.over("priority"),
                 Err(words) => self.trouble("priority", words),
             }
+        }
+        match self.cpus.keep(&model.global.bfd_cpu_affinity) {
+            Ok(()) => self.over("cpus"),
+            Err(words) => self.trouble("cpus", words),
         }
         let all = &model.bfd_instances;
         self.sessions

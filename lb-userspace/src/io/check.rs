@@ -18,15 +18,18 @@ mod tests;
 mod tls;
 mod udp;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::gettid;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::FileSource as _;
 use crate::health::{NotRun, Probe, ProbeId, Verdict};
+use crate::io::affinity::Binding;
 use crate::io::files::RealFiles;
 use crate::io::script::Scripts;
 use crate::model::CheckKind;
@@ -71,6 +74,7 @@ pub struct Finished {
 pub struct Prober {
     probes: Option<mpsc::Sender<Probe>>,
     thread: Option<JoinHandle<()>>,
+    cpus: Binding,
 }
 
 impl Prober {
@@ -90,14 +94,22 @@ impl Prober {
             .map_err(CheckError::Runtime)?;
         let (probes, queue) = mpsc::channel(QUEUE);
         let (done, results) = mpsc::channel(RESULTS);
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("lbd-checks".to_owned())
-            .spawn(move || runtime.block_on(serve(queue, done, at_once, scripts)))
+            .spawn(move || {
+                // The receiver waits for it.
+                let _ = tell.send(gettid());
+                runtime.block_on(serve(queue, done, at_once, scripts));
+            })
             .map_err(CheckError::Thread)?;
+        let ended = |_| CheckError::Thread(std::io::Error::other("it has ended"));
+        let id = told.recv().map_err(ended)?;
         Ok((
             Prober {
                 probes: Some(probes),
                 thread: Some(thread),
+                cpus: Binding::of(id, "the thread of the checks"),
             },
             results,
         ))
@@ -107,6 +119,14 @@ impl Prober {
     #[must_use]
     pub fn room(&self) -> usize {
         self.probes.as_ref().map_or(0, mpsc::Sender::capacity)
+    }
+
+    /// Has the thread run on CPUs, as `checker_cpu_affinity` says.
+    ///
+    /// # Errors
+    /// In words, once for the same CPUs: it runs on any then.
+    pub fn bind(&mut self, cpus: &BTreeSet<u16>) -> Result<(), String> {
+        self.cpus.keep(cpus)
     }
 
     /// Starts a probe; never blocks.

@@ -62,6 +62,10 @@ impl FileSource for RealFiles {
     fn unfit_tls(&self, trust: &Trust) -> Option<String> {
         super::check::vet_tls(trust).err()
     }
+
+    fn has_cpu(&self, cpu: u16) -> bool {
+        super::affinity::has(cpu)
+    }
 }
 
 pub(super) fn reason(e: &std::io::Error) -> String {

@@ -19,8 +19,10 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::{TimeSpec, TimeValLike as _};
+use nix::unistd::Pid;
 use tokio::sync::mpsc;
 
+use super::affinity::Binding;
 use super::arp::ArpSocket;
 use super::claims::Claims;
 use super::clock::now;
@@ -29,7 +31,7 @@ use super::netlink::{Change, Changes, Control, LinkTable};
 use super::priority;
 use super::state::{Held, HeldFile, Record, StateFile};
 use super::vrrp::VrrpSockets;
-use crate::model::Model;
+use crate::model::{Global, Model};
 use crate::time::Time;
 use crate::vrrp::{
     Command, Event, Forwarding, Limit, LinkState, Order, Policy, Report, Resume, Router,
@@ -110,10 +112,11 @@ impl Seat {
     /// # Errors
     /// When its sockets cannot be made.
     pub fn spawn(self, start: Start) -> anyhow::Result<()> {
+        let model = Arc::clone(&start.model);
         let desk = Desk::open(start, self.reports)?;
         std::thread::Builder::new()
             .name("vrrp".to_owned())
-            .spawn(move || desk.run(&self.inbox, &self.wake))?;
+            .spawn(move || desk.run(&model.global, &self.inbox, &self.wake))?;
         Ok(())
     }
 }
@@ -204,7 +207,9 @@ struct Desk {
     reports: mpsc::Sender<Heard>,
     /// Reports that found no room.
     lost: u64,
-    priority: Option<u8>,
+    /// What was asked for, once it was.
+    priority: Option<Option<u8>>,
+    cpus: Binding,
     /// How often adverts were late, and how much at the worst.
     late: Limit,
     latest: Duration,
@@ -247,22 +252,29 @@ impl Desk {
             said: BTreeSet::new(),
             reports,
             lost: 0,
-            priority: model.global.vrrp_rt_priority,
+            priority: None,
+            cpus: Binding::of(Pid::from_raw(0), "VRRP"),
             late: Limit::default(),
             latest: Duration::ZERO,
             stopped: false,
         })
     }
 
-    /// As much of the CPU as is allowed.
-    fn take_priority(&mut self) {
-        if let Err(words) = priority::take(self.priority, "VRRP", "its adverts") {
+    /// As much of the CPUs that are configured as is allowed.
+    fn claim_cpus(&mut self, global: &Global) {
+        let wanted = global.vrrp_rt_priority;
+        if self.priority.replace(wanted) != Some(wanted)
+            && let Err(words) = priority::take(wanted, "VRRP", "its adverts")
+        {
+            self.trouble(words);
+        }
+        if let Err(words) = self.cpus.keep(&global.vrrp_cpu_affinity) {
             self.trouble(words);
         }
     }
 
-    fn run(mut self, inbox: &std_mpsc::Receiver<Message>, rung: &EventFd) {
-        self.take_priority();
+    fn run(mut self, global: &Global, inbox: &std_mpsc::Receiver<Message>, rung: &EventFd) {
+        self.claim_cpus(global);
         if let Err(error) = self.serve(inbox, rung) {
             self.trouble(format!("{error:#}"));
         }
@@ -349,7 +361,7 @@ impl Desk {
         match message {
             Message::Order(order) => {
                 let configured = match &order {
-                    Order::Configure(model) => Some(model.global.vrrp_rt_priority),
+                    Order::Configure(model) => Some(Arc::clone(model)),
                     Order::Ready(_)
                     | Order::ScriptEnded { .. }
                     | Order::FileRead { .. }
@@ -357,10 +369,8 @@ impl Desk {
                     | Order::Shutdown => None,
                 };
                 self.router.obey(&order, now());
-                if let Some(priority) = configured {
-                    if std::mem::replace(&mut self.priority, priority) != priority {
-                        self.take_priority();
-                    }
+                if let Some(model) = configured {
+                    self.claim_cpus(&model.global);
                     // There may be interfaces that were of no interest. What is removed here is heard of
                     // first: after everything was read anew it would be another's doing.
                     self.perform();

@@ -1,5 +1,6 @@
 //! What holds for the whole daemon.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,13 @@ pub struct Global {
     pub vrrp_rt_priority: Option<u8>,
     /// `bfd_rt_priority`, likewise of the thread of BFD.
     pub bfd_rt_priority: Option<u8>,
+    /// `vrrp_cpu_affinity`, each 0..=1023: the CPUs that the VRRP thread runs on; none: those of the
+    /// daemon.
+    pub vrrp_cpu_affinity: BTreeSet<u16>,
+    /// `checker_cpu_affinity`, likewise of the thread that runs checks.
+    pub checker_cpu_affinity: BTreeSet<u16>,
+    /// `bfd_cpu_affinity`, likewise of the thread of BFD.
+    pub bfd_cpu_affinity: BTreeSet<u16>,
     /// `vrrp_garp_interval`, default 0: the pause between gratuitous ARPs on an interface that is in no
     /// group.
     pub garp_interval: Duration,

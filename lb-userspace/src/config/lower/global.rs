@@ -1,5 +1,6 @@
 //! `global_defs`.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,6 +11,9 @@ use crate::config::diag::{Code, Diagnostic, Severity};
 use crate::config::keywords::{self, Block};
 use crate::config::tree::Node;
 use crate::model::{Election, ExtraGarp, Family, Global, Timeouts, VrrpVersion};
+
+/// The greatest number of a CPU that the kernel's interface has room for.
+const MAX_CPU: u64 = 1023;
 
 /// What instances inherit.
 #[derive(Default)]
@@ -151,6 +155,11 @@ impl Lower {
                         .and_then(|p| u8::try_from(p).ok())
                         .or(global.bfd_rt_priority);
                 }
+                ("vrrp_cpu_affinity", _) => self.cpus(name, n, &mut global.vrrp_cpu_affinity),
+                ("checker_cpu_affinity", _) => {
+                    self.cpus(name, n, &mut global.checker_cpu_affinity);
+                }
+                ("bfd_cpu_affinity", _) => self.cpus(name, n, &mut global.bfd_cpu_affinity),
                 ("checker_log_all_failures", _) => {
                     self.log_all_failures = self.switch(n).unwrap_or(self.log_all_failures);
                 }
@@ -186,6 +195,17 @@ impl Lower {
             udp: own.udp.or(t.udp),
             sctp: own.sctp.or(t.sctp),
         };
+    }
+
+    /// CPUs beside those of lines before.
+    fn cpus(&mut self, name: &'static str, n: &Node, cpus: &mut BTreeSet<u16>) {
+        for w in n.args() {
+            let given = self.strict_number(n, w, 0, MAX_CPU, "keepalived ignores this CPU");
+            if let Some(cpu) = given.and_then(|cpu| u16::try_from(cpu).ok()) {
+                self.places.cpus.push((cpu, name, w.span));
+                cpus.insert(cpu);
+            }
+        }
     }
 
     /// `lvs_timeouts [tcp N] [tcpfin N] [udp N]`; 0 leaves a timeout as it is.

@@ -8,8 +8,8 @@ use super::probes::{Value, keywords, own_statements};
 use super::scripts::{self, Statement};
 use super::tracks;
 use super::{
-    Keyword, address, address_options, broadcast, granularity, groups, link_delay, method, peer,
-    scope, seconds, shared, static_groups, timeouts,
+    Keyword, address, address_options, affinities, broadcast, granularity, groups, link_delay,
+    method, peer, scope, seconds, shared, static_groups, timeouts,
 };
 use crate::model::{
     Auth, Check, CheckKind, ExtraGarp, Family, Global, Model, OldChecksum, Protocol, RealServer,
@@ -35,6 +35,7 @@ pub fn to_keepalived(model: &Model) -> String {
         if let Some(priority) = g.bfd_rt_priority {
             w.line(&format!("bfd_rt_priority {priority}"));
         }
+        w.lines(affinities(g));
         w.time("vrrp_garp_interval", g.garp_interval, Duration::ZERO);
         w.time("vrrp_gna_interval", g.gna_interval, Duration::ZERO);
         w.flag("log_unknown_vrids", g.log_unknown_vrids);

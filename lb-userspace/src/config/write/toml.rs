@@ -8,8 +8,8 @@ use super::probes::{Value, keywords, own_statements};
 use super::scripts::{self, Statement};
 use super::tracks;
 use super::{
-    Keyword, address, address_options, broadcast, granularity, groups, link_delay, method, peer,
-    scope, seconds, shared, static_groups,
+    Keyword, address, address_options, affinities, broadcast, granularity, groups, link_delay,
+    method, peer, scope, seconds, shared, static_groups,
 };
 use crate::model::{
     Auth, Check, CheckKind, ExtraGarp, Family, Global, Model, OldChecksum, Service, Timeouts,
@@ -50,6 +50,9 @@ pub fn to_toml(model: &Model) -> String {
         }
         if let Some(priority) = g.bfd_rt_priority {
             key(&mut w, "bfd_rt_priority", &priority.to_string());
+        }
+        for (name, cpus) in affinities(g) {
+            key(&mut w, name, &format!("[{}]", cpus.join(", ")));
         }
         time(&mut w, "vrrp_garp_interval", g.garp_interval, none);
         time(&mut w, "vrrp_gna_interval", g.gna_interval, none);

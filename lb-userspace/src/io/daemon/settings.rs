@@ -1,4 +1,5 @@
-//! `promote_secondaries`, `disable_local_igmp`: what is set in the kernel while the daemon runs.
+//! `promote_secondaries`, `disable_local_igmp`, `checker_cpu_affinity`: what is set in the kernel while
+//! the daemon runs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +16,11 @@ impl Daemon<'_> {
     /// Sets what the configuration wants set.
     pub(super) fn keep_settings(&mut self) {
         self.promote_secondaries();
-        self.local_igmp(self.engine.model().global.disable_local_igmp);
+        let global = &self.engine.model().global;
+        if let Err(words) = self.prober.bind(&global.checker_cpu_affinity) {
+            tracing::warn!("{words}");
+        }
+        self.local_igmp(global.disable_local_igmp);
     }
 
     /// Has the kernel send no reports for groups of the local network, or as before again.

@@ -3,9 +3,20 @@ use crate::model::{ParamMatch, Track, Tracks};
 use std::process::{Child, Command};
 use std::time::Instant;
 
+/// A test that waits this long has failed.
+const LIMIT: Duration = Duration::from_secs(20);
+
 /// Something that nobody else runs: `sleep` with a word of its own.
 fn start(word: &str) -> Child {
-    Command::new("sleep").arg(word).spawn().unwrap()
+    let child = Command::new("sleep").arg(word).spawn().unwrap();
+    // The parent goes on when the new program has its memory, a moment before its words are in it.
+    let path = format!("/proc/{}/cmdline", child.id());
+    let end = Instant::now() + LIMIT;
+    while std::fs::read(&path).unwrap() != format!("sleep\0{word}\0").as_bytes() {
+        assert!(Instant::now() < end, "{word} does not begin");
+        std::thread::yield_now();
+    }
+    child
 }
 
 fn model(words: &[&str]) -> Model {
@@ -41,9 +52,9 @@ fn model(words: &[&str]) -> Model {
     }
 }
 
-/// The next change; a test that waits this long has failed.
+/// The next change.
 fn next(told: &mut mpsc::Receiver<Told>) -> Told {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + LIMIT;
     loop {
         match told.try_recv() {
             Ok(told) => return told,

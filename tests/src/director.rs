@@ -112,6 +112,16 @@ impl Director {
         fs::write(&self.conf, text).with_context(|| format!("write {}", self.conf.display()))
     }
 
+    /// Writes the configuration again without its services, for a start with VRRP alone.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn drop_services(&self) -> Result<()> {
+        let text = fs::read_to_string(&self.conf)
+            .with_context(|| format!("read {}", self.conf.display()))?;
+        self.write_conf(&without_services(&text))
+    }
+
     /// Puts a file beside the configuration, to be included by it.
     ///
     /// # Errors

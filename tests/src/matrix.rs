@@ -81,6 +81,9 @@ pub enum Step {
     Priority,
     /// `lbctl vrrp release` and `takeover`, where ours is asked.
     Order,
+    /// Both start at once with VRRP alone, as keepalived runs here: where the election is over before
+    /// the program of the services is loaded.
+    Alone,
 }
 
 /// One line of the table: what is measured.
@@ -121,6 +124,10 @@ pub enum Row {
     Release,
     /// An operator takes it.
     Takeover,
+    /// Both start with VRRP alone: until the first answer.
+    StartAlone,
+    /// From then until one is master.
+    ElectionAlone,
 }
 
 impl Row {
@@ -145,6 +152,8 @@ impl Row {
             Row::Restored => "priority restored",
             Row::Release => "lbctl vrrp release",
             Row::Takeover => "lbctl vrrp takeover",
+            Row::StartAlone => "first election, VRRP alone: until an answer",
+            Row::ElectionAlone => "first election, VRRP alone: after it",
         }
     }
 }

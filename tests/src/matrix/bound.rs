@@ -19,7 +19,7 @@ pub fn bound(walk: &Walk, row: Row) -> Option<Duration> {
     let skew = walk.advert().mul_f64(SKEW) + busy;
     let nothing = Duration::from_millis(100);
     match (row, walk.pairing) {
-        (_, KeepalivedKeepalived) | (Row::Start, _) => None,
+        (_, KeepalivedKeepalived) | (Row::Start | Row::StartAlone, _) => None,
         (Row::PowerLoss | Row::LinkDown | Row::LocalDown, _) => Some(down),
         // keepalived takes the address off before anybody else has it.
         (Row::Stop, KeepalivedOurs) => Some(skew),
@@ -29,6 +29,7 @@ pub fn bound(walk: &Walk, row: Row) -> Option<Duration> {
             Row::Kill
             | Row::Stop
             | Row::Election
+            | Row::ElectionAlone
             | Row::PowerReturn
             | Row::StopReturn
             | Row::LinkUp

@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::{Cost, Done, Row, Step, Walk, Wire, wire};
+use nix::sys::signal::Signal;
+
 use crate::clock::{Instant, pause};
 use crate::director::Kind;
 use crate::events::Event;
@@ -80,6 +82,7 @@ impl Stage {
             Step::Partition => self.partition(done),
             Step::Priority => self.priority(done),
             Step::Order => self.orders(done),
+            Step::Alone => self.alone(done),
         }
     }
 
@@ -112,8 +115,14 @@ impl Stage {
     fn election(&mut self, done: &mut Done) -> Result<()> {
         // A dozen programs that are loaded at once take half a minute each.
         let turn = STARTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = self.start_both()?;
+        drop(turn);
+        self.elected(at, [Row::Start, Row::Election], done)
+    }
+
+    /// Both, either of them the first by a little; when that was.
+    fn start_both(&mut self) -> Result<Instant> {
         let at = Instant::now();
-        // Either may be the first by a little.
         let first = (self.walk.run as usize + self.walk.wire as usize) % 2;
         for d in [first, 1 - first] {
             self.lab.directors[d].start()?;
@@ -121,16 +130,30 @@ impl Stage {
         for d in &self.lab.directors {
             d.wait_ready(self.limit())?;
         }
-        drop(turn);
+        Ok(at)
+    }
+
+    fn elected(&self, at: Instant, rows: [Row; 2], done: &mut Done) -> Result<()> {
         self.holds(0).context("at the start")?;
         let answers = self.lab.recorder.since(at);
         let first = self.ping.answers(&answers).next().context("no answer")?.at;
         let ms = first.since(at).as_secs_f64() * 1e3;
-        done.costs.push(Cost {
-            row: Row::Start,
-            ms,
-        });
-        self.cost(Row::Election, first, done)
+        done.costs.push(Cost { row: rows[0], ms });
+        self.cost(rows[1], first, done)
+    }
+
+    fn alone(&mut self, done: &mut Done) -> Result<()> {
+        if !self.walk.wire.loads(self.advert) {
+            return Ok(());
+        }
+        let limit = self.limit();
+        for director in &mut self.lab.directors {
+            director.signal(Signal::SIGTERM)?;
+            director.wait_stopped(limit)?;
+            director.drop_services()?;
+        }
+        let at = self.start_both()?;
+        self.elected(at, [Row::StartAlone, Row::ElectionAlone], done)
     }
 
     fn kill(&mut self, done: &mut Done) -> Result<()> {

@@ -76,8 +76,7 @@ impl Table {
                 );
                 judged.push(Judged { cell, what });
             };
-            // The verifier needs longer for the program than such an election takes.
-            let loads = wire != Wire::V3Ipv6 && advert < Duration::from_secs(1);
+            let loads = wire.loads(advert);
             if pairing == Pairing::KeepalivedKeepalived || (row == Row::Start && loads) {
                 continue;
             }
@@ -144,8 +143,9 @@ impl Table {
 /// Where the protocol leaves room for no outage at all.
 fn costs_nothing(row: Row) -> bool {
     match row {
-        Row::Start | Row::PowerLoss | Row::LinkDown | Row::LocalDown => false,
+        Row::Start | Row::StartAlone | Row::PowerLoss | Row::LinkDown | Row::LocalDown => false,
         Row::Election
+        | Row::ElectionAlone
         | Row::Kill
         | Row::PowerReturn
         | Row::Stop

@@ -52,6 +52,13 @@ impl Wire {
         }
     }
 
+    /// Whether the verifier needs longer for the program of its services than the election takes: what
+    /// keepalived's pair, which has none here, is compared with is the start of VRRP alone.
+    #[must_use]
+    pub fn loads(self, advert: Duration) -> bool {
+        self != Wire::V3Ipv6 && advert < Duration::from_secs(1)
+    }
+
     /// The address that clients ask.
     #[must_use]
     pub fn vip(self, lab: &Lab) -> IpAddr {

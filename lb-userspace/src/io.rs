@@ -1,6 +1,7 @@
 //! The only place with sockets, netlink, BPF, clocks, files and processes. It makes no decisions.
 
 mod affinity;
+mod appointment;
 mod fd;
 mod priority;
 

@@ -12,6 +12,7 @@ use lb_tests::director::{Director, Kind};
 use lb_tests::lab::{Lab, Spec};
 use lb_tests::load;
 use lb_userspace::control::status::VrrpState;
+use lb_userspace::io::clock::unix_now;
 use lb_userspace::model::Protocol;
 use nix::sys::signal::Signal;
 
@@ -107,18 +108,34 @@ fn without_scripts_little_is_left_and_cannot_come_back() -> Result<()> {
     }
     assert_eq!(of_all_threads(director, "NoNewPrivs:")?, 1);
     // All that a reload asks of the kernel is still allowed, and a successor's start.
-    let without = conf().replace(
-        "virtual_ipaddress {",
-        "virtual_ipaddress {\n    10.77.0.101\n",
-    );
-    director.write_conf(&without)?;
+    let when = std::env::temp_dir().join(format!("lb-lab-{}-when", std::process::id()));
+    let with = |addresses: &str| {
+        let addresses = format!("virtual_ipaddress {{\n{addresses}");
+        let file = format!("global_defs {{\n  reload_time_file {}\n", when.display());
+        let conf = conf().replace("virtual_ipaddress {", &addresses);
+        conf.replacen("global_defs {", &file, 1)
+    };
+    let has = |all: usize| {
+        director.wait_status("its addresses", LIMIT, |s| {
+            let here = |v: &lb_userspace::control::status::VrrpStatus| {
+                v.addresses.len() == all && v.addresses.iter().all(|a| a.present)
+            };
+            s.vrrp.iter().all(here).then_some(())
+        })
+    };
+    director.write_conf(&with("10.77.0.101\n"))?;
     director.signal(Signal::SIGHUP)?;
-    director.wait_status("the second address", LIMIT, |s| {
-        let here = |v: &lb_userspace::control::status::VrrpStatus| {
-            v.addresses.len() == 2 && v.addresses.iter().all(|a| a.present)
-        };
-        s.vrrp.iter().all(here).then_some(())
-    })?;
+    has(2)?;
+    // At a time that a file says.
+    director.write_conf(&with("10.77.0.101\n10.77.0.102\n"))?;
+    let begun = unix_now();
+    let at = (begun + 3) % 86_400;
+    let [hour, minute, second] = [at / 3600, at / 60 % 60, at % 60];
+    fs::write(&when, format!("{hour:02}:{minute:02}:{second:02}Z\n"))?;
+    has(3)?;
+    assert!(!when.exists());
+    let took = unix_now() - begun;
+    assert!((3..=6).contains(&took), "{took}\n{}", director.log());
     lab.directors[0].kill()?;
     lab.directors[0].start()?;
     works(&lab)?;

@@ -61,6 +61,10 @@ pub struct Global {
     pub rs_init_notifies: bool,
     /// `fifo_write_vrrp_states_on_reload`.
     pub fifo_states_on_reload: bool,
+    /// `reload_time_file`: its first line says when the configuration is read again.
+    pub reload_time_file: Option<String>,
+    /// `reload_repeat`: that file stays when its time had no date, and means every day.
+    pub reload_repeat: bool,
     /// `vmac_addr_prefix`: how the names of macvlans of addresses begin; absent: `vrrp`.
     pub vmac_addr_prefix: Option<String>,
 }

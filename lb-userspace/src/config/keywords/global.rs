@@ -1039,16 +1039,16 @@ pub(super) const GLOBAL: &[Keyword] = &[
     k(
         "reload_time_file",
         "PATH",
-        NoEffect,
+        Acted,
         "",
         "a file that says when to reload",
     ),
     k(
         "reload_repeat",
         "",
-        NoEffect,
+        Acted,
         "off",
-        "keep that file after the reload",
+        "keep that file after the reload, which is every day then",
     ),
     k(
         "reload_file",

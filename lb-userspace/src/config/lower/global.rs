@@ -169,6 +169,10 @@ impl Lower {
                 ("check_dr_path", _) => {
                     self.check_dr_path = self.switch(n).unwrap_or(self.check_dr_path);
                 }
+                ("reload_time_file", Some(w)) => {
+                    global.reload_time_file = Some(w.text.clone());
+                }
+                ("reload_repeat", _) => global.reload_repeat = true,
                 ("log_unknown_vrids", _) => global.log_unknown_vrids = true,
                 ("lvs_timeouts", _) => self.lvs_timeouts(n, &mut global.timeouts),
                 ("flood_rate", Some(w)) => {

@@ -69,6 +69,12 @@ pub(super) fn of_global(global: &Global) -> Vec<Statement> {
             }
         }
     }
+    if let Some(file) = &global.reload_time_file {
+        w.out.push(("reload_time_file", vec![file.clone()]));
+    }
+    if global.reload_repeat {
+        w.out.push(("reload_repeat", Vec::new()));
+    }
     if global.rs_init_notifies {
         w.out.push(("rs_init_notifies", Vec::new()));
     }

@@ -74,6 +74,7 @@ impl Daemon<'_> {
         self.manager.status(&summary);
         self.look_after_routes();
         self.notifier.look_after_readers();
+        self.appointment.look();
         if turns.is_multiple_of(RESYNC_EVERY) {
             self.resync();
         } else {

@@ -12,7 +12,7 @@ use crate::io::privileges;
 use crate::model::Model;
 
 /// What came of a reload, for the log.
-pub(super) fn outcome_word(outcome: ReloadOutcome) -> &'static str {
+fn outcome_word(outcome: ReloadOutcome) -> &'static str {
     match outcome {
         ReloadOutcome::Applied => "applied",
         ReloadOutcome::Unchanged => "nothing to change",
@@ -31,6 +31,20 @@ impl Daemon<'_> {
         let report = self.reload_now(false);
         self.manager.ready();
         report
+    }
+
+    /// As [`Daemon::reload`], when nobody waits for the report.
+    pub(super) fn reload_as_told(&mut self) {
+        let report = self.reload(false);
+        tracing::info!("reload: {}", outcome_word(report.outcome));
+    }
+
+    /// Reloads when `reload_time_file` says so.
+    pub(super) fn keep_appointment(&mut self) {
+        if self.appointment.due().is_some_and(|due| due <= now()) {
+            self.appointment.keep();
+            self.reload_as_told();
+        }
     }
 
     fn reload_now(&mut self, dry_run: bool) -> ReloadReport {

@@ -14,11 +14,12 @@ use super::program::{self, Loading};
 use super::routing::Routes;
 use super::sweep::Sweeping;
 use super::vmac::Vmacs;
-use super::{load, reload, report, strays};
+use super::{load, report, strays};
 use crate::config::FileSource as _;
 use crate::control::protocol::SOCKET_GROUP;
 use crate::control::status::{ConfigStatus, LeftOut};
 use crate::engine::{Alarm, Engine, Event, Start};
+use crate::io::appointment::Appointment;
 use crate::io::bfd::BfdThread;
 use crate::io::bpf::{self, DataPlane, PinLock};
 use crate::io::check::{Finished, Prober};
@@ -102,6 +103,7 @@ pub(super) struct Daemon<'o> {
     pub(super) mailer: Mailer,
     pub(super) files: Files,
     pub(super) processes: Processes,
+    pub(super) appointment: Appointment,
     pub(super) bfd: BfdThread,
     pub(super) scripts: Scripts,
     /// Takes what came of tracked scripts.
@@ -260,10 +262,7 @@ async fn live(
             Some((name, value)) = read_files.recv() => {
                 daemon.engine.handle(Event::FileRead { name, value }, now());
             }
-            _ = signals.hup.recv() => {
-                let report = daemon.reload(false);
-                tracing::info!("reload: {}", reload::outcome_word(report.outcome));
-            }
+            _ = signals.hup.recv() => daemon.reload_as_told(),
             _ = signals.term.recv() => daemon.shut_down("SIGTERM"),
             _ = signals.int.recv() => daemon.shut_down("SIGINT"),
             _ = house.tick() => {
@@ -285,6 +284,7 @@ async fn live(
         while let Ok(news) = sessions.try_recv() {
             daemon.hear_session(news);
         }
+        daemon.keep_appointment();
         daemon.follow_servers();
         daemon.turn();
         daemon.manager.turned(now());
@@ -388,6 +388,7 @@ impl<'o> Daemon<'o> {
             mailer,
             files,
             processes,
+            appointment: Appointment::default(),
             bfd,
             scripts,
             ended,
@@ -573,6 +574,7 @@ impl<'o> Daemon<'o> {
             self.resolver.due(at),
             telling,
             self.manager.next_feed(),
+            self.appointment.due(),
         ]
         .into_iter()
         .flatten()

@@ -20,6 +20,7 @@ impl Daemon<'_> {
         if let Err(words) = self.prober.bind(&global.checker_cpu_affinity) {
             tracing::warn!("{words}");
         }
+        self.appointment.configure(global);
         self.local_igmp(global.disable_local_igmp);
     }
 

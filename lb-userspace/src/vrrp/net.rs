@@ -15,6 +15,8 @@ struct Iface {
     addresses: Option<Vec<(IpAddr, u8)>>,
     /// The same: there may be thousands, and each is looked for when another comes.
     present: BTreeSet<(IpAddr, u8)>,
+    /// Those that are not virtual, in the kernel's order: each advert asks for one of these few.
+    own: Vec<(IpAddr, u8)>,
     /// Removals that we made and that netlink has still to report.
     own_removals: BTreeMap<(IpAddr, u8), u32>,
 }
@@ -26,8 +28,15 @@ impl Iface {
         let was_there = self.present.remove(&key);
         if was_there {
             list.retain(|a| *a != key);
+            self.own.retain(|a| *a != key);
         }
         was_there
+    }
+
+    fn find_own(&mut self, virtual_addresses: &BTreeSet<IpAddr>) {
+        let all = self.addresses.iter().flatten();
+        let own = all.filter(|(a, _)| !virtual_addresses.contains(a));
+        self.own = own.copied().collect();
     }
 }
 
@@ -36,12 +45,30 @@ impl Iface {
 pub(super) struct Net {
     ifaces: BTreeMap<Arc<str>, Iface>,
     /// The virtual addresses of all instances: never a primary address.
-    pub(super) virtual_addresses: BTreeSet<IpAddr>,
+    virtual_addresses: BTreeSet<IpAddr>,
 }
 
 impl Net {
     fn entry(&mut self, iface: &str) -> &mut Iface {
         self.ifaces.entry(iface.into()).or_default()
+    }
+
+    /// Takes these for the virtual addresses, and no others.
+    pub(super) fn set_virtual(&mut self, addresses: BTreeSet<IpAddr>) {
+        self.virtual_addresses = addresses;
+        self.find_own();
+    }
+
+    /// These are virtual addresses too.
+    pub(super) fn add_virtual(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
+        self.virtual_addresses.extend(addresses);
+        self.find_own();
+    }
+
+    fn find_own(&mut self) {
+        for iface in self.ifaces.values_mut() {
+            iface.find_own(&self.virtual_addresses);
+        }
     }
 
     /// `None`: not told yet.
@@ -57,6 +84,7 @@ impl Net {
             LinkState::Gone => {
                 entry.addresses = Some(Vec::new());
                 entry.present.clear();
+                entry.own.clear();
                 entry.own_removals.clear();
             }
         }
@@ -69,13 +97,14 @@ impl Net {
 
     /// All addresses of an interface. True: that is new.
     pub(super) fn snapshot(&mut self, iface: &str, addresses: &[(IpAddr, u8)]) -> bool {
-        let entry = self.entry(iface);
+        let entry = self.ifaces.entry(iface.into()).or_default();
         entry.own_removals.clear();
         if entry.addresses.as_deref() == Some(addresses) {
             return false;
         }
         entry.addresses = Some(addresses.to_vec());
         entry.present = addresses.iter().copied().collect();
+        entry.find_own(&self.virtual_addresses);
         true
     }
 
@@ -83,15 +112,6 @@ impl Net {
         self.ifaces
             .get(iface)
             .is_some_and(|i| i.addresses.is_some())
-    }
-
-    fn addresses(&self, iface: &str) -> impl Iterator<Item = (IpAddr, u8)> + '_ {
-        self.ifaces
-            .get(iface)
-            .and_then(|i| i.addresses.as_deref())
-            .unwrap_or_default()
-            .iter()
-            .copied()
     }
 
     pub(super) fn is_present(&self, address: &Address) -> bool {
@@ -102,11 +122,13 @@ impl Net {
 
     /// The address is there: what we did ourselves, or what netlink reports. True: that is new.
     pub(super) fn set_present(&mut self, iface: &str, key: (IpAddr, u8)) -> bool {
+        let is_virtual = self.virtual_addresses.contains(&key.0);
         let entry = self.entry(iface);
         let list = entry.addresses.get_or_insert_default();
         let is_new = entry.present.insert(key);
         if is_new {
             list.push(key);
+            entry.own.extend((!is_virtual).then_some(key));
         }
         is_new
     }
@@ -141,9 +163,9 @@ impl Net {
 
     /// The interface's own addresses of a family, virtual ones left out.
     fn own(&self, iface: &str, family: Family) -> impl Iterator<Item = (IpAddr, u8)> + '_ {
-        self.addresses(iface)
-            .filter(|(a, _)| !self.virtual_addresses.contains(a))
-            .filter(move |(a, _)| Family::of(*a) == family)
+        let own = self.ifaces.get(iface).map_or(&[][..], |i| &i.own);
+        let own = own.iter().copied();
+        own.filter(move |(a, _)| Family::of(*a) == family)
     }
 
     /// The address that adverts are sent from: the first, over IPv6 the first link-local one (RFC 5798
@@ -188,4 +210,40 @@ fn same_network(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
     };
     differ >= u32::from(prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: (IpAddr, u8) = (IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 9)), 24);
+
+    fn vip(last: u8) -> (IpAddr, u8) {
+        (IpAddr::from([10, 0, 0, last]), 24)
+    }
+
+    #[test]
+    fn an_address_is_virtual_or_the_hosts_own_whichever_is_told_first() {
+        let mut net = Net::default();
+        let primary = |net: &Net| net.primary("eth0", Family::V4);
+        net.set_link("eth0", LinkState::Up);
+        net.snapshot("eth0", &[vip(1), vip(2), HOST]);
+        assert_eq!(primary(&net), Some(vip(1).0), "nothing is virtual yet");
+        net.add_virtual([vip(1).0]);
+        assert_eq!(primary(&net), Some(vip(2).0));
+        net.set_virtual([vip(1).0, vip(2).0, vip(3).0].into());
+        assert_eq!(primary(&net), Some(HOST.0));
+        assert_eq!(net.ifaces["eth0"].own, [HOST], "nothing else is searched");
+        net.set_present("eth0", vip(3));
+        assert!(net.reported_removed("eth0", HOST));
+        assert_eq!(primary(&net), None, "virtual ones alone are left");
+        net.snapshot("eth0", &[vip(3)]);
+        assert_eq!(primary(&net), None);
+        net.set_present("eth0", HOST);
+        assert_eq!(primary(&net), Some(HOST.0));
+        net.set_virtual([vip(1).0].into());
+        assert_eq!(primary(&net), Some(vip(3).0), "no longer virtual");
+        net.set_link("eth0", LinkState::Gone);
+        assert_eq!(primary(&net), None);
+    }
 }

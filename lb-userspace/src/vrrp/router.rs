@@ -158,7 +158,8 @@ impl Router {
                 let was = self.net.link(iface);
                 let using = self.instances.iter().filter(|i| i.uses_link(iface));
                 let longest = using.map(Instance::patience).min();
-                if self.debounce.told(iface, was, state, longest, now) {
+                // All links are told again and again.
+                if self.debounce.told(iface, was, state, longest, now) && was != Some(state) {
                     self.link(iface, state, now);
                 }
             }

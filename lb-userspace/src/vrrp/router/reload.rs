@@ -27,7 +27,7 @@ impl Router {
             .flat_map(|i| i.addresses.iter().chain(&i.excluded))
             .map(|a| a.addr);
         // Before the first advert of the new configuration asks for a primary address.
-        self.net.virtual_addresses.extend(virtual_addresses);
+        self.net.add_virtual(virtual_addresses);
 
         let tracks = |i: &VrrpInstance| {
             let group = groups.iter().find(|g| g.members.contains(&i.name));
@@ -100,11 +100,9 @@ impl Router {
             })
             .collect();
         // Those of removed instances stay virtual until they are gone.
-        self.net.virtual_addresses = self
-            .instances
-            .iter()
-            .flat_map(|i| i.vips.iter().map(|v| v.address.addr))
-            .collect();
+        let vips = self.instances.iter().flat_map(|i| &i.vips);
+        let virtual_addresses = vips.map(|v| v.address.addr).collect();
+        self.net.set_virtual(virtual_addresses);
         self.evaluate(now);
     }
 

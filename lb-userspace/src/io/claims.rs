@@ -19,8 +19,6 @@ use crate::model::Family;
 
 /// How many frames of a socket are looked at in a turn; the others are as good as lost.
 const DRAIN: usize = 64;
-/// As many addresses as the kernel's 4096 instructions of a filter have room for.
-const FILTERED: usize = 400;
 
 /// Where an ARP packet has its sender's MAC and address (RFC 826), and its length.
 const ARP_SENDER_MAC: usize = 8;
@@ -132,7 +130,9 @@ fn receiver(index: u32, family: Family, addresses: &[IpAddr]) -> io::Result<Sock
     // Made without a protocol and bound after the filter is in place: nothing else gets in.
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
     socket.set_nonblocking(true)?;
-    socket.attach_filter(&filter(family, addresses))?;
+    // The kernel has room for so many instructions (4096, and net.core.optmem_max); then all is taken.
+    let exact = socket.attach_filter(&filter(family, Some(addresses)));
+    exact.or_else(|_| socket.attach_filter(&filter(family, None)))?;
     let ethertype = match family {
         Family::V4 => libc::ETH_P_ARP,
         Family::V6 => libc::ETH_P_IPV6,
@@ -141,8 +141,9 @@ fn receiver(index: u32, family: Family, addresses: &[IpAddr]) -> io::Result<Sock
     Ok(socket)
 }
 
-/// Classic BPF on an ARP packet or an IPv6 packet: not sent by this host, and about one of the addresses.
-fn filter(family: Family, addresses: &[IpAddr]) -> Vec<SockFilter> {
+/// Classic BPF on an ARP packet or an IPv6 packet: not sent by this host, and about one of the addresses
+/// (none: about any).
+fn filter(family: Family, addresses: Option<&[IpAddr]>) -> Vec<SockFilter> {
     let mut program = Vec::from(NOT_OUTGOING);
     let at = match family {
         Family::V4 => ARP_SENDER,
@@ -158,10 +159,10 @@ fn filter(family: Family, addresses: &[IpAddr]) -> Vec<SockFilter> {
             TARGET
         }
     };
-    if addresses.len() > FILTERED {
+    let Some(addresses) = addresses else {
         program.push(RETURN_ALL);
         return program;
-    }
+    };
     for addr in addresses {
         program.extend(is_address(at as u32, *addr));
     }

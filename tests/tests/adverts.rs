@@ -329,6 +329,14 @@ fn our_adverts_are_well_formed_to_tcpdump_and_keepalived_stays_backup() -> Resul
     pause(Duration::from_secs(4))?;
     let frames = tape.finish()?;
     println!("{} adverts: {counts:?}", frames.len());
+    let ours = lab.directors[0].log();
+    let (late, warned): (Vec<_>, Vec<_>) = ours
+        .lines()
+        .filter(|l| l.contains(" WARN "))
+        .partition(|l| l.contains("adverts were late"));
+    // By how much they may be, keepalived says: with `LB_LONG` everything is read anew meanwhile.
+    println!("{late:#?}");
+    ensure!(warned.is_empty(), "{warned:#?}");
     compare(&frames, &all).with_context(|| lab.logs())?;
     let log = lab.directors[1].log();
     ensure!(!log.contains("Entering MASTER STATE"), "{}", lab.logs());

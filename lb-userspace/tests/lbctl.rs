@@ -259,6 +259,40 @@ fn wrong_usage_is_exit_status_2() {
 }
 
 #[test]
+fn check_and_lbd_t_tell_by_their_exit_status() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.conf");
+    let path = file.to_str().unwrap();
+    let good = "vrrp_instance V {\n interface none0\n virtual_router_id 1\n priority 100\n \
+                virtual_ipaddress {\n 192.0.2.1\n }\n}\n";
+    let code = |program: &str, args: &[&str]| {
+        let run = Command::new(program).args(args).output().unwrap();
+        run.status.code().unwrap()
+    };
+    let (lbctl, lbd) = (env!("CARGO_BIN_EXE_lbctl"), env!("CARGO_BIN_EXE_lbd"));
+    let codes = || {
+        [
+            code(lbctl, &["check", path]),
+            code(lbd, &["-t", "--config", path]),
+            code(lbctl, &["check", "--strict", path]),
+        ]
+    };
+    assert_eq!(codes(), [2, 2, 2], "there is no file");
+    for (text, wanted) in [
+        (good.to_owned(), [0, 0, 0]),
+        (good.replace("priority", "priorty"), [0, 0, 1]),
+        (good.replace("100", "300"), [0, 0, 1]),
+        (String::new(), [0, 0, 1]),
+        (format!("include /none/a.conf\n{good}"), [0, 0, 1]),
+        (format!("{good}}}\n"), [2, 2, 2]),
+        (good.replace(" interface none0\n", ""), [2, 2, 2]),
+    ] {
+        std::fs::write(&file, &text).unwrap();
+        assert_eq!(codes(), wanted, "{text}");
+    }
+}
+
+#[test]
 fn what_is_said_of_a_file_has_the_colour_that_is_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a.conf");

@@ -506,7 +506,8 @@ fn a_script_that_is_not_there() -> Code {
         l.render(false),
         "warning[LB0046]: script /none a b cannot be run: no such file\n \
          --> a.conf:6:10\n  |\n6 |   script \"/none 'a b'\"\n  |          ^^^^^^^^^^^^^ \
-         tried all the same, each time; a check by it fails\n\n"
+         tried again each time; until then a track_script of it counts as failed, \
+         what it should be told is not told\n\n"
     );
     l.diagnostics[0].code
 }

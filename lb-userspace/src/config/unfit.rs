@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::diag::{Code, Diagnostic, Severity};
 use super::lower::Lowered;
 use super::{FileSource, Options, Unfit};
-use crate::model::{CheckKind, Trust};
+use crate::model::{Check, CheckKind, Model, Script, Trust};
 
 /// Everything that is wrong, each thing once, at the first place that names it.
 pub(super) fn all(lowered: &Lowered, files: &dyn FileSource, options: &Options) -> Vec<Diagnostic> {
@@ -20,11 +20,14 @@ pub(super) fn all(lowered: &Lowered, files: &dyn FileSource, options: &Options) 
             None => continue,
             Some(Unfit::NotRun(why)) => (
                 format!("script {script} cannot be run: {why}"),
-                "tried all the same, each time; a check by it fails",
+                format!(
+                    "tried again each time; until then {}",
+                    becomes(model, script)
+                ),
             ),
             Some(Unfit::Writable(path)) => (
                 format!("script {script} runs as root, and others may write {path}"),
-                "enable_script_security would not run it",
+                "enable_script_security would not run it".to_owned(),
             ),
         };
         let d = Diagnostic::new(Code::UnfitScript, Severity::Warning, message);
@@ -65,9 +68,30 @@ pub(super) fn all(lowered: &Lowered, files: &dyn FileSource, options: &Options) 
     out
 }
 
+/// What happens for want of a script, which may be wanted for several things.
+fn becomes(model: &Model, script: &Script) -> String {
+    let is_misc = |c: &Check| matches!(&c.kind, CheckKind::Misc(misc) if misc.script == *script);
+    let servers = model.services.iter().flat_map(|s| &s.real_servers);
+    let checks = servers.flat_map(|r| &r.checks).filter(|c| is_misc(c));
+    let tracked = model.vrrp_scripts.iter().filter(|s| s.script == *script);
+    let (checks, tracked) = (checks.count(), tracked.count());
+    let told = model.scripts().filter(|s| *s == script).count() - checks - tracked;
+    let all = [
+        (checks, "a check by it fails"),
+        (tracked, "a track_script of it counts as failed"),
+        (told, "what it should be told is not told"),
+    ];
+    let words: Vec<&str> = all
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(_, w)| *w)
+        .collect();
+    words.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::config::{MemoryFiles, Options, load};
+    use crate::config::{Code, MemoryFiles, Options, load};
 
     #[test]
     fn cpus_that_this_host_lacks_are_named_at_their_words() {
@@ -105,5 +129,44 @@ mod tests {
         let lacking = "2:22 `vrrp_cpu_affinity` names CPU 7, and this host has none of that number";
         assert_eq!(said(&l), [&[lacking], junk.as_slice()].concat());
         assert_eq!(said(&read(false)), junk, "for another host");
+    }
+
+    #[test]
+    fn what_happens_for_want_of_a_script_is_said() {
+        let label = |notify: &str, tracked: &str, check: &str| {
+            let text = format!(
+                "vrrp_script s {{\n script {tracked}\n}}\n\
+                 vrrp_instance V {{\n interface a\n virtual_router_id 1\n notify {notify}\n}}\n\
+                 virtual_server 192.0.2.1 80 {{\n lb_kind DR\n lb_algo rr\n protocol TCP\n \
+                 real_server 192.0.2.2 80 {{\n MISC_CHECK {{\n misc_path {check}\n }}\n }}\n}}\n"
+            );
+            let mut files = MemoryFiles::one("a.conf", &text);
+            files.files.insert("/there".to_owned(), Vec::new());
+            let options = Options {
+                look: true,
+                ..Options::default()
+            };
+            let l = load("a.conf", &files, &options);
+            let mut unfit = l.diagnostics.iter().filter(|d| d.code == Code::UnfitScript);
+            let (Some(d), None) = (unfit.next(), unfit.next()) else {
+                panic!("{}", l.render(false));
+            };
+            d.primary.as_ref().expect("a place").text.clone()
+        };
+        let until = "tried again each time; until then";
+        let [told, tracked, checked] = [
+            "what it should be told is not told",
+            "a track_script of it counts as failed",
+            "a check by it fails",
+        ];
+        let there = "/there";
+        for (said, what) in [
+            (label("/none", there, there), told.to_owned()),
+            (label(there, "/none", there), tracked.to_owned()),
+            (label(there, there, "/none"), checked.to_owned()),
+            (label("/none", "/none", there), format!("{tracked}, {told}")),
+        ] {
+            assert_eq!(said, format!("{until} {what}"));
+        }
     }
 }

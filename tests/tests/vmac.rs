@@ -28,6 +28,7 @@ const ARP: [&str; 3] = [
     "net/ipv4/conf/eth0/arp_filter",
     ANNOUNCE,
 ];
+const RP_FILTER: [&str; 3] = ["all", "default", "eth0"];
 const EVERY: [[Kind; 2]; 3] = [
     [Kind::Lbd, Kind::Keepalived],
     [Kind::Keepalived, Kind::Lbd],
@@ -176,10 +177,19 @@ fn adverts_may_be_sent_by_the_interface_itself() -> Result<()> {
 #[test]
 fn a_crash_leaves_the_macvlan_and_a_reload_takes_it_away() -> Result<()> {
     let mut lab = Lab::new(&spec([Kind::Lbd; 2], "  use_vmac vip0\n"))?;
+    let path = |name: &str| format!("net/ipv4/conf/{name}/rp_filter");
+    for (name, value) in RP_FILTER.iter().zip(["1", "0", "0"]) {
+        lab.directors[0].host.ns.sysctl(&path(name), value)?;
+    }
     lab.directors[0].start()?;
     wait_on(&lab, "vip0")?;
     lab.wait_services(LIMIT)?;
     let index = lab.directors[0].host.ns.index("vip0")?;
+    let filters = |lab: &Lab| -> Result<String> {
+        let ns = &lab.directors[0].host.ns;
+        RP_FILTER.iter().map(|n| ns.read_sysctl(&path(n))).collect()
+    };
+    assert_eq!(filters(&lab)?, "011");
     let to = lab.service(Protocol::Tcp)?;
     let load = load::steady(&lab.client.ns, &[], to, 500, Duration::from_secs(5));
     pause(Duration::from_millis(300))?;
@@ -211,6 +221,11 @@ fn a_crash_leaves_the_macvlan_and_a_reload_takes_it_away() -> Result<()> {
     wait_for("what was set before", LIMIT, || {
         let now = lab.directors[0].host.ns.read_sysctl(ANNOUNCE);
         now.map(|now| (now == "0").then_some(())).transpose()
+    })??;
+    wait_for("rp_filter as before", LIMIT, || {
+        filters(&lab)
+            .map(|now| (now == "100").then_some(()))
+            .transpose()
     })??;
     lab.wait_services(LIMIT)?;
     lab.directors[0].write_conf(&plain.replace("  interface", "  use_vmac\n  interface"))?;

@@ -37,7 +37,7 @@ impl Daemon<'_> {
     }
 
     /// Notes what is about to be changed, or was set back.
-    fn note(&mut self, change: impl FnOnce(&mut Changed)) {
+    pub(super) fn note(&mut self, change: impl FnOnce(&mut Changed)) {
         change(&mut self.changed);
         if let Err(error) = self.changed.write(&self.options.state_dir) {
             self.say_once(error.to_string());

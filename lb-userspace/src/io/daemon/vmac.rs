@@ -24,6 +24,9 @@ const BASE: [(&str, Setting, u32); 3] = [
     ("arp_announce", Setting::ARP_ANNOUNCE, 2),
 ];
 
+/// Whether packets are dropped to whose source there is no way back by their interface.
+const RP_FILTER: &str = "rp_filter";
+
 /// The macvlans that are set up, with their indices.
 pub(super) type Vmacs = BTreeMap<String, u32>;
 
@@ -68,7 +71,7 @@ impl Daemon<'_> {
                 link.index
             }
             None => {
-                spread_rp_filter();
+                self.spread_rp_filter();
                 let before = BASE.map(|(word, _, _)| {
                     format!(" {word} {}", read(IPV4, vmac.base, word).unwrap_or(0))
                 });
@@ -124,8 +127,9 @@ impl Daemon<'_> {
     fn remove_other_vmacs(&mut self, model: &Model) {
         let wanted = model.macvlans();
         let alias = self.alias();
+        let known = self.vmacs.clone();
         let is_ours = |l: &&Link| {
-            let known = self.vmacs.get(&l.name) == Some(&l.index);
+            let known = known.get(&l.name) == Some(&l.index);
             l.macvlan_on.is_some() && (known || l.alias.starts_with(&alias))
         };
         let gone: Vec<Link> = self
@@ -140,6 +144,10 @@ impl Daemon<'_> {
                 Ok(()) => tracing::info!("{}: removed", link.name),
                 Err(error) => self.say_once(format!("{}: {error}", link.name)),
             }
+        }
+        let left = self.links.iter().any(|l| is_ours(&l));
+        if wanted.is_empty() && !left && !self.changed.filtering.is_empty() {
+            self.gather_rp_filter();
         }
     }
 
@@ -158,6 +166,43 @@ impl Daemon<'_> {
         }
         let before = before(&link.alias);
         self.control.set_ipv4(base, &before)
+    }
+
+    /// A virtual address on a macvlan is reached by way of an interface that has no route back to the
+    /// client. Where all interfaces are told at once to drop such packets (`all.rp_filter` 1), each is
+    /// told by itself instead, as keepalived does; interfaces that come later are told by `default`.
+    fn spread_rp_filter(&mut self) {
+        if read(IPV4, "all", RP_FILTER) != Some(1) {
+            return;
+        }
+        tracing::info!("net.ipv4.conf.all.rp_filter is 1: set for each interface instead");
+        let interfaces = std::fs::read_dir(IPV4).into_iter().flatten().flatten();
+        let names: Vec<String> = interfaces
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| name != "all" && read(IPV4, name, RP_FILTER) == Some(0))
+            .collect();
+        let all = ["all".to_owned()].into_iter().chain(names.iter().cloned());
+        self.note(|changed| changed.filtering.extend(all));
+        let mut done = true;
+        for name in &names {
+            done &= write(IPV4, name, RP_FILTER, "1");
+        }
+        if !(done && write(IPV4, "all", RP_FILTER, "0")) {
+            tracing::warn!(
+                "rp_filter cannot be set; the virtual address may not answer on a macvlan"
+            );
+        }
+    }
+
+    /// Sets it back: `all` first, so that no packet passes meanwhile that should not.
+    fn gather_rp_filter(&mut self) {
+        tracing::info!("net.ipv4.conf.all.rp_filter is 1 again");
+        write(IPV4, "all", RP_FILTER, "1");
+        for name in self.changed.filtering.iter().filter(|name| *name != "all") {
+            // One that is gone needs nothing.
+            write(IPV4, name, RP_FILTER, "0");
+        }
+        self.note(|changed| changed.filtering.clear());
     }
 
     /// Tells the program which virtual MACs are this host's: those of macvlans that have an address. In
@@ -221,32 +266,6 @@ fn before(alias: &str) -> [(Setting, u32); 3] {
         let value = pairs.find_map(|pair| (pair[0] == word).then(|| pair[1].parse().ok())?);
         (setting, value.unwrap_or(0))
     })
-}
-
-/// A virtual address on a macvlan is reached by way of an interface that has no route back to the
-/// client. Where all interfaces are told at once to drop such packets (`all.rp_filter` 1), each is told
-/// by itself instead, as keepalived does; interfaces that come later are told by `default`.
-fn spread_rp_filter() {
-    let word = "rp_filter";
-    if read(IPV4, "all", word) != Some(1) {
-        return;
-    }
-    tracing::info!("net.ipv4.conf.all.rp_filter is 1: set for each interface instead");
-    let interfaces = std::fs::read_dir(IPV4).into_iter().flatten().flatten();
-    let names: Vec<String> = interfaces
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name != "all")
-        .collect();
-    let mut done = true;
-    for name in names
-        .iter()
-        .filter(|name| read(IPV4, name, word) == Some(0))
-    {
-        done &= write(IPV4, name, word, "1");
-    }
-    if !(done && write(IPV4, "all", word, "0")) {
-        tracing::warn!("rp_filter cannot be set; the virtual address may not answer on a macvlan");
-    }
 }
 
 pub(super) fn read(family: &str, iface: &str, word: &str) -> Option<u32> {

@@ -9,6 +9,7 @@ use super::{StateError, replace};
 const NAME: &str = "changed";
 const PROMOTE: &str = "promote_secondaries";
 const IGMP: &str = "igmp_link_local_mcast_reports";
+const RP_FILTER: &str = "rp_filter";
 
 /// What is not as it was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Changed {
     pub promoting: BTreeSet<u32>,
     /// Whether IGMP reports were turned off.
     pub no_igmp: bool,
+    /// `all`, if its `rp_filter` was set from 1 to 0, and where it was set from 0 to 1 instead.
+    pub filtering: BTreeSet<String>,
 }
 
 impl Changed {
@@ -29,6 +32,7 @@ impl Changed {
         for line in text.lines() {
             match line.split_once(' ') {
                 Some((PROMOTE, index)) => changed.promoting.extend(index.parse::<u32>()),
+                Some((RP_FILTER, iface)) => drop(changed.filtering.insert(iface.to_owned())),
                 Some(_) => {}
                 None => changed.no_igmp |= line == IGMP,
             }
@@ -46,6 +50,11 @@ impl Changed {
         if self.no_igmp {
             text += &format!("{IGMP}\n");
         }
+        text.extend(
+            self.filtering
+                .iter()
+                .map(|name| format!("{RP_FILTER} {name}\n")),
+        );
         replace(&dir.join(NAME), &text)
     }
 }
@@ -61,6 +70,7 @@ mod tests {
         let all = Changed {
             promoting: BTreeSet::from([3, 70_000]),
             no_igmp: true,
+            filtering: ["default", "eth0"].map(str::to_owned).into(),
         };
         for changed in [
             all.clone(),
@@ -74,7 +84,7 @@ mod tests {
             assert_eq!(Changed::read(dir.path()), changed);
         }
         let text = "\npromote_secondaries x\nother 3\npromote_secondaries 70000\nmore\n\
-                    igmp_link_local_mcast_reports\npromote_secondaries 3\n";
+                    igmp_link_local_mcast_reports\npromote_secondaries 3\nrp_filter eth0\nrp_filter default\n";
         std::fs::write(dir.path().join(NAME), text).unwrap();
         assert_eq!(Changed::read(dir.path()), all);
     }

@@ -87,7 +87,6 @@ impl Flood {
         let thread = ns.thread("flood", move || {
             let socket = open(index).context("packet socket")?;
             bypass_qdisc(&socket)?;
-            go_first()?;
             let begin = Instant::now();
             let mut sent = 0;
             for some in frames.chunks(BATCH).cycle() {
@@ -190,16 +189,6 @@ fn batch(socket: &OwnedFd, frames: &[impl AsRef<[u8]>]) -> Result<u64> {
             e => Err(e).context("send frames"),
         },
     }
-}
-
-/// The host that floods is another one in truth: what else runs here does not hold it up.
-fn go_first() -> Result<()> {
-    // SAFETY: numbers alone; 0 is the calling thread.
-    let done = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
-    if done < 0 {
-        return Err(std::io::Error::last_os_error()).context("setpriority");
-    }
-    Ok(())
 }
 
 fn bypass_qdisc(socket: &OwnedFd) -> Result<()> {

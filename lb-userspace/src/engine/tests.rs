@@ -23,6 +23,7 @@ mod loading;
 mod notices;
 mod paths;
 mod refused;
+mod words;
 
 const ROOM: usize = 1000;
 

@@ -95,6 +95,7 @@ mod tests {
             ),
             ("", 5, 9, b"1234", "the answer's length is 4, not 5 to 9"),
             ("", 5, 5, b"12345", "ok"),
+            ("", 5, 5, b"123456", "the answer's length is 6, not 5 to 5"),
             ("3132", 0, 255, b"12345", "ok"),
             ("3132", 0, 255, b"1", "ok"),
             (
@@ -116,6 +117,14 @@ mod tests {
             let check = requires(pattern, min, max);
             assert_eq!(said(&check, answer), verdict, "{pattern} {answer:?}");
         }
+    }
+
+    #[test]
+    fn the_question_is_the_payload_where_there_is_one() {
+        let mut check = UdpCheck::default();
+        assert_eq!(question(&check), TEXT);
+        check.payload = Some(b"who?".to_vec());
+        assert_eq!(question(&check), b"who?");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::model::{ForwardMethod, Persistence, Protocol, Scheduler, ServiceKey, 
 use crate::time::Time;
 
 mod random;
+mod words;
 
 fn key(n: u16) -> ServiceKey {
     ServiceKey {

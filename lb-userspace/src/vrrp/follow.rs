@@ -221,7 +221,10 @@ pub(super) fn must_be_up(interface: &Track) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::time::Time;
     use Effect::{Adds, Fault, Unknown};
 
     fn track(name: &str, weight: i16, reverse: bool) -> Track {
@@ -331,5 +334,63 @@ mod tests {
         f.retain(&[tracks(&[], &[&track("bad", 1, false)])]);
         assert!(f.waits(&tracks(&[], &[&track("five", 1, false)]), &net));
         assert!(!f.waits(&tracks(&[], &[&track("bad", 1, false)]), &net));
+    }
+
+    #[test]
+    fn what_is_told_counts_with_the_weight_of_its_track() {
+        let key = crate::model::ServiceKey {
+            addr: [192, 0, 2, 1].into(),
+            port: 80,
+            protocol: crate::model::Protocol::Tcp,
+        };
+        let mut f = Following::default();
+        for what in [Followed::Process, Followed::Bfd] {
+            f.told(what, "good", true);
+        }
+        f.told(Followed::Service, &key.to_string(), true);
+        let script = crate::model::VrrpScript {
+            name: "good".to_owned(),
+            script: crate::model::Script {
+                command: vec!["/s".to_owned()],
+                user: None,
+            },
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            rise: 1,
+            fall: 1,
+            init_fail: false,
+        };
+        f.scripts.configure([&script].into_iter(), Time::ZERO);
+        f.scripts.tick(Time::ZERO, &mut Vec::new());
+        f.scripts.ended(1, Some(true));
+        for (weight, reverse, want) in [(7, false, 107), (7, true, 93), (-7, false, 100)] {
+            let named = || vec![track("good", weight, reverse)];
+            let service = ServiceTrack {
+                key,
+                weight,
+                reverse,
+            };
+            for tracks in [
+                Tracks {
+                    scripts: named(),
+                    ..Tracks::default()
+                },
+                Tracks {
+                    processes: named(),
+                    ..Tracks::default()
+                },
+                Tracks {
+                    bfds: named(),
+                    ..Tracks::default()
+                },
+                Tracks {
+                    services: vec![service],
+                    ..Tracks::default()
+                },
+            ] {
+                let got = f.priority(100, &tracks, &Net::default());
+                assert_eq!(got, want, "{tracks:?}");
+            }
+        }
     }
 }

@@ -240,6 +240,28 @@ mod tests {
     }
 
     #[test]
+    fn a_script_runs_at_its_own_interval_and_as_long_as_it_may() {
+        let config = VrrpScript {
+            interval: 5 * SECOND,
+            timeout: 2 * SECOND,
+            ..script("s", 1, 1, false)
+        };
+        let begin = Time::from_nanos(1_000_000_000);
+        let mut scripts = Scripts::default();
+        scripts.configure([&config].into_iter(), begin);
+        let mut actions = Vec::new();
+        scripts.tick(begin, &mut actions);
+        let run = Report::RunScript {
+            run: 1,
+            script: config.script.clone(),
+            limit: 2 * SECOND,
+        };
+        assert_eq!(actions, [Action::Report(run)]);
+        scripts.ended(1, Some(true));
+        assert_eq!(scripts.deadline(), Some(begin + 5 * SECOND));
+    }
+
+    #[test]
     fn a_script_starts_at_once_and_then_every_interval_but_never_twice_at_a_time() {
         let begin = Time::from_nanos(1_000_000_000);
         let after = |ms| begin + Duration::from_millis(ms);

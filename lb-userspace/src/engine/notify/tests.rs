@@ -163,22 +163,15 @@ fn a_group_tells_what_all_of_its_members_are_once_and_with_priority_0() {
         ("B", State::Stopped),
     ] {
         let told = n.transition(&transition(name, to, Reason::Started));
-        lines.extend(told.iter().map(|n| n.line.clone()));
-        if to == State::Master && told.len() == 2 {
-            assert_eq!(
-                text(&told[1..]),
-                "/s/master own | /s/any own GROUP G MASTER 0 | GROUP \"G\" MASTER 0"
-            );
-        }
+        lines.extend(told.iter().skip(1).map(|n| text(std::slice::from_ref(n))));
     }
-    let groups: Vec<&String> = lines.iter().filter(|l| l.starts_with("GROUP")).collect();
     assert_eq!(
-        groups,
+        lines,
         [
-            "GROUP \"G\" BACKUP 0",
-            "GROUP \"G\" MASTER 0",
-            "GROUP \"G\" FAULT 0",
-            "GROUP \"G\" STOP 0",
+            "/s/backup own | /s/any own GROUP G BACKUP 0 | GROUP \"G\" BACKUP 0",
+            "/s/master own | /s/any own GROUP G MASTER 0 | GROUP \"G\" MASTER 0",
+            "/s/fault own | /s/any own GROUP G FAULT 0 | GROUP \"G\" FAULT 0",
+            "/s/stop own | /s/any own GROUP G STOP 0 | GROUP \"G\" STOP 0",
         ]
     );
     // What a reload writes again.
@@ -404,6 +397,10 @@ fn mails_have_the_words_of_keepalived_and_come_once() {
     assert!(mails.iter().all(|m| !m.subject.contains("FAULT")));
     // MASTER was said last, so it is not said again.
     assert_eq!(mails.len(), 5);
+    model.sync_groups[0].notify.smtp_alert = false;
+    let mails = story(&mut notifier(&model));
+    assert!(mails.iter().all(|m| !m.subject.contains("Group")));
+    assert_eq!(mails.len(), 3);
 }
 
 #[test]
@@ -412,8 +409,11 @@ fn priorities_are_told_to_the_fifos_when_that_is_wanted() {
         priority_changes: true,
         ..VrrpNotify::default()
     };
-    let model = Model {
-        instances: vec![instance("A", wants), instance("B", VrrpNotify::default())],
+    let mut model = Model {
+        instances: vec![
+            instance("A", wants.clone()),
+            instance("B", VrrpNotify::default()),
+        ],
         ..Model::default()
     };
     let mut n = notifier(&model);
@@ -428,4 +428,48 @@ fn priorities_are_told_to_the_fifos_when_that_is_wanted() {
         Some("INSTANCE \"A\" MASTER_PRIORITY 70")
     );
     assert_eq!(line(&n, "B"), None);
+    // A group asks for its members.
+    model.sync_groups = vec![SyncGroup {
+        name: "G".into(),
+        members: vec!["B".into()],
+        tracks: crate::model::Tracks::default(),
+        tracking_weight: false,
+        notify: wants,
+    }];
+    assert_eq!(
+        line(&notifier(&model), "B").as_deref(),
+        Some("INSTANCE \"B\" BACKUP_PRIORITY 70")
+    );
+}
+
+#[test]
+fn what_goes_down_at_the_end_is_mailed_where_that_is_asked_for() {
+    let mut model = Model {
+        services: vec![service(None, true)],
+        ..Model::default()
+    };
+    let mut checks = Health::new();
+    checks.apply(&model.services, crate::time::Time::from_nanos(1), &mut || 0);
+    let mut subjects = |servers, whole| {
+        let s = &mut model.services[0];
+        s.smtp_alert = whole;
+        s.real_servers
+            .iter_mut()
+            .for_each(|r| r.smtp_alert = servers);
+        let told = stop(&model, &checks).into_iter();
+        told.filter_map(|n| n.mail.map(|m| m.subject))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(subjects(false, false), [""; 0]);
+    assert_eq!(
+        subjects(false, true),
+        ["Virtualserver [192.0.2.1]:tcp:80 - DOWN"]
+    );
+    assert_eq!(
+        subjects(true, false),
+        [
+            "Realserver [10.0.0.1]:tcp:80 of virtual server [192.0.2.1]:tcp:80 - DOWN",
+            "Realserver [10.0.0.2]:tcp:80 of virtual server [192.0.2.1]:tcp:80 - DOWN",
+        ]
+    );
 }

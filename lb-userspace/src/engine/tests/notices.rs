@@ -131,6 +131,20 @@ fn mails_are_sent_about_checks_and_quorums() {
         )
     };
     let lost = "Virtualserver [192.0.2.1]:tcp:80 - DOWN => Lost quorum 1+0=1 <= 0 <=".to_owned();
-    assert_eq!(story(conf), [down(1), down(2), lost.clone()]);
-    assert_eq!(story(quiet), [down(2), lost]);
+    assert_eq!(story(conf.clone()), [down(1), down(2), lost.clone()]);
+    assert_eq!(story(quiet), [down(2), lost.clone()]);
+    let mut of_servers = conf.clone();
+    of_servers.services[0].smtp_alert = false;
+    assert_eq!(story(of_servers), [down(1), down(2)]);
+    // A second check that fails changes nothing about its server, and is told unless that is unwanted.
+    conf.services[0].real_servers[0].checks.push(Check {
+        port: 81,
+        ..check(1)
+    });
+    assert_eq!(
+        story(conf.clone()),
+        [down(1), down(1), down(2), lost.clone()]
+    );
+    conf.global.mail.no_checkers = true;
+    assert_eq!(story(conf), [down(1), down(2), lost]);
 }

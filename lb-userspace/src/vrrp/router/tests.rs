@@ -12,6 +12,7 @@ mod by_hand;
 mod claims;
 mod election;
 mod forwarding;
+mod garps;
 mod groups;
 mod holding;
 mod links;

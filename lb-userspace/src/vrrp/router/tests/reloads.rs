@@ -1,6 +1,7 @@
 //! A new configuration while running.
 
 use super::*;
+use crate::model::Broadcast;
 
 fn reload(host: &mut Host, instances: &[VrrpInstance]) -> Vec<Action> {
     host.take();
@@ -214,6 +215,9 @@ fn an_address_that_is_wanted_in_another_form_is_set_anew() {
     let mut host = master(&config);
     let mut other = config.clone();
     other.addresses[0].options.noprefixroute = true;
+    other.addresses[0].label = Some("eth0:1".to_owned());
+    other.addresses[0].broadcast = Some(Broadcast::HostBitsSet);
+    other.addresses[0].scope = 253;
     other.addresses.push(vip(101));
     host.reconfigure(&[other]);
     host.work();
@@ -225,10 +229,17 @@ fn an_address_that_is_wanted_in_another_form_is_set_anew() {
     };
     let told: Vec<(bool, Address)> = changes.iter().filter_map(told).collect();
     let of = |last| told.iter().filter(move |(_, a)| a.addr == vip(last).addr);
-    let first: Vec<(bool, bool)> = of(100)
-        .map(|(add, a)| (*add, a.options.noprefixroute))
-        .collect();
-    assert_eq!(first, [(false, false), (true, true)]);
+    let form = |(add, a): &(bool, Address)| {
+        let of_link = (a.label.is_some(), a.broadcast.is_some(), a.scope);
+        (*add, a.options.noprefixroute, of_link)
+    };
+    assert_eq!(
+        of(100).map(form).collect::<Vec<_>>(),
+        [
+            (false, false, (false, false, 0)),
+            (true, true, (true, true, 253))
+        ]
+    );
     assert_eq!(of(101).map(|(add, _)| *add).collect::<Vec<_>>(), [true]);
     assert!(host.has(100) && host.state() == State::Master);
 }

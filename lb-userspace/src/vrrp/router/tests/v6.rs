@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 
 use super::*;
+use crate::model::GarpGroup;
 use crate::vrrp::packet::{View, destination_of};
 
 const HERE: IpAddr = link_local(5);
@@ -219,21 +220,31 @@ fn a_sync_group_of_both_families_yields_together() {
 #[test]
 fn advertisements_have_a_pause_of_their_own() {
     let pause = Duration::from_millis(100);
-    let global = Global {
+    let of_all = Global {
         gna_interval: pause,
         ..Global::default()
     };
-    let mut host = Host::with_global(&[v6()], &global, &BTreeMap::new());
-    told(&mut host, &[(HERE, 64)]);
-    host.run(DOWN_V3);
-    // Those of IPv4 do not wait.
-    let at_once = announced(&host.take());
-    assert_eq!(at_once.iter().filter(|a| a.is_ipv4()).count(), 5);
-    assert_eq!(at_once.iter().filter(|a| a.is_ipv6()).count(), 1);
-    let start = host.now;
-    for n in 1..=9 {
-        host.run((start + pause * n).since(host.now));
-        let six = announced(&host.take());
-        assert_eq!(six.iter().filter(|a| a.is_ipv6()).count(), 1, "{n}");
+    let of_some = Global {
+        garp_groups: vec![GarpGroup {
+            interfaces: vec!["eth0".to_owned()],
+            garp_interval: Duration::ZERO,
+            gna_interval: pause,
+        }],
+        ..Global::default()
+    };
+    for global in [of_all, of_some] {
+        let mut host = Host::with_global(&[v6()], &global, &BTreeMap::new());
+        told(&mut host, &[(HERE, 64)]);
+        host.run(DOWN_V3);
+        // Those of IPv4 do not wait.
+        let at_once = announced(&host.take());
+        assert_eq!(at_once.iter().filter(|a| a.is_ipv4()).count(), 5);
+        assert_eq!(at_once.iter().filter(|a| a.is_ipv6()).count(), 1);
+        let start = host.now;
+        for n in 1..=9 {
+            host.run((start + pause * n).since(host.now));
+            let six = announced(&host.take());
+            assert_eq!(six.iter().filter(|a| a.is_ipv6()).count(), 1, "{n}");
+        }
     }
 }

@@ -41,6 +41,12 @@ fn each_fault_is_refused_or_named_as_the_document_says() {
         let second = GOOD.replace("VI_1", name).replace("62", vrid);
         format!("{GOOD}{}", second.replace("0.100", "0.101"))
     };
+    let checked = |check: &str| {
+        format!(
+            "{GOOD}virtual_server 10.77.0.100 80 {{\n  lb_algo rr\n  lb_kind DR\n  protocol TCP\n  \
+             real_server 10.77.0.3 80 {{\n    {check}\n  }}\n}}\n"
+        )
+    };
     let cases = [
         (
             "missing last }",
@@ -89,6 +95,44 @@ fn each_fault_is_refused_or_named_as_the_document_says() {
                 "  track_script {\n    chk\n  }\n  virtual_ipaddress",
             ),
             Refused(Code::UnknownName),
+        ),
+        (
+            "misspelt virtual_router_id",
+            with("virtual_router_id", "virtual_routerid"),
+            Refused(Code::Incomplete),
+        ),
+        (
+            "typing error in a track",
+            with(
+                "  virtual_ipaddress",
+                "  track_scrpt {\n    chk\n  }\n  virtual_ipaddress",
+            ),
+            Refused(Code::UnknownKeyword),
+        ),
+        (
+            "typing error in a check",
+            checked("TCP_CHEK {\n    }"),
+            Refused(Code::UnknownKeyword),
+        ),
+        (
+            "typing error in a URL of a check",
+            checked("HTTP_GET {\n      ulr {\n        path /\n      }\n    }"),
+            Refused(Code::Incomplete),
+        ),
+        (
+            "typing error in the path of a check",
+            checked("HTTP_GET {\n      url {\n        pth /\n      }\n    }"),
+            Refused(Code::Incomplete),
+        ),
+        (
+            "script of a check misspelt",
+            checked("MISC_CHECK {\n      misc_pth /bin/true\n    }"),
+            Refused(Code::Incomplete),
+        ),
+        (
+            "check outside of its real server",
+            checked("}\n  TCP_CHECK {\n    }\n  real_server 10.77.0.4 80 {"),
+            Refused(Code::MisplacedKeyword),
         ),
         (
             "typing error in a keyword",

@@ -119,6 +119,20 @@ fn a_reload_is_not_noticed_whatever_it_changes_elsewhere() -> Result<()> {
             assert_eq!(s.services.len(), there);
             s.config.refused.clone()
         })?;
+        // Nor does one whose misspelt word would take the address away, or its service.
+        let whole = conf.text(0);
+        for (word, misspelt) in [
+            ("virtual_ipaddress", "virtual_ipadress"),
+            ("virtual_server", "virtual_servr"),
+        ] {
+            lab.directors[0].write_conf(&whole.replacen(word, misspelt, 1))?;
+            lab.directors[0].signal(Signal::SIGHUP)?;
+            lab.directors[0].wait_status("the refusal", LIMIT, |s| {
+                assert_eq!(s.services.len(), there);
+                let why = s.config.refused.as_ref()?;
+                why.contains(misspelt).then_some(())
+            })?;
+        }
         lab.settle(0, None, ADVERT, ping, LIMIT)
     })
 }

@@ -247,6 +247,27 @@ fn a_session_that_never_came_up_counts_as_down_after_its_multiplier_of_idle_inte
 }
 
 #[test]
+fn a_session_that_is_not_up_asks_at_its_idle_interval() {
+    let mut t = Test::new(Bfd {
+        idle_tx: ms(5000),
+        ..bfd()
+    });
+    let sent = t.run(at(30_000)).sent;
+    // Each up to a quarter sooner.
+    assert!((6..=9).contains(&sent.len()), "{}", sent.len());
+    assert!(sent.iter().all(|p| p.min_tx == 5_000_000));
+    // Also once it was up.
+    t.hear(&t.says(State::Init));
+    assert_eq!(t.state(), State::Up);
+    t.hear(&down());
+    t.hear(&t.says(State::AdminDown));
+    assert_eq!(t.state(), State::Down);
+    let sent = t.run(t.now + ms(20_000)).sent;
+    assert!(sent.len() <= 7, "{}", sent.len());
+    assert!(sent.iter().skip(1).all(|p| p.min_tx == 5_000_000));
+}
+
+#[test]
 fn init_ends_too_when_nothing_is_heard() {
     let mut t = Test::new(bfd());
     t.run(at(100));

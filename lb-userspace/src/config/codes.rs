@@ -104,6 +104,22 @@ impl Code {
         Code::TomlType,
     ];
 
+    /// Whether something that the file may have meant does not run because of it.
+    #[must_use]
+    pub const fn leaves_out(self) -> bool {
+        matches!(
+            self,
+            Code::IncludeNothing
+                | Code::UnknownKeyword
+                | Code::MisplacedKeyword
+                | Code::BlockMismatch
+                | Code::InvalidValue
+                | Code::Duplicate
+                | Code::Incomplete
+                | Code::UnknownName
+        )
+    }
+
     /// The code as printed. It never changes its meaning.
     #[must_use]
     pub const fn name(self) -> &'static str {

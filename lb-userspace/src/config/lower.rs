@@ -128,6 +128,18 @@ pub(crate) fn lower(nodes: &[Node], rules: Rules) -> Lowered {
     }
 }
 
+/// Whether a block that is ignored is a check, or what an instance follows; `meant`: its keyword, and
+/// what is said of the one that it may be.
+fn watches(n: &Node, block: Block, meant: &[String]) -> bool {
+    n.block.is_some() && (block == Block::RealServer || meant.iter().any(|m| m.contains("track_")))
+}
+
+/// Refuses what would run without a check that was asked for.
+fn unwatched(mut d: Diagnostic) -> Diagnostic {
+    d.severity = Severity::Error;
+    d.help("keepalived would leave it out: what it watches would always count as good")
+}
+
 impl Lower {
     fn top(&mut self, nodes: &[Node]) -> Model {
         let walked = self.walk(nodes, Block::Top);
@@ -329,7 +341,8 @@ impl Lower {
                     format!("this is {}, not the Latin `{latin}`", suggest::letter(c)),
                 )
                 .help(format!("type `{meant}` again"));
-            self.push(d);
+            let watches = watches(n, block, &[meant.to_owned()]);
+            self.push(if watches { unwatched(d) } else { d });
             return;
         }
         let elsewhere: Vec<Block> = keywords::blocks_of(&word.text).collect();
@@ -338,10 +351,12 @@ impl Lower {
         } else {
             "ignored"
         };
+        let mut meant = vec![word.text.clone()];
         if elsewhere.is_empty() {
             d.message = format!("unknown keyword `{}` in {}", word.text, place_name(block));
             d = d.at(word.span, what);
             for s in self.suggest(block, &word.text) {
+                meant.push(s.clone());
                 d = d.help(s);
             }
         } else {
@@ -354,7 +369,9 @@ impl Lower {
                 many => format!("it belongs in one of {}", many.join(", ")),
             });
         }
-        self.push(d);
+        let is_check = elsewhere.contains(&Block::RealServer);
+        let watches = watches(n, block, &meant) || is_check && n.block.is_some();
+        self.push(if watches { unwatched(d) } else { d });
     }
 
     fn suggest(&mut self, block: Block, word: &str) -> Vec<String> {

@@ -3,11 +3,14 @@
 //! Works on the serialised form, so that a field added to the model shows up here by itself.
 
 mod lists;
+mod loss;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value;
+
+pub use loss::lost;
 
 use crate::model::{Model, RealServer, Service, ServiceKey, SyncGroup, VrrpInstance, VrrpScript};
 

@@ -134,6 +134,19 @@ pub struct Tracks {
 }
 
 impl Tracks {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let named = [
+            &self.interfaces,
+            &self.scripts,
+            &self.files,
+            &self.processes,
+            &self.bfds,
+        ];
+        named.iter().map(|t| t.len()).sum::<usize>() + self.services.len() + self.statics.len()
+    }
+
     /// These and those of `group`.
     #[must_use]
     pub fn and(&self, group: &Tracks) -> Tracks {

@@ -94,9 +94,10 @@ impl Lower {
         if urls.is_empty() {
             let message = format!("`{}` has no `url` to ask for", node.keyword());
             self.push(
-                Diagnostic::new(Code::Incomplete, self.replaced(), message)
-                    .at(node.whole(), "this check is left out, as by keepalived")
-                    .help("add `url { path / }`"),
+                Diagnostic::new(Code::Incomplete, Severity::Error, message)
+                    .at(node.whole(), "there is nothing to ask for")
+                    .help("add `url { path / }`")
+                    .help("keepalived would leave the check out: the server would always be up"),
             );
             return None;
         }
@@ -125,10 +126,10 @@ impl Lower {
             self.push(
                 Diagnostic::new(
                     Code::Incomplete,
-                    self.replaced(),
+                    Severity::Error,
                     "this `url` has no `path`",
                 )
-                .at(node.whole(), "ignored, as by keepalived"),
+                .at(node.whole(), "keepalived would not ask for it"),
             );
             return None;
         };

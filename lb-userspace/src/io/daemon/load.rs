@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::config::{self, Loaded, Severity};
+use crate::config::{self, Code, Loaded, Severity};
 use crate::io::files::RealFiles;
 use crate::io::options::Options;
 use crate::model::Model;
@@ -16,6 +16,8 @@ pub(super) struct Read {
     /// Rendered without colour, as the log and the control socket want it.
     pub(super) text: String,
     pub(super) left_out: Vec<String>,
+    /// The first that is not understood, though the rest runs.
+    pub(super) doubt: Option<String>,
 }
 
 /// Reads the file named on the command line.
@@ -31,7 +33,12 @@ pub(super) fn read(options: &Options) -> Read {
         )
         .unwrap_or(u32::MAX)
     };
+    let all = loaded.diagnostics.iter();
+    let doubts = all.filter(|d| d.severity == Severity::Warning && d.code.leaves_out());
+    // What is missing is mostly missing because of something else.
+    let doubt = doubts.min_by_key(|d| d.code == Code::Incomplete);
     Read {
+        doubt: doubt.map(|d| d.message.clone()),
         errors: count(Severity::Error),
         warnings: count(Severity::Warning),
         text: config::render(&loaded.diagnostics, &loaded.sources, false),

@@ -75,6 +75,19 @@ impl Daemon<'_> {
             }
             return report;
         }
+        let lost = diff::lost(self.engine.model(), &model);
+        if let Some((lost, doubt)) = lost.zip(read.doubt.as_ref()) {
+            let why =
+                format!("it would take away {lost}, and something is not understood: {doubt}");
+            tracing::error!("reload: {why}");
+            report.diagnostics.push_str(&format!("error: {why}\n"));
+            report.errors += 1;
+            if !dry_run {
+                say_diagnostics(&read, self.log);
+                self.config.refused = Some(why);
+            }
+            return report;
+        }
         report.plan = diff::diff(self.engine.model(), &model)
             .iter()
             .map(ToString::to_string)

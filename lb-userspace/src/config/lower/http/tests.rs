@@ -134,12 +134,12 @@ fn what_is_wrong_is_said_with_its_place() {
             "8:15",
             false,
         ),
-        ("retry 1", "`SSL_GET` has no `url` to ask for", "7:3", false),
+        ("retry 1", "`SSL_GET` has no `url` to ask for", "7:3", true),
         (
             "url {\nstatus_code 200\n}",
             "this `url` has no `path`",
             "8:1",
-            false,
+            true,
         ),
         (
             "url {\npath \"/a b\"\n}",

@@ -7,8 +7,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::{Cost, Done, Row, Step, Walk, Wire, wire};
-use nix::sys::signal::Signal;
-
 use crate::clock::{Instant, pause};
 use crate::director::Kind;
 use crate::events::Event;
@@ -148,8 +146,9 @@ impl Stage {
         }
         let limit = self.limit();
         for director in &mut self.lab.directors {
-            director.signal(Signal::SIGTERM)?;
+            director.terminate()?;
             director.wait_stopped(limit)?;
+            director.forget()?;
             director.drop_services()?;
         }
         let at = self.start_both()?;

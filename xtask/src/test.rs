@@ -25,7 +25,7 @@ enum Part {
     Lint,
     /// What needs no root
     Unit,
-    /// What runs in network namespaces, then the whole measured matrix (about 40 minutes more; with
+    /// What runs in network namespaces, then the whole measured matrix (about 50 minutes more; with
     /// arguments for the test runner: the tests alone); needs root
     Lab,
 }

@@ -34,7 +34,7 @@ struct Arguments {
     #[arg(long, default_value_t = 5)]
     runs: u32,
     /// Walks beside each other: at 1 s and more, at shorter intervals, and below 20 ms.
-    #[arg(long, value_delimiter = ',', default_values_t = [14, 2, 1])]
+    #[arg(long, value_delimiter = ',', default_values_t = [14, 1, 1])]
     jobs: Vec<usize>,
     /// Directory for what was measured: `walks.jsonl` and `table.md`.
     #[arg(long, default_value = "target/matrix")]

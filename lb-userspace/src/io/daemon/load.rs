@@ -16,8 +16,8 @@ pub(super) struct Read {
     /// Rendered without colour, as the log and the control socket want it.
     pub(super) text: String,
     pub(super) left_out: Vec<String>,
-    /// The first that is not understood, though the rest runs.
-    pub(super) doubt: Option<String>,
+    /// What is not understood, though the rest runs; what may be missing because of something else is last.
+    pub(super) doubts: Vec<String>,
 }
 
 /// Reads the file named on the command line.
@@ -35,16 +35,30 @@ pub(super) fn read(options: &Options) -> Read {
     };
     let all = loaded.diagnostics.iter();
     let doubts = all.filter(|d| d.severity == Severity::Warning && d.code.leaves_out());
-    // What is missing is mostly missing because of something else.
-    let doubt = doubts.min_by_key(|d| d.code == Code::Incomplete);
+    let mut doubts: Vec<_> = doubts.collect();
+    doubts.sort_by_key(|d| d.code == Code::Incomplete);
     Read {
-        doubt: doubt.map(|d| d.message.clone()),
+        doubts: doubts.iter().map(|d| d.message.clone()).collect(),
         errors: count(Severity::Error),
         warnings: count(Severity::Warning),
         text: config::render(&loaded.diagnostics, &loaded.sources, false),
         left_out: loaded.left_out.clone(),
         model: loaded.model.map(Arc::new),
     }
+}
+
+/// The first that was not there `before`, as often as it is now: the file that is in force ran with those.
+pub(super) fn new_doubt<'a>(doubts: &'a [String], before: &[String]) -> Option<&'a str> {
+    let mut known: Vec<&String> = before.iter().collect();
+    let mut all = doubts.iter();
+    all.find(|doubt| match known.iter().position(|k| k == doubt) {
+        Some(at) => {
+            known.swap_remove(at);
+            false
+        }
+        None => true,
+    })
+    .map(String::as_str)
 }
 
 fn load(options: &Options) -> Loaded {
@@ -69,5 +83,25 @@ pub(super) fn test(options: &Options) -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::new_doubt;
+
+    #[test]
+    fn what_the_file_in_force_ran_with_is_no_new_doubt() {
+        let all = |words: &str| -> Vec<String> { words.split(' ').map(Into::into).collect() };
+        for (now, before, new) in [
+            ("a", "a", None),
+            ("b a", "a b c", None),
+            ("a b", "a", Some("b")),
+            ("a a", "a", Some("a")),
+            ("a a", "a a", None),
+        ] {
+            assert_eq!(new_doubt(&all(now), &all(before)), new, "{now}, {before}");
+        }
+        assert_eq!(new_doubt(&[], &all("a")), None);
     }
 }

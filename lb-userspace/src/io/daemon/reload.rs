@@ -76,7 +76,7 @@ impl Daemon<'_> {
             return report;
         }
         let lost = diff::lost(self.engine.model(), &model);
-        if let Some((lost, doubt)) = lost.zip(read.doubt.as_ref()) {
+        if let Some((lost, doubt)) = lost.zip(load::new_doubt(&read.doubts, &self.doubts)) {
             let why =
                 format!("it would take away {lost}, and something is not understood: {doubt}");
             tracing::error!("reload: {why}");

@@ -119,6 +119,8 @@ pub(super) struct Daemon<'o> {
     /// What is set in the kernel while the daemon runs, or was by a killed predecessor.
     pub(super) changed: Changed,
     pub(super) config: ConfigStatus,
+    /// What is not understood of the configuration that is in force.
+    pub(super) doubts: Vec<String>,
     pub(super) started: Time,
     /// The data plane is still to come.
     pub(super) loading: bool,
@@ -399,6 +401,7 @@ impl<'o> Daemon<'o> {
             routes: Routes::default(),
             changed: Changed::read(&options.state_dir),
             config: ConfigStatus::default(),
+            doubts: Vec::new(),
             started: begun,
             loading: loading.is_some(),
             failed: None,
@@ -421,6 +424,7 @@ impl<'o> Daemon<'o> {
 
     /// Notes which configuration is in force.
     pub(super) fn in_force(&mut self, read: &load::Read) {
+        self.doubts.clone_from(&read.doubts);
         self.config = ConfigStatus {
             path: self.options.config.display().to_string(),
             loaded_unix: report::unix_now(),

@@ -115,6 +115,24 @@ fn each_fault_is_refused_or_named_as_the_document_says() {
             Refused(Code::UnknownKeyword),
         ),
         (
+            "typing error in a check without a block",
+            checked("TCP_CHEK"),
+            Refused(Code::UnknownKeyword),
+        ),
+        (
+            "check without a block",
+            checked("TCP_CHECK"),
+            Refused(Code::BlockMismatch),
+        ),
+        (
+            "track without a block",
+            with(
+                "  virtual_ipaddress",
+                "  track_script chk\n  virtual_ipaddress",
+            ),
+            Refused(Code::BlockMismatch),
+        ),
+        (
             "typing error in a URL of a check",
             checked("HTTP_GET {\n      ulr {\n        path /\n      }\n    }"),
             Refused(Code::Incomplete),

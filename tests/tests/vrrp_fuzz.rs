@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_tests::clock::{Instant, spell};
+use lb_tests::clock::{Instant, long, spell};
 use lb_tests::conf::PairConf;
 use lb_tests::director::Kind;
 use lb_tests::lab::{Lab, Spec};
@@ -185,10 +185,16 @@ fn nothing_moves(version: u8) -> Result<()> {
     )?;
     for (pid, used) in pids.iter().zip(used) {
         let used = cpu(*pid)? - used;
+        let share = used.as_secs_f64() / took.as_secs_f64();
         println!(
             "version {version}: {:.1} % of a CPU at {:.0} packets/s",
-            100.0 * used.as_secs_f64() / took.as_secs_f64(),
+            100.0 * share,
             (2 * seconds * RATE) as f64 / took.as_secs_f64()
+        );
+        // What an unoptimised build takes says nothing.
+        ensure!(
+            share < 0.1 || !long() || cfg!(debug_assertions),
+            "{share} of a CPU"
         );
     }
     // A silent master would have been noticed.

@@ -12,6 +12,9 @@ pub(crate) struct Args {
     /// Which part
     #[arg(value_enum, default_value_t = Part::All)]
     part: Part,
+    /// Loads and times as a proof wants them, with an optimised build: sets `LB_LONG=1`
+    #[arg(long)]
+    long: bool,
     /// Arguments for the test runner, such as a filter
     #[arg(last = true)]
     rest: Vec<String>,
@@ -61,30 +64,32 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         Part::Unit => run_tests(
             nextest,
             &["--workspace", "--exclude", EBPF, "--exclude", LAB],
-            &args.rest,
+            args,
             false,
         )?,
         Part::Lab => {
             // The lab starts lbd and lbctl as programs. (With the whole workspace cargo builds them
             // for the tests of their own package.)
-            build::daemon(Profile::Dev)?;
-            run_tests(nextest, &["--package", LAB], &args.rest, true)?;
+            build::daemon(if args.long {
+                Profile::Release
+            } else {
+                Profile::Dev
+            })?;
+            run_tests(nextest, &["--package", LAB], args, true)?;
             if args.rest.is_empty() {
                 run::rest_of_matrix()?;
             }
         }
         // nextest runs the lab's tests one by one in the same run, see .config/nextest.toml.
-        Part::All if nextest => {
-            run_tests(true, &["--workspace", "--exclude", EBPF], &args.rest, false)?
-        }
+        Part::All if nextest => run_tests(true, &["--workspace", "--exclude", EBPF], args, false)?,
         Part::All => {
             run_tests(
                 false,
                 &["--workspace", "--exclude", EBPF, "--exclude", LAB],
-                &args.rest,
+                args,
                 false,
             )?;
-            run_tests(false, &["--package", LAB], &args.rest, true)?;
+            run_tests(false, &["--package", LAB], args, true)?;
         }
     }
     lints
@@ -126,17 +131,23 @@ fn lint() -> Result<()> {
 
 /// Runs the tests of `packages`; `one_by_one` for cargo's own runner, which knows no groups. The
 /// runner's summary is the last that is printed.
-fn run_tests(nextest: bool, packages: &[&str], rest: &[String], one_by_one: bool) -> Result<()> {
+fn run_tests(nextest: bool, packages: &[&str], args: &Args, one_by_one: bool) -> Result<()> {
     let mut cmd = sh::cargo();
+    let release: &[&str] = if args.long { &["--release"] } else { &[] };
+    if args.long {
+        cmd.env("LB_LONG", "1");
+    }
     if nextest {
         cmd.args(["nextest", "run", "--no-fail-fast"])
+            .args(release)
             .args(packages)
-            .args(rest);
+            .args(&args.rest);
     } else {
         cmd.args(["test", "--no-fail-fast", "--lib", "--bins", "--tests"])
+            .args(release)
             .args(packages)
             .arg("--")
-            .args(rest);
+            .args(&args.rest);
         if one_by_one {
             cmd.arg("--test-threads=1");
         }

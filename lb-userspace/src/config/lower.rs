@@ -128,10 +128,14 @@ pub(crate) fn lower(nodes: &[Node], rules: Rules) -> Lowered {
     }
 }
 
-/// Whether a block that is ignored is a check, or what an instance follows; `meant`: its keyword, and
-/// what is said of the one that it may be.
+/// Whether what is ignored is a check, or what an instance follows; `meant`: its keyword, and what is
+/// said of the one that it may be.
 fn watches(n: &Node, block: Block, meant: &[String]) -> bool {
-    n.block.is_some() && (block == Block::RealServer || meant.iter().any(|m| m.contains("track_")))
+    let blocks = Block::RealServer.keywords().iter();
+    let mut checks = blocks.filter(|k| matches!(k.body, Body::Block(_)));
+    let is_block = n.block.is_some();
+    is_block && (block == Block::RealServer || meant.iter().any(|m| m.contains("track_")))
+        || checks.any(|check| meant.iter().any(|m| m.contains(check.name)))
 }
 
 /// Refuses what would run without a check that was asked for.
@@ -194,7 +198,7 @@ impl Lower {
                 self.unknown(n, word, block);
                 continue;
             };
-            if !self.shape(n, keyword) {
+            if !self.shape(n, keyword, block) {
                 continue;
             }
             match keyword.status {
@@ -252,7 +256,7 @@ impl Lower {
     }
 
     /// Number of parameters, and a block where one belongs. False: the statement is to be left out.
-    fn shape(&mut self, n: &Node, keyword: &Keyword) -> bool {
+    fn shape(&mut self, n: &Node, keyword: &Keyword, block: Block) -> bool {
         let args = n.args().len();
         if args < keyword.min {
             let d = Diagnostic::new(
@@ -277,15 +281,27 @@ impl Lower {
                 );
             }
             (Body::Block(_) | Body::Lines, None) => {
-                self.push(
-                    Diagnostic::new(
-                        Code::BlockMismatch,
-                        Severity::Warning,
-                        format!("`{}` is a block, but there is no `{{`", keyword.name),
-                    )
-                    .at(n.whole(), "ignored")
-                    .help(format!("write `{} {{ ... }}`", n.title())),
-                );
+                // What belongs inside, perhaps.
+                let inside = n.args().get(keyword.max..).unwrap_or_default();
+                let words: Vec<&str> = inside.iter().map(|w| w.text.as_str()).collect();
+                let title = n.title();
+                let head = title.strip_suffix(&words.join(" ")).unwrap_or(&title);
+                let body = if words.is_empty() {
+                    "...".to_owned()
+                } else {
+                    words.join(" ")
+                };
+                let d = Diagnostic::new(
+                    Code::BlockMismatch,
+                    Severity::Warning,
+                    format!("`{}` is a block, but there is no `{{`", keyword.name),
+                )
+                .at(n.whole(), "ignored")
+                .help(format!("write `{} {{ {body} }}`", head.trim_end()));
+                let name = [keyword.name.to_owned()];
+                let is_track = keyword.name.starts_with("track_");
+                let watches = is_track || watches(n, block, &name);
+                self.push(if watches { unwatched(d) } else { d });
                 return false;
             }
             (Body::None, None) | (Body::Block(_) | Body::Lines, Some(_)) => {}
@@ -369,8 +385,7 @@ impl Lower {
                 many => format!("it belongs in one of {}", many.join(", ")),
             });
         }
-        let is_check = elsewhere.contains(&Block::RealServer);
-        let watches = watches(n, block, &meant) || is_check && n.block.is_some();
+        let watches = watches(n, block, &meant);
         self.push(if watches { unwatched(d) } else { d });
     }
 

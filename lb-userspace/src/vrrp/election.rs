@@ -283,11 +283,18 @@ impl Instance {
     pub(super) fn become_master(&mut self, reason: Reason, ctx: &mut Ctx<'_>) {
         self.forget_interval();
         self.released = false;
+        let mut garps = Schedule::new(&self.config, ctx.now);
+        // A master of lower priority that was heard just before may announce the addresses after this one,
+        // and says nothing more once it hears our advert.
+        let is_recent = |at| ctx.now.since(at) < self.config.advert_int;
+        if self.last_advert.is_some_and(is_recent) {
+            garps.settle(ctx.now);
+        }
         self.proto = Proto::Master(Master {
             advert_at: ctx.now + self.config.advert_int,
             reason,
             answered: None,
-            garps: Schedule::new(&self.config, ctx.now),
+            garps,
         });
         self.send_advert(self.priority, ctx);
         self.take_addresses(ctx);

@@ -12,7 +12,7 @@ pub(super) enum Block {
     Delay,
     /// An advert of another router was heard.
     Answer,
-    /// A while after that: what the other one sent meanwhile is overwritten.
+    /// A while after that, or after becoming master beside another: what it sent meanwhile is overwritten.
     Settle,
     /// `garp_lower_prio_delay` after that.
     AnswerDelay,
@@ -56,7 +56,7 @@ impl Block {
     }
 }
 
-/// How long after an answer the client's view is settled once more.
+/// How long after that the clients' view is settled once more.
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// A refresh comes with every so many adverts at the latest. Two masters that hear each other again after
@@ -107,10 +107,15 @@ impl Schedule {
         let earliest = self.last_answer.map_or(now, |last| (last + gap).max(now));
         let slot = &mut self.due[Block::Answer as usize];
         *slot = Some(slot.map_or(earliest, |at| at.min(earliest)));
-        self.set(Block::Settle, now + SETTLE);
+        self.settle(now);
         if !config.garp_lower_prio_delay.is_zero() {
             self.set(Block::AnswerDelay, now + config.garp_lower_prio_delay);
         }
+    }
+
+    /// Another router may be announcing the addresses at `now`.
+    pub(super) fn settle(&mut self, now: Time) {
+        self.set(Block::Settle, now + SETTLE);
     }
 
     /// The next block that is due, taken out of the schedule.

@@ -44,6 +44,21 @@ fn the_skew_is_not_rounded_to_seconds() {
 }
 
 #[test]
+fn one_that_was_master_a_moment_before_has_not_the_last_word() {
+    // It announces the addresses after this one does, and is silent once it hears this one's advert.
+    for (before, settled) in [(Duration::from_millis(5), 1), (Duration::from_secs(2), 0)] {
+        let mut host = Host::one(config());
+        host.run(DOWN - before);
+        host.hear(&config(), LOWER_PEER, 99);
+        host.run(before);
+        assert_eq!(host.state(), State::Master);
+        host.take();
+        host.run(Duration::from_millis(100));
+        assert_eq!(Host::garps(&host.take()), settled, "{before:?}");
+    }
+}
+
+#[test]
 fn arps_go_out_at_once_and_again_after_the_delay_as_often_as_configured() {
     let quiet = Policy {
         refresh: Duration::ZERO,
